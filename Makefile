@@ -1,0 +1,56 @@
+# Every target sets up what it needs: a virtual environment in .venv with the pinned packages.
+# Needed on the machine: make and Python >= 3.11 (PYTHON=/path/to/python chooses one).
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# Small tests lose more to threads that wait for each other than they gain from them.
+TEST_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types docs weights bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(STAMP)  ## decode simulated EEG with the bundled weights into runs/demo
+	$(BIN)/dreamdiffusion demo
+
+test: $(STAMP)  ## run all tests (real recordings too where ../shared/data exists)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(TEST_WORKERS)
+
+lint: $(STAMP)  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## check types
+	$(BIN)/pyright
+
+docs: $(STAMP)  ## regenerate docs/cli.md
+	$(BIN)/python -c "from dreamdiffusion.cli import reference; print(reference(), end='')" > docs/cli.md
+
+weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores, minutes on a GPU)
+	BIN=$(BIN) bash scripts/make_weights.sh
+
+bench: $(STAMP)  ## run the benchmarks
+	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+
+clean:  ## remove the environment and caches, keep runs/
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+
+# The stamp is written last, so an installation that was interrupted starts again.
+$(STAMP): pyproject.toml constraints.txt
+	@python=""; \
+	for name in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+	  if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then python="$$name"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "error: no Python >= 3.11 with the venv module found (tried $(PYTHON) python3.11" \
+	       "python3.12 python3.13 python3 python); install one, or name it: make PYTHON=/path/to/python" >&2; \
+	  exit 1; \
+	fi; \
+	echo "creating $(VENV) with $$($$python --version)"; \
+	"$$python" -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)

@@ -1,0 +1,307 @@
+"""How much a linear decoder reads from SIMULATED EEG, beside real recordings.
+
+    python benchmarks/decodability.py
+
+writes ``docs/results/decodability.json`` and ``.png`` (about 4 minutes on one core). The comparison
+with real recordings is made only where ``../shared/data/muse_n170`` exists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import mne
+import numpy as np
+from scipy.signal import welch
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from dreamdiffusion.decoders.linear import fit_lda, window_means
+from dreamdiffusion.muse import read_muse_csv
+from dreamdiffusion.simulation.bids import balanced_scenes
+from dreamdiffusion.simulation.scenes import CATEGORIES, random_scene, render
+from dreamdiffusion.simulation.viewer import DEFAULT_NOISE_LEVEL, Viewer, simulate_run
+
+ROOT = Path(__file__).parents[1]
+REAL = ROOT.parent / "shared" / "data" / "muse_n170"
+SFREQ = 256.0
+N_RUNS = 9  # the last is held out
+LEVELS = (0.2, 0.27, DEFAULT_NOISE_LEVEL, 0.5, 0.7, 1.0)
+PAIRS = 8
+
+
+def filtered(data: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Band-pass as a laboratory would, volts."""
+    return mne.filter.filter_data(data, SFREQ, low, high, method="iir", verbose="error")
+
+
+def cut(data: np.ndarray, onsets: np.ndarray, n_times: int) -> np.ndarray:
+    """Trials (n, n_chans, n_times) from the samples at which pictures appear."""
+    return np.stack([data[:, onset : onset + n_times] for onset in onsets])
+
+
+def samples(onsets) -> np.ndarray:
+    return np.round(np.asarray(onsets) * SFREQ).astype(int)
+
+
+def within_person(subject: int, levels: tuple[float, ...]) -> list[dict]:
+    """Accuracy on the last run of one person with 64 channels, trained on the runs before."""
+    viewer = Viewer.create(subject, "easycap64", 0)
+    scenes = [balanced_scenes(np.random.default_rng([1, subject, r]), 240) for r in range(N_RUNS)]
+    pictures = [[render(scene) for scene in run] for run in scenes]
+    truth = {
+        "category": np.array([scene.category for run in scenes for scene in run]),
+        "color": np.array([scene.color for run in scenes for scene in run]),
+        "place": np.array([scene.place for run in scenes for scene in run]),
+    }
+    train = np.arange(N_RUNS * 240) < (N_RUNS - 1) * 240
+    records = []
+    for level in levels:
+        trials = []
+        for r in range(N_RUNS):
+            raw, events = simulate_run(
+                viewer, scenes[r], pictures=pictures[r], noise_level=level, sfreq=SFREQ,
+                rng=np.random.default_rng([2, subject, r]),
+            )  # fmt: skip
+            trials.append(cut(filtered(raw.get_data(), 0.5, 40.0), samples(events.onset), 128))
+        data = np.concatenate(trials)
+        for target, labels in truth.items():
+            for covariance in ("class", "pooled"):
+                decoder = fit_lda(data[train], labels[train], SFREQ, covariance=covariance)
+                predicted, true = decoder.predict(data[~train]), labels[~train]
+                # EEG of other trials: what the decoder scores when EEG and picture do not match.
+                rng = np.random.default_rng(3)
+                shuffled = [np.mean(rng.permutation(predicted) == true) for _ in range(200)]
+                records.append(
+                    {
+                        "simulated": True,
+                        "subject": subject,
+                        "montage": "easycap64",
+                        "noise_level": level,
+                        "target": target,
+                        "covariance": covariance,
+                        "split": "train on runs 1-8, test on run 9, single trials",
+                        "n": int((~train).sum()),
+                        "accuracy": float(np.mean(predicted == true)),
+                        "chance": 1 / len(decoder.classes),
+                        "shuffled_eeg": float(np.mean(shuffled)),
+                    }
+                )
+        best = {r["covariance"]: r["accuracy"] for r in records[-6:-4]}
+        print(f"simulated person {subject}, noise level {level}: category {best}", flush=True)
+    return records
+
+
+def pair_auc(data: np.ndarray, labels: np.ndarray) -> tuple[float, float, int]:
+    """AUC of TP9+TP10 as measured on the real recordings: 12-sample means, 100 uV rejection.
+
+    Returns the AUC, that with labels shuffled, and the number of trials.
+    """
+    kept = np.ptp(data, axis=2).max(axis=1) < 100e-6
+    data, labels = data[kept], labels[kept]
+    features = window_means(data[:, :, : data.shape[2] // 12 * 12], SFREQ, 12 / SFREQ)
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    # The features are scaled by a constant only because volts are small numbers.
+    model = make_pipeline(FunctionTransformer(lambda x: 1e6 * x), StandardScaler(), lda)
+    scores = []
+    for y in (labels, np.random.default_rng(0).permutation(labels)):
+        values = cross_val_predict(model, features, y, cv=folds, method="decision_function")
+        scores.append(float(roc_auc_score(y, values)))
+    return scores[0], scores[1], len(labels)
+
+
+def headset_pairs(levels: tuple[float, ...]) -> tuple[list[dict], np.ndarray]:
+    """AUC of two categories with a Muse, for pairs of categories each seen by another person."""
+    rng = np.random.default_rng(5)
+    records, spectra = [], []
+    for i in range(PAIRS):
+        viewer = Viewer.create(i + 1, "muse4", 0)
+        pair = [str(name) for name in rng.choice(CATEGORIES, 2, replace=False)]
+        runs = []
+        for r in range(5):
+            draw = np.random.default_rng([6, i, r])
+            scenes = [random_scene(draw, category=c) for c in draw.permutation(pair * 120)]
+            runs.append((scenes, [render(scene) for scene in scenes]))
+        labels = np.array([scene.category == pair[0] for scenes, _ in runs for scene in scenes])
+        for level in levels:
+            trials = []
+            for r, (scenes, pictures) in enumerate(runs):
+                raw, events = simulate_run(
+                    viewer, scenes, pictures=pictures, noise_level=level, sfreq=SFREQ,
+                    rng=np.random.default_rng([7, i, r]),
+                )  # fmt: skip
+                data = raw.get_data()[[0, 3]]
+                trials.append(cut(filtered(data, 1.0, 30.0), samples(events.onset), 204))
+                if level == 1.0:
+                    spectra.append(spectrum(data))
+            auc, shuffled, n = pair_auc(np.concatenate(trials), labels)
+            records.append(
+                {
+                    "simulated": True,
+                    "subject": i + 1,
+                    "montage": "muse4 (TP9, TP10)",
+                    "noise_level": level,
+                    "target": " or ".join(pair),
+                    "split": "5-fold over trials",
+                    "n": n,
+                    "auc": auc,
+                    "chance": 0.5,
+                    "shuffled_labels": shuffled,
+                }
+            )
+            print(f"simulated Muse, {pair}, noise level {level}: AUC {auc:.3f}", flush=True)
+    return records, np.median(spectra, axis=0)
+
+
+def spectrum(data: np.ndarray) -> np.ndarray:
+    """Median over windows and channels of the power spectral density, uV^2/Hz, 2-s windows."""
+    return welch(1e6 * data, SFREQ, nperseg=512, average="median")[1].mean(axis=0)
+
+
+def real_faces_houses() -> tuple[list[dict], np.ndarray | None]:
+    """The same measure on the real recordings of people who saw faces and houses."""
+    records, spectra = [], []
+    for subject in (1, 2):
+        trials, labels = [], []
+        for path in sorted((REAL / f"subject{subject}").glob("session*/*.csv")):
+            raw, events = read_muse_csv(path)
+            data = raw.get_data(picks=["TP9", "TP10"])
+            spectra.append(spectrum(data))
+            onsets = samples(events.onset)
+            inside = onsets + 204 <= data.shape[1]
+            trials.append(cut(filtered(data, 1.0, 30.0), onsets[inside], 204))
+            labels.append(events.category.to_numpy()[inside] == "2")
+        if trials:
+            auc, shuffled, n = pair_auc(np.concatenate(trials), np.concatenate(labels))
+            records.append(
+                {
+                    "simulated": False,
+                    "subject": subject,
+                    "montage": "Muse (TP9, TP10)",
+                    "target": "face or house",
+                    "split": "5-fold over trials",
+                    "n": n,
+                    "auc": auc,
+                    "chance": 0.5,
+                    "shuffled_labels": shuffled,
+                }
+            )
+            print(f"real Muse N170, person {subject}: AUC {auc:.3f}", flush=True)
+    return records, np.median(spectra, axis=0) if spectra else None
+
+
+def evoked() -> mne.EvokedArray:
+    """Average response of one person to 240 pictures at noise level 1, average reference."""
+    rng = np.random.default_rng(8)
+    viewer = Viewer.create(1, "easycap64", 0)
+    raw, events = simulate_run(viewer, balanced_scenes(rng, 240), noise_level=1.0, rng=rng)
+    data = filtered(raw.get_data(), 0.5, 40.0)
+    onsets = samples(events.onset) - 26
+    trials = cut(data, onsets, 192)
+    trials = trials[np.ptp(trials, axis=2).max(axis=1) < 200e-6]
+    mean = trials.mean(axis=0) - trials[:, :, :26].mean(axis=(0, 2))[:, None]
+    average = mne.EvokedArray(mean - mean.mean(axis=0), raw.info, tmin=-26 / SFREQ)
+    return average
+
+
+def draw(result: dict, spectra: dict[str, np.ndarray | None], path: Path) -> None:
+    """One figure: accuracy, AUC, topographies, average, spectrum."""
+    figure = plt.figure(figsize=(13, 8), layout="constrained")
+    grid = figure.add_gridspec(2, 6)
+    axes = figure.add_subplot(grid[0, :3])
+    category = [r for r in result["within_person"] if r["target"] == "category"]
+    for covariance, marker in (("class", "o"), ("pooled", "s")):
+        chosen = [r for r in category if r["covariance"] == covariance]
+        first = [r for r in chosen if r["subject"] == 1]
+        (line,) = axes.plot(
+            [r["noise_level"] for r in first], [100 * r["accuracy"] for r in first],
+            marker + "-", label=f"person 1, covariance {covariance}",
+        )  # fmt: skip
+        others = [r for r in chosen if r["subject"] != 1]
+        axes.plot(
+            [r["noise_level"] for r in others], [100 * r["accuracy"] for r in others],
+            marker, color=line.get_color(), mfc="none", label="persons 2 to 4",
+        )  # fmt: skip
+    axes.axhline(100 / len(CATEGORIES), color="k", ls=":", label="chance")
+    axes.axvline(DEFAULT_NOISE_LEVEL, color="0.6", ls="--", label="default")
+    axes.set(xscale="log", xlabel="noise level (1 = realistic)", ylabel="accuracy, %", ylim=(0, 100))
+    axes.set_xticks(LEVELS, [f"{x:g}" for x in LEVELS])
+    axes.minorticks_off()
+    axes.set_title("SIMULATED: 24-way shrinkage LDA, 64 channels, single trials", fontsize=10)
+    axes.legend(fontsize=8)
+
+    axes = figure.add_subplot(grid[0, 3:])
+    groups = [
+        (f"simulated pairs\nnoise level {level:g}",
+         [r["auc"] for r in result["headset_pairs"] if r["noise_level"] == level])
+        for level in sorted({r["noise_level"] for r in result["headset_pairs"]})
+    ]  # fmt: skip
+    groups.append(("REAL face/house", [r["auc"] for r in result["real"]]))
+    for i, (_, values) in enumerate(groups):
+        axes.plot(i + np.linspace(-0.15, 0.15, len(values)), values, "o")
+        if values:
+            axes.hlines(np.median(values), i - 0.25, i + 0.25, color="k")
+    axes.axhline(0.5, color="k", ls=":")
+    axes.set_xticks(range(len(groups)), [name for name, _ in groups])
+    axes.set(ylabel="AUC", ylim=(0.45, 1))
+    axes.set_title("Muse TP9+TP10, two categories, single trials", fontsize=10)
+
+    average = evoked()
+    for i, when in enumerate((0.1, 0.17, 0.28)):
+        axes = figure.add_subplot(grid[1, i])
+        data = 1e6 * average.data[:, average.time_as_index(when)[0]]
+        limit = np.abs(data).max()
+        mne.viz.plot_topomap(data, average.info, axes=axes, show=False, vlim=(-limit, limit))
+        axes.set_title(f"SIMULATED {1000 * when:.0f} ms\n±{limit:.1f} µV", fontsize=9)
+    axes = figure.add_subplot(grid[1, 3:5])
+    freqs = np.fft.rfftfreq(512, 1 / SFREQ)
+    for name, values in spectra.items():
+        if values is not None:
+            axes.loglog(freqs[1:], values[1:], label=name)
+    axes.loglog(freqs[4:90], 30 / freqs[4:90], "k:", label="1/f")
+    axes.set(xlabel="Hz", ylabel="µV²/Hz", title="TP9, TP10, noise level 1")
+    axes.legend(fontsize=8)
+    axes = figure.add_subplot(grid[1, 5])
+    for name in ("Oz", "PO8", "TP10", "Cz"):
+        axes.plot(1000 * average.times, 1e6 * average.data[average.ch_names.index(name)], label=name)
+    axes.set(xlabel="ms", title="SIMULATED average, µV")
+    axes.legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    within = within_person(1, LEVELS)
+    for subject in (2, 3, 4):
+        within += within_person(subject, (DEFAULT_NOISE_LEVEL,))
+    pairs, simulated = headset_pairs((DEFAULT_NOISE_LEVEL, 1.0))
+    real, measured = real_faces_houses()
+    result = {
+        "default_noise_level": DEFAULT_NOISE_LEVEL,
+        "within_person": within,
+        "headset_pairs": pairs,
+        "real": real,
+        "real_available": bool(real),
+    }
+    (args.output / "decodability.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    draw(result, {"SIMULATED": simulated, "REAL (N170)": measured}, args.output / "decodability.png")
+    print(f"done in {time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Training checkpoints: safetensors and JSON in a folder, written so that a kill loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+KEEP = 2
+"""Checkpoints kept: the newest, and the one before it."""
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    averages: dict[str, torch.Tensor],
+    fingerprint: dict,
+) -> None:
+    """Write ``folder/step-N`` whole or not at all, then drop the older ones.
+
+    Parameters
+    ----------
+    averages
+        Running averages of the trained weights by full parameter name; may be empty.
+    fingerprint
+        The configuration of the run; a resume under another one is refused.
+    """
+    final = folder / f"step-{step:08d}"
+    partial = folder / f".partial-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, module in modules.items():
+        weights = {key: value.detach().contiguous() for key, value in module.state_dict().items()}
+        save_file(_unshared(weights), partial / f"{name}.safetensors")
+    state = optimizer.state_dict()["state"]
+    tensors = {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
+    save_file(tensors, partial / "optimizer.safetensors")
+    save_file(averages, partial / "averages.safetensors")
+    content = {"step": step, "config": fingerprint}
+    (partial / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(partial, final)
+    for old in sorted(folder.glob("step-*"))[:-KEEP]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(
+    folder: Path,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    averages: dict[str, torch.Tensor],
+    fingerprint: dict,
+) -> int:
+    """Restore the newest checkpoint in ``folder`` and return its step; 0 where there is none.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint was written under another configuration, or cannot be read.
+    """
+    found = sorted(folder.glob("step-*"))
+    if not found:
+        return 0
+    newest = found[-1]
+    try:
+        state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
+        _check_same_config(newest, state["config"], fingerprint)
+        for name, module in modules.items():
+            module.load_state_dict(load_file(newest / f"{name}.safetensors"), strict=True)
+        tensors = load_file(newest / "optimizer.safetensors")
+        averages.update(load_file(newest / "averages.safetensors"))
+    except (OSError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"checkpoint {newest} cannot be read ({error}); delete that folder to go on from the "
+            "one before it"
+        ) from error
+    entries: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        entries.setdefault(int(index), {})[name] = value
+    content = optimizer.state_dict()
+    content["state"] = entries
+    optimizer.load_state_dict(content)
+    return int(state["step"])
+
+
+def _check_same_config(path: Path, stored: dict, wanted: dict) -> None:
+    changed = [key for key in wanted if stored.get(key) != wanted[key]]
+    if changed:
+        key = changed[0]
+        raise ValueError(
+            f"checkpoint {path} was written with {key} = {stored.get(key)!r}, this run has "
+            f"{wanted[key]!r}; give another output folder, or the same configuration to resume"
+        )
+
+
+def _unshared(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy tensors that share memory, which safetensors refuses to write."""
+    seen: set[int] = set()
+    result = {}
+    for key, value in weights.items():
+        pointer = value.untyped_storage().data_ptr()
+        result[key] = value.clone() if pointer in seen else value
+        seen.add(pointer)
+    return result

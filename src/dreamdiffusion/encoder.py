@@ -1,0 +1,369 @@
+"""The EEG encoder and the masked autoencoder that pre-trains it (paper section 3.1).
+
+A vision transformer over time (He et al. 2022, arXiv 2111.06377; facts of the DreamDiffusion
+release): tokens of ``patch_size`` time points over all channels, pre-LN blocks, fixed sin-cos
+positions, a cls token. The cls token takes part in pre-training *and* in fine-tuning; the authors'
+release left it out of the second, so its blocks then saw one token fewer than they were trained
+with. Both models are diffusers models: ``save_pretrained`` writes ``config.json`` and safetensors.
+The path of this module is recorded in saved pipelines and must not change.
+
+Parameter names follow the authors' checkpoints (``blocks.0.attn.qkv.weight`` ...). Letters of
+shapes as in :mod:`dreamdiffusion.tokens`; D is ``embed_dim``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+from torch.nn import functional
+
+from .tokens import count_tokens, patchify, random_masking
+
+
+def sincos_positions(n_tokens: int, dim: int) -> torch.Tensor:
+    """Return fixed positions, float32 ``(1, 1 + N, dim)``; row 0, for the cls token, is zero.
+
+    Row ``1 + n`` is ``[sin(n w_0) .. sin(n w_k) | cos(n w_0) .. cos(n w_k)]`` with
+    ``w_i = 10000 ** (-i / (dim / 2))`` (Vaswani et al. 2017, section 3.5, in MAE's order).
+
+    Raises
+    ------
+    ValueError
+        If ``dim`` is odd.
+    """
+    if dim % 2:
+        raise ValueError(f"embed_dim is {dim}, expected an even number: half sines, half cosines")
+    frequency = 10000.0 ** (-torch.arange(dim // 2, dtype=torch.float64) / (dim // 2))
+    angle = torch.arange(n_tokens, dtype=torch.float64)[:, None] * frequency
+    table = torch.cat([angle.sin(), angle.cos()], dim=1)
+    table = torch.cat([torch.zeros(1, dim, dtype=torch.float64), table])
+    return table.to(torch.float32)[None]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, ``(B, N, D)`` -> ``(B, N, D)``."""
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"width {dim} is not a multiple of {num_heads} heads")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, n_tokens, dim = x.shape
+        heads = (3, self.num_heads, dim // self.num_heads)
+        qkv = self.qkv(x).unflatten(-1, heads)  # (B, N, 3, heads, dim of a head)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        out = functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).reshape(batch, n_tokens, dim))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU between, ``(..., dim)`` -> ``(..., dim)``."""
+
+    def __init__(self, dim: int, hidden_dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(functional.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """A pre-LN transformer block without dropout, ``(B, N, D)`` -> ``(B, N, D)``."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = FeedForward(dim, int(dim * mlp_ratio))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchEmbedding(nn.Module):
+    """EEG ``(B, C, T)`` -> tokens ``(B, N, D)``: a convolution that steps by its own length."""
+
+    def __init__(self, n_chans: int, patch_size: int, embed_dim: int):
+        super().__init__()
+        self.proj = nn.Conv1d(n_chans, embed_dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, eeg: torch.Tensor) -> torch.Tensor:
+        return self.proj(eeg).transpose(1, 2)
+
+
+def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw initial weights: Linear xavier-uniform with bias 0, LN 1 and 0, Conv1d normal(0, .02).
+
+    Parameters
+    ----------
+    generator
+        Source of the numbers; None is torch's global one.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight, generator=generator)
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Conv1d):
+            nn.init.normal_(part.weight, std=0.02, generator=generator)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+class StrictModel(ModelMixin, ConfigMixin):
+    """A diffusers model that loads whole or not at all, and from safetensors only."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+        """Load a folder that ``save_pretrained`` wrote; keywords as diffusers.
+
+        diffusers itself goes on with a warning where tensors are missing or unknown, and reads
+        pickles where it finds no safetensors.
+
+        Raises
+        ------
+        ValueError
+            If the file lacks a tensor of the model, or holds one that the model has not.
+        OSError
+            If the folder holds no safetensors.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        kwargs["use_safetensors"] = True
+        loaded: Any = super().from_pretrained(
+            pretrained_model_name_or_path, output_loading_info=True, **kwargs
+        )
+        model, info = loaded
+        for kind, verb in (("missing_keys", "lacks"), ("unexpected_keys", "also holds")):
+            if info[kind]:
+                raise ValueError(
+                    f"the weights in {pretrained_model_name_or_path} do not fit {cls.__name__}: "
+                    f"the file {verb} {', '.join(sorted(info[kind])[:4])}"
+                    f"{' and more' if len(info[kind]) > 4 else ''}; copy the whole folder again, "
+                    "or load it with the class its config.json names"
+                )
+        return (model, info) if wants_info else model
+
+
+class EEGEncoder(StrictModel):
+    """EEG -> one embedding per token, the part of the autoencoder that is kept.
+
+    Parameters
+    ----------
+    n_chans
+        Channels of the signal.
+    n_times
+        Time points of the signal, a multiple of ``patch_size``.
+    patch_size
+        Time points per token.
+    embed_dim
+        Width of the embedding; even, and a multiple of ``num_heads``.
+    depth
+        Transformer blocks.
+    num_heads
+        Attention heads.
+    mlp_ratio
+        Width of the feed-forward layer over ``embed_dim`` (paper's released configuration: 1).
+
+    Raises
+    ------
+    ValueError
+        If the sizes do not fit each other.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        n_chans: int = 128,
+        n_times: int = 512,
+        patch_size: int = 4,
+        embed_dim: int = 1024,
+        depth: int = 24,
+        num_heads: int = 16,
+        mlp_ratio: float = 1.0,
+    ):
+        super().__init__()
+        self.n_tokens = count_tokens(n_times, patch_size)
+        self.embed_dim = embed_dim
+        self.patch_embed = PatchEmbedding(n_chans, patch_size, embed_dim)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        # A buffer, so no optimiser moves it; kept in files, because imported weights may bring
+        # their own positions (the authors' release trained them).
+        self.register_buffer("pos_embed", sincos_positions(self.n_tokens, embed_dim))
+        self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
+        self.norm = nn.LayerNorm(embed_dim)
+        self.init_weights()
+
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Draw new weights (facts of the release), from ``generator`` or torch's global one."""
+        initialise(self, generator)
+        nn.init.normal_(self.cls_token, std=0.02, generator=generator)
+
+    def embed(self, eeg: torch.Tensor) -> torch.Tensor:
+        """Return tokens with their positions, before any block: ``(B, C, T)`` -> ``(B, N, D)``.
+
+        Raises
+        ------
+        ValueError
+            If the EEG has another shape than the encoder was made for.
+        """
+        expected = (self.config["n_chans"], self.config["n_times"])
+        if eeg.ndim != 3 or tuple(eeg.shape[1:]) != expected:
+            raise ValueError(
+                f"EEG has shape {tuple(eeg.shape)}, the encoder expects (batch, n_chans="
+                f"{expected[0]}, n_times={expected[1]}); prepare the recording with the sfreq, "
+                "window and picks of the model"
+            )
+        return self.patch_embed(eeg) + self.pos_embed[:, 1:]
+
+    def _transform(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Put the cls token in front and run the blocks: ``(B, n, D)`` -> ``(B, 1 + n, D)``."""
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        x = torch.cat([cls.to(tokens.dtype), tokens], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def forward(self, eeg: torch.Tensor) -> torch.Tensor:
+        """Embed EEG ``(B, C, T)`` as tokens ``(B, N, D)``; the cls token takes part unreturned."""
+        return self._transform(self.embed(eeg))[:, 1:]
+
+    def encode_visible(self, eeg: torch.Tensor, ids_keep: torch.Tensor) -> torch.Tensor:
+        """Embed the visible tokens alone; hidden ones cost nothing and leave no trace.
+
+        Parameters
+        ----------
+        eeg
+            Signal ``(B, C, T)``.
+        ids_keep
+            int64 ``(B, n_keep)``, tokens that stay visible.
+
+        Returns
+        -------
+        torch.Tensor
+            ``(B, 1 + n_keep, D)``, the cls token first, then the tokens in the order asked for.
+        """
+        tokens = self.embed(eeg)
+        where = ids_keep[:, :, None].expand(-1, -1, tokens.shape[2])
+        return self._transform(tokens.gather(1, where))
+
+
+class Reconstruction(NamedTuple):
+    """What the masked autoencoder says about a batch."""
+
+    loss: torch.Tensor
+    """Scalar: squared error, meant over each hidden token, then over the hidden tokens."""
+    pred: torch.Tensor
+    """Every token as the decoder sees it, ``(B, N, P * C)``, time-major."""
+    mask: torch.Tensor
+    """``(B, N)``, 1 where the token was hidden."""
+
+
+class MaskedAutoencoder(StrictModel):
+    """Temporal masked signal modelling: hide tokens, encode the rest, predict the hidden ones.
+
+    Parameters
+    ----------
+    n_chans, n_times, patch_size, embed_dim, depth, num_heads, mlp_ratio
+        The encoder, see :class:`EEGEncoder`. ``mlp_ratio`` holds for the decoder too.
+    decoder_embed_dim, decoder_depth, decoder_num_heads
+        The decoder, which is dropped after pre-training.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        n_chans: int = 128,
+        n_times: int = 512,
+        patch_size: int = 4,
+        embed_dim: int = 1024,
+        depth: int = 24,
+        num_heads: int = 16,
+        mlp_ratio: float = 1.0,
+        decoder_embed_dim: int = 512,
+        decoder_depth: int = 8,
+        decoder_num_heads: int = 16,
+    ):
+        super().__init__()
+        self.encoder = EEGEncoder(
+            n_chans, n_times, patch_size, embed_dim, depth, num_heads, mlp_ratio
+        )
+        width = decoder_embed_dim
+        self.decoder_embed = nn.Linear(embed_dim, width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.register_buffer("decoder_pos_embed", sincos_positions(self.encoder.n_tokens, width))
+        self.decoder_blocks = nn.ModuleList(
+            Block(width, decoder_num_heads, mlp_ratio) for _ in range(decoder_depth)
+        )
+        self.decoder_norm = nn.LayerNorm(width)
+        self.decoder_pred = nn.Linear(width, patch_size * n_chans)
+        self.init_weights()
+
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Draw new weights (facts of the release), from ``generator`` or torch's global one."""
+        initialise(self, generator)
+        nn.init.normal_(self.encoder.cls_token, std=0.02, generator=generator)
+        nn.init.normal_(self.mask_token, std=0.02, generator=generator)
+
+    def decode(self, visible: torch.Tensor, ids_restore: torch.Tensor) -> torch.Tensor:
+        """Predict every token from the visible ones.
+
+        Parameters
+        ----------
+        visible
+            ``(B, 1 + n_keep, D)`` from :meth:`EEGEncoder.encode_visible`.
+        ids_restore
+            int64 ``(B, N)`` from :func:`dreamdiffusion.tokens.random_masking`.
+
+        Returns
+        -------
+        torch.Tensor
+            ``(B, N, P * C)``, time-major.
+        """
+        x = self.decoder_embed(visible)
+        batch, n_tokens = ids_restore.shape
+        n_hidden = n_tokens + 1 - x.shape[1]
+        hidden = self.mask_token.to(x.dtype).expand(batch, n_hidden, -1)
+        tokens = torch.cat([x[:, 1:], hidden], dim=1)
+        tokens = tokens.gather(1, ids_restore[:, :, None].expand(-1, -1, x.shape[2]))
+        x = torch.cat([x[:, :1], tokens], dim=1) + self.decoder_pos_embed
+        for block in self.decoder_blocks:
+            x = block(x)
+        return self.decoder_pred(self.decoder_norm(x))[:, 1:]
+
+    def forward(
+        self, eeg: torch.Tensor, mask_ratio: float, generator: torch.Generator
+    ) -> Reconstruction:
+        """Hide tokens of EEG ``(B, C, T)`` at random and predict them.
+
+        Parameters
+        ----------
+        mask_ratio
+            Fraction of hidden tokens, above 0 and below 1; the paper's is 0.75.
+        generator
+            Decides which; may lie on another device than the model.
+
+        Returns
+        -------
+        Reconstruction
+            ``loss``, ``pred`` and ``mask``. The loss counts hidden tokens only, against the signal
+            as it is (not normalised per token).
+        """
+        chosen = random_masking(self.encoder.n_tokens, len(eeg), mask_ratio, generator)
+        ids_keep, ids_restore, mask = (part.to(eeg.device) for part in chosen)
+        pred = self.decode(self.encoder.encode_visible(eeg, ids_keep), ids_restore)
+        target = patchify(eeg, self.config["patch_size"])
+        error = (pred.float() - target.float()).square().mean(dim=2)  # full precision in autocast
+        return Reconstruction((error * mask).sum() / mask.sum(), pred, mask)

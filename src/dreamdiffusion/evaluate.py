@@ -1,0 +1,304 @@
+"""The stage `evaluate`: decode held-out trials, score them with their controls, write a report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import CLIPModel
+
+from .config import EvaluateConfig, SampleConfig, write_yaml
+from .decoders.linear import fit_lda
+from .gallery import draw_gallery, save_gallery
+from .generator import embed_images
+from .judge import Judge, label_indices
+from .metrics import retrieval_pairs, top1_pairs
+from .pictures import read_image
+from .report import write_report
+from .runtime import autocast, choose_device
+from .scoring import Embed, Gallery, score_images
+from .splits import Split
+from .statistics import Score, random_derangement, score
+from .trials import Trials
+
+__all__ = ["evaluate", "score_images"]
+
+logger = logging.getLogger(__name__)
+
+_SIDES = ("train", "validation", "test")
+
+
+def evaluate(config: EvaluateConfig) -> Path:
+    """Decode the trials of a split twice, from their own and from shuffled EEG, and score both.
+
+    Returns
+    -------
+    Path
+        ``config.output`` with ``scores.json``, ``gallery.png``, ``report.html`` and
+        ``config.yaml`` (the resolved configuration).
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model, its split or CLIP, the judge, the trials or a picture is missing.
+    ValueError
+        If the split was made for other trials, it has fewer than two trials, or the judge does not
+        know a category of the data.
+    """
+    trials = Trials.load(config.data)
+    split = Split.load(config.model / "split.json")
+    rows, told = choose_trials(split, config.split, len(trials), config.limit)
+    judge = load_judge(config.judge)
+    # Before the long part, so that a judge for other data does not waste it.
+    label_indices(judge.categories, trials.metadata["category"].iloc[rows])
+
+    device = choose_device(config.runtime)
+    embed = load_embedder(config.model / "clip", device)
+    pipe = _load_pipeline(config.model, device)
+    rng = np.random.default_rng([config.sample.seed, 0])
+    moved = random_derangement(len(rows), rng)
+    eeg = np.asarray(trials.data[rows])
+    with autocast(device, config.runtime.precision):
+        generated = _decode(pipe, trials, eeg, config, config.sample, "decoding")
+        # Other seeds too: nothing of the true trial's path may be left in the control.
+        other = config.sample.model_copy(update={"seed": config.sample.seed + 1_000_003})
+        shuffled = _decode(pipe, trials, eeg[moved], config, other, "decoding shuffled EEG")
+    seen, pools = _load_pictures(trials.select(rows), generated.shape[-1])
+    metadata = trials.metadata.iloc[rows].reset_index(drop=True)
+
+    counts = {"n_permutations": config.n_permutations, "n_bootstrap": config.n_bootstrap}
+    result = score_images(
+        generated=generated, shuffled=shuffled, seen=seen, pools=pools, metadata=metadata,
+        judge=judge, embed=embed, rng=rng, split=told, simulated=trials.simulated,
+        noise_level=noise_level(trials), **counts,
+    )  # fmt: skip
+    result["baselines"] = []
+    if config.split in ("validation", "test"):
+        record = lda_baseline(trials, split.train, rows, moved, rng, **counts)
+        result["baselines"].append(record)
+        result["protocol"]["lda_category_top1"] = (
+            f"shrinkage LDA on window means, trained on the same {len(split.train)} training "
+            "trials; one guess per trial, no image"
+        )
+    with torch.no_grad():
+        embedding = pipe.embed(eeg, trials.ch_names, trials.sfreq)
+    gallery = (
+        Gallery.of_pictures(seen, embed)
+        if seen is not None
+        else Gallery.of_prototypes(pools or {}, metadata["category"].tolist(), embed)
+    )
+    if len(gallery.embeddings) > 1:
+        answers = torch.as_tensor(embedding).float().cpu()[:, None]
+        pairs = retrieval_pairs(answers, gallery.embeddings, gallery.truth)
+        record = _deterministic("eeg_retrieval_top1", pairs, moved, rng, **counts)
+        result["baselines"].append(record)
+        result["protocol"]["eeg_retrieval_top1"] = (
+            f"the EEG embedding against the gallery of {len(gallery.embeddings)}, no image"
+        )
+    result["made"] = {
+        "command": f"dreamdiffusion evaluate --config {config.output / 'config.yaml'}",
+        "config": config.model_dump(mode="json"),
+        "versions": versions(),
+    }
+    write_results(config.output, result, generated, seen)
+    write_yaml(config, config.output / "config.yaml")
+    return config.output
+
+
+def choose_trials(
+    split: Split, side: str, n_trials: int, limit: int | None
+) -> tuple[np.ndarray, str]:
+    """Return the rows of one side of a split, and the words that go with their scores.
+
+    Parameters
+    ----------
+    side : str
+        ``train``, ``validation``, ``test`` or ``all``.
+    n_trials : int
+        Number of trials in the data.
+    limit : int, optional
+        The first so many of the side.
+
+    Raises
+    ------
+    ValueError
+        If the split names trials that the data do not have, or fewer than two are left.
+    """
+    sides = {name: getattr(split, name) for name in _SIDES}
+    everything = np.concatenate(list(sides.values()))
+    if everything.max() >= n_trials:
+        raise ValueError(
+            f"the model's split names trial {everything.max()}, the data have {n_trials} trials; "
+            "evaluate on the folder of trials that the model was fine-tuned on"
+        )
+    rows = np.sort(everything) if side == "all" else sides[side]
+    n_side = len(rows)
+    rows = rows[:limit]
+    if len(rows) < 2:
+        raise ValueError(f"the {side} side has {len(rows)} trials to score, expected two or more")
+    told = f"{side}: {split.rule}"
+    if side in ("all", "train"):
+        told += "; INCLUDES TRAINING TRIALS, not a measure of decoding"
+    if len(rows) < n_side:
+        told += f"; the first {len(rows)} of its {n_side} trials"
+    return rows, told
+
+
+def load_judge(folder: Path) -> Judge:
+    """Open a judge.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds none.
+    """
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"judge {folder} does not exist; make one with train-judge")
+    return Judge.from_pretrained(folder, use_safetensors=True).eval()
+
+
+def load_embedder(folder: Path, device: torch.device) -> Embed:
+    """Return the CLIP image tower in ``folder`` as a function of pictures in [0, 1].
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds none.
+    """
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"CLIP {folder} does not exist; the model folder is not complete")
+    clip = CLIPModel.from_pretrained(folder, use_safetensors=True).to(device).eval()
+
+    def embed(images: Tensor) -> Tensor:
+        return embed_images(clip, images.to(device, torch.float32) * 2 - 1).cpu()
+
+    return embed
+
+
+def noise_level(trials: Trials) -> float | list[float] | None:
+    """Return the simulation's noise level (or levels) that the metadata state, if they do."""
+    if not trials.simulated or "noise_level" not in trials.metadata:
+        return None
+    levels = sorted({float(level) for level in trials.metadata["noise_level"]})
+    return levels[0] if len(levels) == 1 else levels
+
+
+def lda_baseline(
+    trials: Trials,
+    train: np.ndarray,
+    rows: np.ndarray,
+    moved: np.ndarray,
+    rng: np.random.Generator,
+    n_permutations: int = 2000,
+    n_bootstrap: int = 2000,
+) -> Score:
+    """Score the category that a shrinkage LDA names, fitted on the model's training trials."""
+    labels = trials.metadata["category"].astype(str).to_numpy()
+    lda = fit_lda(np.asarray(trials.data[train]), labels[train], trials.sfreq)
+    named = lda.predict(np.asarray(trials.data[rows]))
+    place = {label: i for i, label in enumerate(sorted(set(labels)))}
+    pairs = top1_pairs(
+        np.array([[place[str(label)]] for label in named]),
+        np.array([place[label] for label in labels[rows]]),
+        len(place),
+    )
+    return _deterministic("lda_category_top1", pairs, moved, rng, n_permutations, n_bootstrap)
+
+
+def _deterministic(
+    metric: str,
+    pairs: np.ndarray,
+    moved: np.ndarray,
+    rng: np.random.Generator,
+    n_permutations: int,
+    n_bootstrap: int,
+) -> Score:
+    """Make the record of a decoder without seeds: shuffled EEG only moves its answers."""
+    control = pairs[np.arange(len(moved)), moved]
+    return score(metric, pairs, control, rng, n_permutations, n_bootstrap)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that matter to the result."""
+    names = ("dreamdiffusion", "torch", "diffusers", "transformers", "mne", "numpy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # run from the source tree
+            continue
+    return found
+
+
+def write_results(
+    folder: Path, result: dict[str, Any], generated: Tensor, seen: Tensor | None
+) -> None:
+    """Write ``scores.json``, ``gallery.png`` and ``report.html`` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scores.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    trials = result["trials"]
+    title = "Seen and decoded: the first trials of the split"
+    if result["simulated"]:
+        level = result["noise_level"]
+        title += " (SIMULATED EEG" + ("" if level is None else f", noise level {level}") + ")"
+    picture = draw_gallery(
+        generated, trials["category"], trials["judged_category"], seen, title
+    )
+    save_gallery(folder / "gallery.png", picture)
+    write_report(folder / "report.html", result, generated, seen)
+
+
+def _load_pipeline(folder: Path, device: torch.device) -> Any:
+    from .pipeline import EEGToImagePipeline
+
+    pipe = EEGToImagePipeline.from_pretrained(folder, use_safetensors=True)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(device)
+
+
+def _decode(
+    pipe: Any, trials: Trials, eeg: np.ndarray, config: EvaluateConfig, sample: SampleConfig,
+    told: str,
+) -> Tensor:  # fmt: skip
+    """Generate k images of each trial: (n, k, 3, H, W) in [0, 1], on the CPU."""
+    generator = torch.Generator().manual_seed(sample.seed)
+    k, parts = sample.num_images_per_prompt, []
+    for start in tqdm(range(0, len(eeg), config.batch_size), desc=told, unit="batch"):
+        images = pipe(
+            eeg=eeg[start : start + config.batch_size],
+            ch_names=trials.ch_names,
+            sfreq=trials.sfreq,
+            num_inference_steps=sample.num_inference_steps,
+            guidance_scale=sample.guidance_scale,
+            num_images_per_prompt=k,
+            generator=generator,
+            output_type="pt",
+        ).images
+        parts.append(images.float().cpu().unflatten(0, (-1, k)))
+    return torch.cat(parts).clamp(0, 1)
+
+
+def _load_pictures(trials: Trials, size: int) -> tuple[Tensor | None, dict[str, Tensor] | None]:
+    """Return the picture of each trial, or the pictures of each category where that is all."""
+
+    def read(paths: list[Path]) -> Tensor:
+        known = {path: read_image(path, size) for path in dict.fromkeys(paths)}
+        pixels = np.stack([known[path] for path in paths])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 255
+
+    if trials.pairing == "stim_file":
+        return read(trials.images()), None
+    pools = trials.image_pools()
+    by_category = trials.metadata.groupby("category")["pool"].unique()
+    return None, {
+        str(category): read([path for pool in names for path in pools[pool]])
+        for category, names in by_category.items()
+    }

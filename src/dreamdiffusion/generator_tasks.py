@@ -1,0 +1,141 @@
+"""What the three trainings of a generator minimise: CLIP, VAE, U-Net."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from torch import nn
+from transformers import CLIPModel
+
+from .generator import clip_pixels
+from .pictures import Pictures
+
+
+class ClipTask:
+    """Contrastive learning of pictures and captions (Radford et al. 2021).
+
+    Pictures whose captions are the same text are all right answers for that text: among few
+    categories such pairs are common, and calling them wrong would blur the classes.
+    """
+
+    def __init__(
+        self, clip: CLIPModel, pictures: Pictures, tokens: torch.Tensor, caption_ids: torch.Tensor
+    ) -> None:
+        self.clip, self.pictures = clip, pictures
+        self.tokens, self.caption_ids = tokens, caption_ids
+        self.n_samples = len(pictures.captions)
+        self.modules: dict[str, nn.Module] = {"clip": clip}
+
+    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        device = self.clip.device
+        pixels = augment(self.pictures.tensor(indices), generator)
+        ids = self.caption_ids[indices]
+        output = self.clip(
+            input_ids=self.tokens[ids].to(device),
+            pixel_values=clip_pixels(pixels, pixels.shape[-1]).to(device),
+        )
+        logits = output.logits_per_text.float()
+        same = (ids[:, None] == ids[None, :]).float().to(device)
+        target = same / same.sum(1, keepdim=True)
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        return {"loss": loss}
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+
+def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Shift each picture by up to 3 pixels and add a little noise."""
+    n, _, height, width = images.shape
+    padded = F.pad(images, (3, 3, 3, 3), mode="replicate")
+    shifts = torch.randint(0, 7, (n, 2), generator=generator)
+    moved = torch.stack(
+        [padded[i, :, y : y + height, x : x + width] for i, (y, x) in enumerate(shifts.tolist())]
+    )
+    return moved + 0.03 * torch.randn(moved.shape, generator=generator)
+
+
+class VaeTask:
+    """Reconstruction by absolute error of pixels and of edges, and a small KL term.
+
+    The edge term (differences of neighbouring pixels, at two scales) stands in for the perceptual
+    and adversarial losses of Stable Diffusion's VAE: it is what keeps outlines crisp.
+    """
+
+    def __init__(self, vae: AutoencoderKL, pictures: Pictures, kl_weight: float) -> None:
+        self.vae, self.pictures, self.kl_weight = vae, pictures, kl_weight
+        self.n_samples = len(pictures.captions)
+        self.modules: dict[str, nn.Module] = {"vae": vae}
+
+    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        images = self.pictures.tensor(indices).to(self.vae.device)
+        posterior = self.vae.encode(images).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(images.device)
+        output = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
+        pixel = (output - images).abs().mean()
+        edge = _edges(output, images) + _edges(F.avg_pool2d(output, 2), F.avg_pool2d(images, 2))
+        kl = posterior.kl().sum() / images[0].numel() / len(images)
+        return {"loss": pixel + edge + self.kl_weight * kl, "pixel": pixel, "edge": edge, "kl": kl}
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+
+def _edges(output: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    difference = output - images
+    horizontal = difference[..., 1:] - difference[..., :-1]
+    vertical = difference[..., 1:, :] - difference[..., :-1, :]
+    return horizontal.abs().mean() + vertical.abs().mean()
+
+
+class UnetTask:
+    """Noise prediction on cached latents under cached caption encodings.
+
+    The loss of each timestep is weighted by min(SNR, gamma) / SNR (Hang et al. 2023), which lets a
+    small model converge in a fraction of the steps.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        latents: torch.Tensor,
+        encodings: torch.Tensor,
+        caption_ids: torch.Tensor,
+        scheduler: DDPMScheduler,
+        min_snr_gamma: float,
+        caption_dropout: float,
+    ) -> None:
+        self.unet, self.latents, self.encodings = unet, latents, encodings
+        self.caption_ids, self.scheduler = caption_ids, scheduler
+        self.gamma, self.caption_dropout = min_snr_gamma, caption_dropout
+        self.n_samples = len(latents)
+        self.modules: dict[str, nn.Module] = {"unet": unet}
+
+    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        device = self.unet.device
+        ids = self.caption_ids[indices].clone()
+        # The last encoding is that of the empty caption, which guidance compares with.
+        ids[torch.rand(len(ids), generator=generator) < self.caption_dropout] = -1
+        latents = self.latents[indices]
+        noise = torch.randn(latents.shape, generator=generator)
+        n_train = self.scheduler.config["num_train_timesteps"]
+        timesteps = torch.randint(0, n_train, (len(ids),), generator=generator)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps).to(device)
+        predicted = self.unet(
+            noisy, timesteps.to(device), self.encodings[ids].to(device), return_dict=False
+        )[0]
+        error = (predicted.float() - noise.to(device)).square().mean((1, 2, 3))
+        return {"loss": (error * snr_weight(self.scheduler, timesteps, self.gamma).to(device)).mean()}
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+
+def snr_weight(scheduler: DDPMScheduler, timesteps: torch.Tensor, gamma: float) -> torch.Tensor:
+    """Return min(SNR, gamma) / SNR of each timestep."""
+    alpha = scheduler.alphas_cumprod[timesteps]
+    snr = alpha / (1 - alpha)
+    return snr.clamp(max=gamma) / snr

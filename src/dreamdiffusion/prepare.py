@@ -1,0 +1,45 @@
+"""The stage `prepare`: files and folders -> a folder of trials or of windows."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from dreamdiffusion.config import PrepareConfig
+from dreamdiffusion.epochs import cut_trials
+from dreamdiffusion.recordings import find_recordings, read_recording
+from dreamdiffusion.windows import build_windows
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(config: PrepareConfig) -> Path:
+    """Read, clean and cut the recordings of `config.input` and write them to `config.output`.
+
+    With kind "trials" every picture is opened once, so that a missing or unreadable one ends
+    this stage and not a training hours later; trials without pictures are an error.
+
+    Returns
+    -------
+    folder
+        `config.output`; open it with `Trials.load` or `Windows.load`.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `find_recordings`, `read_recording`, `cut_trials`, `Trials.check_images`,
+        `build_windows`.
+    """
+    if not config.input:
+        raise ValueError("prepare has no input; pass --input with files or folders of recordings")
+    paths = find_recordings(config.input)
+    if config.kind == "windows":
+        return build_windows(paths, config)
+    progress = tqdm(paths, desc="trials", unit="recording")
+    trials = cut_trials((read_recording(path) for path in progress), config)
+    trials.check_images()
+    folder = trials.save(config.output)
+    logger.info("%d trials of %d channels in %s", len(trials), trials.n_chans, folder)
+    return folder

@@ -1,0 +1,379 @@
+"""Pre-training of the EEG encoder by temporal masked signal modelling (paper section 3.1)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import nn
+
+from .config import PretrainConfig, write_yaml
+from .encoder import MaskedAutoencoder
+from .engine import fit
+from .runtime import step_generator
+from .tokens import patchify, tile_channels, unpatchify
+from .windows import Windows
+
+logger = logging.getLogger(__name__)
+
+# Streams of random numbers that are not those of the training steps (stream 0).
+INIT, VALIDATION, SPLIT = 1, 2, 3
+VALIDATION_LIMIT = 2048
+"""Windows at most that a validation during training looks at; the final scores use all."""
+VALIDATION_BATCH = 256
+HIDDEN, INK, PALE = "#ece7df", "#23272e", "#9aa1ab"
+PREDICTED = "#c8502f"
+
+
+@dataclass
+class WindowSplit:
+    """Which windows train and which validate."""
+
+    train: np.ndarray
+    """int64, in order."""
+    validation: np.ndarray
+    """int64, in order; empty where the fraction is 0."""
+    by: str
+    """In words, what was held out."""
+    held_out: list[str]
+    """Names of the held-out subjects or recordings."""
+
+
+def split_windows(
+    metadata: pd.DataFrame, window_s: float, fraction: float, seed: int
+) -> WindowSplit:
+    """Hold out whole subjects; where there are too few, whole recordings, or the end of each.
+
+    A unit serves if a rounded ``fraction`` of its number is at least one, so that the size of the
+    held-out part is near the fraction that was asked for. Neighbouring windows are alike and may
+    overlap, so single windows are never held out at random.
+
+    Parameters
+    ----------
+    metadata
+        Columns ``subject``, ``session``, ``run``, ``recording`` and ``start`` (s).
+    window_s
+        Length of a window, s.
+    fraction
+        Of the windows, 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If nothing would be left to train on, or to validate on.
+    """
+    everything = np.arange(len(metadata))
+    if fraction == 0:
+        return WindowSplit(everything, everything[:0], "none", [])
+    recording = metadata["subject"].str.cat(metadata[["session", "run", "recording"]], sep="/")
+    rng = np.random.default_rng([seed, SPLIT])
+    for by, unit in (("subject", metadata["subject"]), ("recording", recording)):
+        names = np.array(sorted(set(unit)))
+        n_held_out = round(len(names) * fraction)
+        if "" in names or not 1 <= n_held_out < len(names):
+            continue
+        chosen = np.sort(rng.permutation(names)[:n_held_out])
+        mask = unit.isin(chosen.tolist()).to_numpy()
+        return WindowSplit(everything[~mask], everything[mask], by, chosen.tolist())
+    train, validation = [], []
+    for _, rows in metadata.groupby(recording, sort=True):
+        order = rows.sort_values("start")
+        n_held_out = max(1, round(len(order) * fraction))
+        validation += order.index[-n_held_out:].tolist()
+        # A window that reaches into the held-out ones would show the model part of them.
+        last_start = order["start"].iloc[-n_held_out] - window_s + 1e-6
+        train += order.index[order["start"] <= last_start].tolist()
+    if not train or not validation:
+        raise ValueError(
+            f"{len(metadata)} windows of {recording.nunique()} recordings leave {len(train)} to "
+            f"train and {len(validation)} to validate; give more data, or validation_fraction 0"
+        )
+    by = "end of each recording"
+    return WindowSplit(np.sort(np.array(train)), np.sort(np.array(validation)), by, [])
+
+
+class MaskedSignalModelling:
+    """The training task: windows, a masked autoencoder, and held-out windows.
+
+    Parameters
+    ----------
+    windows
+        Scaled, unlabelled EEG.
+    config
+        Sizes, ``mask_ratio``, ``n_chans``, seed.
+
+    Raises
+    ------
+    ValueError
+        If windows and model do not fit (length and patch, channels), or no window is left.
+    """
+
+    def __init__(self, windows: Windows, config: PretrainConfig):
+        self.data = windows.data
+        self.config = config
+        self.n_chans = config.n_chans or windows.n_chans
+        self.split = split_windows(
+            windows.metadata,
+            windows.n_times / windows.sfreq,
+            config.validation_fraction,
+            config.seed,
+        )
+        tile_channels(torch.empty(windows.n_chans, 1), self.n_chans)  # refuses early
+        sizes = config.encoder.model_dump()
+        self.model = MaskedAutoencoder(self.n_chans, windows.n_times, **sizes)
+        self.model.init_weights(step_generator(config.seed, 0, INIT))
+        self.modules: dict[str, nn.Module] = {"mae": self.model}
+        self.n_samples = len(self.split.train)
+
+    def batch(self, indices: np.ndarray) -> torch.Tensor:
+        """Return windows ``(B, n_chans, n_times)``, tiled, on the device of the model."""
+        eeg = torch.from_numpy(np.array(self.data[indices], dtype=np.float32))
+        return tile_channels(eeg.to(self.model.mask_token.device), self.n_chans)
+
+    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Return the reconstruction loss of training windows, ``indices`` int64 ``(B,)``."""
+        eeg = self.batch(self.split.train[indices.numpy()])
+        return {"loss": self.model(eeg, self.config.mask_ratio, generator).loss}
+
+    def validate(self) -> dict[str, float]:
+        """Return loss and explained variance on held-out windows, under always the same masks."""
+        n = len(self.split.validation)
+        if not n:
+            return {}
+        spread = np.linspace(0, n - 1, min(n, VALIDATION_LIMIT)).round().astype(int)
+        figures = self.measure(self.split.validation[spread])
+        return {key: figures[key] for key in ("validation_loss", "explained_variance")}
+
+    @torch.no_grad()
+    def measure(self, rows: np.ndarray, control: bool = False) -> dict[str, float]:
+        """Compare the reconstruction of hidden tokens with what needs no model.
+
+        Parameters
+        ----------
+        rows
+            int64, windows.
+        control
+            Add ``shuffled_eeg_loss``: the same hidden tokens predicted from the visible tokens of
+            another window, which must be no better than ``baseline_zero``.
+
+        Returns
+        -------
+        dict
+            Mean squared errors over hidden tokens: ``validation_loss`` (the model),
+            ``baseline_zero`` (the mean of the scaled signal), ``baseline_interpolation`` (a
+            straight line between the visible time points); and ``explained_variance``,
+            ``1 - validation_loss / baseline_zero``.
+        """
+        self.model.eval()
+        patch = self.config.encoder.patch_size
+        ratio, seed = self.config.mask_ratio, self.config.seed
+        sums: dict[str, float] = {}
+        n_hidden = 0.0
+        n_batches = -(-len(rows) // VALIDATION_BATCH)
+        for number in range(n_batches):
+            # Every n-th window: a batch then spans all that is held out, and the window half a
+            # batch away, which serves as the control, is no neighbour.
+            eeg = self.batch(rows[number::n_batches])
+            _, pred, mask = self.model(eeg, ratio, step_generator(seed, number, VALIDATION))
+            target = patchify(eeg, patch)
+            guesses = {
+                "validation_loss": pred,
+                "baseline_zero": torch.zeros_like(target),
+                "baseline_interpolation": patchify(interpolate_hidden(eeg, mask, patch), patch),
+            }
+            if control and len(rows) > n_batches:
+                other = eeg.roll(max(1, len(eeg) // 2), dims=0)
+                same_mask = step_generator(seed, number, VALIDATION)
+                guesses["shuffled_eeg_loss"] = self.model(other, ratio, same_mask).pred
+            for name, guess in guesses.items():
+                error = (guess.float() - target).square().mean(dim=2)
+                sums[name] = sums.get(name, 0.0) + float((error * mask).sum())
+            n_hidden += float(mask.sum())
+        figures = {name: value / n_hidden for name, value in sums.items()}
+        loss, zero = figures["validation_loss"], figures["baseline_zero"]
+        return figures | {"explained_variance": 1 - loss / zero if zero else 0.0}
+
+
+def interpolate_hidden(eeg: torch.Tensor, mask: torch.Tensor, patch_size: int) -> torch.Tensor:
+    """Draw straight lines across hidden tokens, ``eeg (B, C, T)``, ``mask (B, N)`` 1 = hidden."""
+    signal = eeg.cpu().numpy().copy()
+    hidden = mask.cpu().numpy().astype(bool).repeat(patch_size, axis=1)
+    for window, gone in zip(signal, hidden, strict=True):
+        there, lost = np.flatnonzero(~gone), np.flatnonzero(gone)
+        for row in window:
+            row[lost] = np.interp(lost, there, row[there])
+    return torch.from_numpy(signal).to(eeg.device)
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Pre-train an encoder on the windows of ``config.data``.
+
+    Interrupted in any way, the same call goes on from the last checkpoint and ends with the same
+    weights.
+
+    Returns
+    -------
+    pathlib.Path
+        ``config.output``, which holds ``encoder/`` and ``mae/`` (diffusers folders),
+        ``input.json`` (what the encoder was trained on), ``config.yaml``, ``log.jsonl``,
+        ``checkpoints/``, ``reconstruction.png`` and ``scores.json``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no windows at ``config.data``.
+    ValueError
+        If windows, model and configuration do not fit, or ``config.output`` holds a run of another
+        configuration.
+    """
+    windows = Windows.load(config.data)
+    task = MaskedSignalModelling(windows, config)
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    fit(task, config, output, "pretrain")
+    write_yaml(config, output / "config.yaml")
+    task.model.eval()
+    task.model.encoder.save_pretrained(output / "encoder")
+    task.model.save_pretrained(output / "mae")
+    _write_json(output / "input.json", describe_input(windows, task.n_chans))
+    draw_reconstruction(task, windows, output / "reconstruction.png")
+    scores = score(task, windows)
+    _write_json(output / "scores.json", scores)
+    if scores["n"]:
+        logger.info(
+            "%s: %.1f %% of the variance of hidden tokens explained (held out: %s)",
+            output,
+            100 * scores["explained_variance"],
+            scores["split"],
+        )
+    return output
+
+
+def describe_input(windows: Windows, n_chans: int) -> dict[str, Any]:
+    """Say what signal the encoder knows, for those who fine-tune it."""
+    return {
+        "ch_names": windows.ch_names,
+        "n_chans": n_chans,
+        "tiled": n_chans != windows.n_chans,
+        "n_times": windows.n_times,
+        "sfreq": windows.sfreq,
+        "scale": windows.info.get("scale"),
+        "signal": windows.info.get("signal"),
+        "simulated": windows.info.get("simulated"),
+    }
+
+
+def score(task: MaskedSignalModelling, windows: Windows) -> dict[str, Any]:
+    """Return the figures of all held-out windows with their split, n, baselines and control."""
+    split = task.split
+    scores: dict[str, Any] = {
+        "split": f"validation, held out by {split.by}" if len(split.validation) else "none",
+        "held_out": split.held_out,
+        "n": len(split.validation),
+        "n_train": len(split.train),
+        "mask_ratio": task.config.mask_ratio,
+        "simulated": windows.info.get("simulated"),
+    }
+    if len(split.validation):
+        scores |= task.measure(split.validation, control=True)
+    return scores
+
+
+@torch.no_grad()
+def draw_reconstruction(
+    task: MaskedSignalModelling, windows: Windows, path: Path, n_rows: int = 4
+) -> None:
+    """Draw original, masked and reconstructed signals of one window.
+
+    The window is the one of median error among (at most 64) held-out windows, or training windows
+    where none is held out: a typical reconstruction, not the best.
+
+    Parameters
+    ----------
+    n_rows
+        Channels at most.
+    """
+    task.model.eval()
+    held_out = len(task.split.validation) > 0
+    rows = task.split.validation if held_out else task.split.train
+    rows = rows[np.linspace(0, len(rows) - 1, min(64, len(rows))).round().astype(int)]
+    eeg = task.batch(rows)
+    patch = task.config.encoder.patch_size
+    generator = step_generator(task.config.seed, 0, VALIDATION)
+    _, pred, mask = task.model(eeg, task.config.mask_ratio, generator)
+    error = ((pred - patchify(eeg, patch)).square().mean(dim=2) * mask).sum(dim=1)
+    place = int(error.argsort()[len(rows) // 2])
+    signal = eeg[place].cpu().numpy()
+    guess = unpatchify(pred[place : place + 1].float(), task.n_chans)[0].cpu().numpy()
+    hidden = mask[place].cpu().numpy().astype(bool).repeat(patch)
+    channels = np.linspace(0, windows.n_chans - 1, min(n_rows, windows.n_chans)).round().astype(int)
+    simulated = "simulated EEG" if windows.info.get("simulated") else "EEG"
+    with mpl.rc_context({"font.size": 9, "axes.edgecolor": PALE, "text.color": INK}):
+        figure = _figure(signal, guess, hidden, channels, windows)
+        kind = "held-out" if held_out else "training"
+        figure.suptitle(
+            f"{simulated}: a typical {kind} window, "
+            f"{task.config.mask_ratio:.0%} of its tokens hidden"
+        )
+        partial = path.with_name(f".{path.name}")
+        figure.savefig(partial, dpi=150, format="png")
+    partial.replace(path)
+
+
+def _figure(
+    signal: np.ndarray,
+    guess: np.ndarray,
+    hidden: np.ndarray,
+    channels: np.ndarray,
+    windows: Windows,
+) -> Figure:
+    time = np.arange(signal.shape[1]) / windows.sfreq * 1000
+    figure = Figure(figsize=(11, 0.9 + 1.15 * len(channels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(channels), 3, sharex=True, sharey=True, squeeze=False)
+    shown = np.where(hidden, np.nan, signal)
+    for row, channel in zip(axes, channels, strict=True):
+        original, masked, reconstructed = row
+        original.plot(time, signal[channel], color=INK, lw=1.1)
+        for axis in (masked, reconstructed):
+            _shade(axis, hidden, windows.sfreq)
+        masked.plot(time, shown[channel], color=INK, lw=1.1)
+        reconstructed.plot(time, signal[channel], color=PALE, lw=1.1, label="original")
+        joined = np.where(hidden, guess[channel], signal[channel])
+        reconstructed.plot(time, joined, color=PREDICTED, lw=1.2, label="reconstructed")
+        original.set_ylabel(windows.ch_names[channel], rotation=0, ha="right", va="center")
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(color=PALE, labelsize=8)
+        axis.margins(x=0)
+    limit = 1.15 * max(np.abs(signal[channels]).max(), np.abs(guess[channels]).max(), 1e-6)
+    axes[0, 0].set_ylim(-limit, limit)
+    for axis, title in zip(
+        axes[0], ("original", "what the encoder sees", "reconstructed"), strict=True
+    ):
+        axis.set_title(title, fontsize=10, loc="left")
+    axes[0, 2].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel("time (ms)")
+    return figure
+
+
+def _shade(axis: Axes, hidden: np.ndarray, sfreq: float) -> None:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], hidden.astype(int), [0]])))
+    for first, last in edges.reshape(-1, 2):
+        left, right = (first - 0.5) / sfreq * 1000, (last - 0.5) / sfreq * 1000
+        axis.axvspan(left, right, color=HIDDEN, lw=0, zorder=0)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

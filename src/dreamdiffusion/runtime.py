@@ -1,0 +1,82 @@
+"""Device, precision and random numbers of a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .config import RuntimeConfig
+
+
+def choose_device(runtime: RuntimeConfig) -> torch.device:
+    """Return the device that ``runtime`` names, or the best one present for ``auto``.
+
+    Raises
+    ------
+    ValueError
+        If the device is unknown to torch or not present.
+    """
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    if runtime.device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("cpu")
+    try:
+        device = torch.device(runtime.device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"runtime.device is {runtime.device!r}, which torch cannot use here "
+            f"({str(error).splitlines()[0]}); use auto or cpu"
+        ) from error
+    return device
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 natively; where not, bf16 is slower than fp32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@contextlib.contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Run the block in the precision asked for (``auto``, ``fp32`` or ``bf16``)."""
+    wanted = precision == "bf16" or (
+        precision == "auto" and (device.type == "cuda" or cpu_has_bf16())
+    )
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted):
+        yield
+
+
+def step_generator(seed: int, step: int, stream: int = 0) -> torch.Generator:
+    """Return the random numbers of one training step, a pure function of its arguments.
+
+    A run that resumes at step *n* thereby draws what the uninterrupted run drew at *n*, without
+    any stored generator state. The generator lives on the CPU, so every device draws the same.
+    """
+    state = np.random.SeedSequence([seed, step, stream]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed((int(state[0]) << 32 | int(state[1])) & (2**63 - 1))
+
+
+def batch_indices(n_samples: int, batch_size: int, step: int, seed: int) -> torch.Tensor:
+    """Return the samples of one training step, int64 ``(batch_size,)``.
+
+    The data order is an endless chain of permutations, each a pure function of ``seed`` and its
+    number; step *n* reads places ``n * batch_size`` onwards, so any step can be found directly.
+    """
+    places = np.arange(step * batch_size, (step + 1) * batch_size)
+    rounds = places // n_samples
+    indices = np.empty(batch_size, dtype=np.int64)
+    for number in np.unique(rounds):
+        order = np.random.default_rng([seed, int(number)]).permutation(n_samples)
+        here = rounds == number
+        indices[here] = order[places[here] % n_samples]
+    return torch.from_numpy(indices)

@@ -1,0 +1,232 @@
+"""Which trials train, validate and test: by run, session, subject, image or any other column."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass
+class Split:
+    """Indices of the trials on each side, sorted, and the rule that made them.
+
+    Attributes
+    ----------
+    train, validation, test
+        Row numbers of the metadata; no row is on two sides.
+    rule
+        One sentence that goes with every score of this split.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    rule: str
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation", "test"):
+            setattr(self, name, np.sort(np.asarray(getattr(self, name), dtype=np.int64)))
+        everything = np.concatenate([self.train, self.validation, self.test])
+        values, counts = np.unique(everything, return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(f"trial {values[counts > 1][0]} is on more than one side of the split")
+        if not len(self.train):
+            raise ValueError("the split leaves no trial for training")
+
+    def save(self, path: Path | str) -> None:
+        """Write the split as JSON."""
+        sides = {name: getattr(self, name).tolist() for name in ("train", "validation", "test")}
+        Path(path).write_text(json.dumps({"rule": self.rule, **sides}), "utf-8")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Split:
+        """Read a split that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If the file does not exist, or is not a split.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"split {path} does not exist")
+        try:
+            told = json.loads(path.read_text("utf-8"))
+            return cls(told["train"], told["validation"], told["test"], told["rule"])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a split: {error!r}") from error
+
+
+def split_by(
+    metadata: pd.DataFrame,
+    column: str,
+    test: list[str],
+    validation: list[str] | float,
+    seed: int,
+    allow_shared_stimuli: bool = False,
+) -> Split:
+    """Hold out the trials whose `column` has one of the stated values.
+
+    Parameters
+    ----------
+    metadata
+        One row per trial, index 0..n-1.
+    column
+        A column, or several joined by "+": with "subject+run" the values read "1/3". Run 1 of
+        every session is held out by "run" where runs are numbered anew in each session.
+    test
+        Values whose trials are the test side; empty: no test side.
+    validation
+        Values whose trials are the validation side; or the fraction of the training trials that
+        is drawn, in every category alike, all trials of one picture together.
+    seed
+        Of that draw.
+    allow_shared_stimuli
+        Accept one picture on two sides, or pictures that are not known. A score then no longer
+        speaks for pictures never seen in training: the rule says so.
+
+    Returns
+    -------
+    split
+        Every trial is on exactly one side.
+
+    Raises
+    ------
+    ValueError
+        For an unknown column or value, a value on two sides, a shared or unknown picture, an
+        empty training or validation side.
+    """
+    keys = _keys(metadata, column)
+    present = set(keys)
+    values = {"test": [str(v) for v in test]}
+    if not isinstance(validation, float | int):
+        values["validation"] = [str(v) for v in validation]
+    for side, wanted in values.items():
+        unknown = [v for v in wanted if v not in present]
+        if unknown:
+            raise ValueError(
+                f"{side} names {column} {', '.join(unknown)}, which no trial has; "
+                f"there are {', '.join(sorted(present))}"
+            )
+    both = sorted(set(values["test"]) & set(values.get("validation", [])))
+    if both:
+        raise ValueError(f"{column} {', '.join(both)} is in both test and validation")
+    in_test = keys.isin(values["test"]).to_numpy()
+    if "validation" in values:
+        in_validation = keys.isin(values["validation"]).to_numpy()
+        told = f"validation {column} {', '.join(values['validation']) or 'none'}"
+    else:
+        fraction = float(validation)  # pyright: ignore[reportArgumentType]
+        in_validation = _draw(metadata, ~in_test, fraction, seed, allow_shared_stimuli)
+        told = f"validation {fraction:g} of the training trials (seed {seed})"
+    side = np.where(in_test, "test", np.where(in_validation, "validation", "train"))
+    note = _check_stimuli(metadata, side, allow_shared_stimuli)
+    rule = f"test {column} {', '.join(values['test']) or 'none'}; {told}{note}"
+    return Split(*(np.flatnonzero(side == n) for n in ("train", "validation", "test")), rule=rule)
+
+
+def leave_one_out(
+    metadata: pd.DataFrame,
+    column: str,
+    validation: str | float = 0.1,
+    seed: int = 0,
+    allow_shared_stimuli: bool = False,
+) -> Iterator[tuple[str, Split]]:
+    """Yield (held-out value, split) for every value of `column`, in sorted order.
+
+    Parameters
+    ----------
+    validation
+        A fraction of the training trials, or one value of the column: it validates every split
+        but its own, where the next value does.
+
+    Raises
+    ------
+    ValueError
+        If the column has fewer than two values; otherwise as `split_by`.
+    """
+    values = sorted(set(_keys(metadata, column)))
+    if len(values) < 2:
+        raise ValueError(
+            f"{column} has the one value {', '.join(values)}; leaving it out leaves no training"
+        )
+    for value in values:
+        side: list[str] | float
+        if isinstance(validation, str):
+            following = values[(values.index(value) + 1) % len(values)]
+            side = [following if validation == value else validation]
+        else:
+            side = validation
+        yield value, split_by(metadata, column, [value], side, seed, allow_shared_stimuli)
+
+
+def _keys(metadata: pd.DataFrame, column: str) -> pd.Series:
+    parts = column.split("+")
+    for part in parts:
+        if part not in metadata:
+            raise ValueError(
+                f"the metadata have no column {part}; they have {', '.join(metadata.columns)}"
+            )
+    columns = [metadata[part].astype(str).tolist() for part in parts]
+    return pd.Series(["/".join(values) for values in zip(*columns, strict=True)], dtype=str)
+
+
+def _draw(
+    metadata: pd.DataFrame, among: np.ndarray, fraction: float, seed: int, by_trial: bool
+) -> np.ndarray:
+    """Draw a fraction of the trials, stratified by category, whole pictures at a time."""
+    if not 0 <= fraction < 1:
+        raise ValueError(f"the validation fraction is {fraction}, expected 0 <= fraction < 1")
+    chosen = np.zeros(len(metadata), dtype=bool)
+    if fraction == 0:
+        return chosen
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(metadata))
+    names = metadata["stim_file"].astype(str).to_numpy()
+    groups = rows.astype(str) if by_trial else np.where(names == "", rows.astype(str), names)
+    categories = metadata["category"].astype(str).to_numpy()
+    for category in sorted(set(categories[among])):
+        inside = rows[among & (categories == category)]
+        wanted = round(fraction * len(inside))
+        for group in rng.permutation(sorted(set(groups[inside]))):
+            members = inside[groups[inside] == group]
+            if wanted < len(members):
+                continue
+            chosen[members] = True
+            wanted -= len(members)
+    if not chosen.any():
+        raise ValueError(
+            f"a validation fraction of {fraction:g} draws none of {int(among.sum())} trials; "
+            "raise it, or allow shared stimuli where pictures repeat"
+        )
+    return chosen
+
+
+def _check_stimuli(metadata: pd.DataFrame, side: np.ndarray, allowed: bool) -> str:
+    """Return what the rule says about pictures on two sides; raise where that is not allowed."""
+    names = metadata["stim_file"].astype(str).to_numpy()
+    n_unknown = int(np.sum(names == ""))
+    if n_unknown:
+        if allowed:
+            return "; which picture was shown is unknown, so sides share pictures"
+        raise ValueError(
+            f"{n_unknown} trials have no stim_file, so the sides may share "
+            "pictures; pass allow_shared_stimuli to accept that"
+        )
+    seen: dict[str, set[str]] = {}
+    for name, where in zip(names, side, strict=True):
+        seen.setdefault(str(name), set()).add(str(where))
+    shared = sorted(name for name, sides in seen.items() if len(sides) > 1)
+    if not shared:
+        return "; no picture on two sides"
+    if allowed:
+        return f"; {len(shared)} pictures on two sides"
+    raise ValueError(
+        f"{len(shared)} pictures are on two sides of the split ({', '.join(shared[:3])}, ...); "
+        "split by stim_file, or pass allow_shared_stimuli"
+    )

@@ -1,0 +1,241 @@
+"""Scores and statistics, against hand-worked values and scikit-image."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.color import rgb2gray
+from skimage.metrics import structural_similarity
+
+from dreamdiffusion.metrics import (
+    n_way_pairs,
+    pcc_pairs,
+    retrieval_pairs,
+    ssim_pairs,
+    top1_pairs,
+    trial_groups,
+)
+from dreamdiffusion.statistics import (
+    bootstrap_ci,
+    chance_level,
+    permutation_p,
+    permutations,
+    random_derangement,
+    score,
+)
+
+
+def test_top1_is_the_mean_over_samples():
+    chosen = np.array([[0, 0, 1, 2], [1, 1, 1, 1]])
+    pairs = top1_pairs(chosen, np.array([0, 1]), 3)
+    # Trial 0: half of its samples show class 0, a quarter class 1; never "one of four was right".
+    np.testing.assert_allclose(pairs, [[0.5, 0.0], [0.25, 1.0]])
+
+
+def test_top1_rejects_a_label_out_of_range():
+    with pytest.raises(ValueError, match=r"chosen holds 0\.\.3, there are 3"):
+        top1_pairs(np.array([[0], [3]]), np.array([0, 1]), 3)
+
+
+def test_chance_of_labels_is_shown_times_named():
+    chosen = np.array([[0], [0], [0], [1]])  # names class 0 in three of four
+    pairs = top1_pairs(chosen, np.array([0, 0, 1, 1]), 2)
+    assert chance_level(pairs) == pytest.approx(0.75 * 0.5 + 0.25 * 0.5)
+    chosen = np.array([[0], [0], [0], [0]])  # always the class that is shown in three of four
+    assert chance_level(top1_pairs(chosen, np.array([0, 0, 0, 1]), 2)) == pytest.approx(0.75)
+
+
+def test_n_way_matches_drawing_all_sets():
+    probabilities = np.array([0.1, 0.4, 0.2, 0.25, 0.05])
+    truth, n_way = 2, 3
+    sets = list(itertools.combinations([0, 1, 3, 4], n_way - 1))
+    for top in (1, 2):
+        hits = [sum(probabilities[list(s)] > probabilities[truth]) < top for s in sets]
+        pairs = n_way_pairs(probabilities[None, None], np.array([truth]), n_way, top)
+        assert pairs[0, 0] == pytest.approx(np.mean(hits))
+    # r = 2 rivals above of 4: both draws must miss them, C(2,2) / C(4,2).
+    assert n_way_pairs(probabilities[None, None], np.array([2]), 3)[0, 0] == pytest.approx(1 / 6)
+
+
+def test_n_way_with_all_classes_is_top1():
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(6), size=(10, 3))
+    truth = rng.integers(6, size=10)
+    np.testing.assert_allclose(
+        n_way_pairs(probabilities, truth, 6), top1_pairs(probabilities.argmax(-1), truth, 6)
+    )
+    with pytest.raises(ValueError, match="n_way is 7"):
+        n_way_pairs(probabilities, truth, 7)
+
+
+def test_n_way_ties_count_against():
+    assert n_way_pairs(np.full((1, 1, 4), 0.25), np.array([1]), 2)[0, 0] == 0
+
+
+def test_retrieval_uses_the_cosine():
+    gallery = torch.tensor([[1.0, 0.0], [0.0, 5.0]])
+    embeddings = torch.tensor([[[9.0, 1.0], [1.0, 2.0]], [[0.0, 0.1], [0.1, 0.2]]])
+    pairs = retrieval_pairs(embeddings, gallery, np.array([0, 1]))
+    np.testing.assert_allclose(pairs, [[0.5, 0.0], [0.5, 1.0]])
+
+
+def test_pcc_by_hand():
+    ramp = torch.linspace(0, 1, 3 * 16).view(3, 4, 4)
+    flat = torch.full((3, 4, 4), 0.3)
+    seen = torch.stack([ramp, 1 - ramp])
+    generated = torch.stack([torch.stack([ramp * 0.5, ramp]), torch.stack([1 - ramp, flat])])
+    np.testing.assert_allclose(pcc_pairs(seen, generated), [[1, -0.5], [-1, 0.5]], atol=1e-6)
+
+
+def test_pcc_matches_numpy():
+    g = torch.Generator().manual_seed(0)
+    seen, made = torch.rand(3, 3, 8, 8, generator=g), torch.rand(3, 2, 3, 8, 8, generator=g)
+    pairs = pcc_pairs(seen, made)
+    expected = np.mean([np.corrcoef(seen[1].ravel(), made[2, s].ravel())[0, 1] for s in range(2)])
+    assert pairs[1, 2] == pytest.approx(expected, abs=1e-6)
+
+
+def test_ssim_matches_scikit_image():
+    g = torch.Generator().manual_seed(1)
+    seen, noise = torch.rand(3, 3, 24, 20, generator=g), torch.rand(3, 2, 3, 24, 20, generator=g)
+    made = 0.6 * seen[:, None] + 0.4 * noise
+    pairs = ssim_pairs(seen, made)
+
+    def reference(a, b):
+        return structural_similarity(
+            rgb2gray(a.permute(1, 2, 0).numpy()), rgb2gray(b.permute(1, 2, 0).numpy()),
+            gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0,
+        )  # fmt: skip
+
+    for i, j in itertools.product(range(3), range(3)):
+        expected = np.mean([reference(seen[i], made[j, s]) for s in range(2)])
+        assert pairs[i, j] == pytest.approx(expected, abs=1e-5)
+    assert ssim_pairs(seen, seen[:, None]).diagonal() == pytest.approx(1, abs=1e-6)
+
+
+def test_ssim_within_groups_only():
+    g = torch.Generator().manual_seed(2)
+    seen, made = torch.rand(4, 3, 12, 12, generator=g), torch.rand(4, 1, 3, 12, 12, generator=g)
+    groups = np.array([0, 1, 0, 1])
+    part, whole = ssim_pairs(seen, made, groups), ssim_pairs(seen, made)
+    same = groups[:, None] == groups
+    np.testing.assert_allclose(part[same], whole[same], atol=1e-6)
+    assert np.isnan(part[~same]).all()
+    with pytest.raises(ValueError, match="pictures are 8 pixels, SSIM needs 11"):
+        ssim_pairs(seen[..., :8, :8], made[..., :8, :8])
+
+
+def test_trial_groups_are_even():
+    sizes = np.bincount(trial_groups(500, np.random.default_rng(0), largest=200))
+    assert sizes.tolist() == [167, 167, 166]
+    assert not trial_groups(5, np.random.default_rng(0)).any()
+
+
+@given(st.integers(2, 40), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_derangement_moves_every_trial(n, seed):
+    moved = random_derangement(n, np.random.default_rng(seed))
+    assert sorted(moved) == list(range(n))
+    assert (moved != np.arange(n)).all()
+
+
+@given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_permutations_stay_within_groups(n, n_groups, seed):
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(n_groups, size=n)
+    drawn = permutations(n, 7, rng, groups)
+    assert (np.sort(drawn, axis=1) == np.arange(n)).all()
+    assert (groups[drawn] == groups).all()
+
+
+def test_permutations_are_uniform():
+    drawn = permutations(3, 6000, np.random.default_rng(0))
+    _, counts = np.unique(drawn, axis=0, return_counts=True)
+    assert len(counts) == 6
+    assert counts.min() > 900
+    assert counts.max() < 1100
+
+
+def test_permutation_p_by_hand():
+    # Of the 24 permutations of four trials only the identity reaches the value.
+    pairs = np.eye(4)
+    p = permutation_p(pairs, 20000, np.random.default_rng(0))
+    assert p == pytest.approx(1 / 24, abs=0.005)
+    assert permutation_p(np.ones((4, 4)), 99, np.random.default_rng(0)) == 1.0
+    assert permutation_p(np.eye(40), 999, np.random.default_rng(0)) == 1 / 1000
+
+
+def test_p_is_uniform_when_there_is_nothing():
+    rng = np.random.default_rng(3)
+    ps = []
+    for _ in range(200):
+        chosen, truth = rng.integers(6, size=(60, 4)), rng.integers(6, size=60)
+        ps.append(permutation_p(top1_pairs(chosen, truth, 6), 199, rng))
+    assert 0.02 <= np.mean(np.array(ps) <= 0.05) <= 0.09
+    assert 0.4 < np.mean(ps) < 0.6
+
+
+def test_p_within_groups_is_uniform_when_there_is_nothing():
+    rng = np.random.default_rng(4)
+    ps = []
+    for _ in range(200):
+        groups = trial_groups(40, rng, largest=10)
+        pairs = rng.normal(size=(40, 1)) + rng.normal(size=40) + rng.normal(size=(40, 40))
+        pairs[groups[:, None] != groups] = np.nan
+        ps.append(permutation_p(pairs, 199, rng, groups))
+    assert 0.02 <= np.mean(np.array(ps) <= 0.05) <= 0.09
+
+
+def test_chance_equals_the_mean_of_permutations():
+    rng = np.random.default_rng(5)
+    pairs = rng.normal(size=(7, 7))
+    drawn = pairs[permutations(7, 40000, rng), np.arange(7)].mean()
+    assert chance_level(pairs) == pytest.approx(drawn, abs=0.01)
+
+
+def test_bootstrap_interval_has_the_right_width():
+    scores = np.random.default_rng(6).normal(0.4, 0.2, 400)
+    low, high = bootstrap_ci(scores, 4000, np.random.default_rng(0))
+    error = scores.std() / np.sqrt(400)
+    assert low == pytest.approx(scores.mean() - 1.96 * error, abs=0.002)
+    assert high == pytest.approx(scores.mean() + 1.96 * error, abs=0.002)
+
+
+def test_bootstrap_interval_covers():
+    rng = np.random.default_rng(7)
+    covered = 0
+    for _ in range(300):
+        low, high = bootstrap_ci((rng.random(80) < 0.4).astype(float), 300, rng)
+        covered += low <= 0.4 <= high
+    assert 0.90 <= covered / 300 <= 0.99
+
+
+def test_score_of_perfect_predictions():
+    truth = np.arange(24).repeat(4)
+    pairs = top1_pairs(truth[:, None].repeat(4, 1), truth, 24)
+    control = pairs[np.arange(96), random_derangement(96, np.random.default_rng(0))]
+    record = score("category_top1", pairs, control, np.random.default_rng(1), 500, 500)
+    assert record["value"] == 1
+    assert record["chance"] == pytest.approx(1 / 24)
+    assert record["shuffled_eeg"] < 0.15
+    assert record["ci95"] == [1, 1]
+    assert record["p"] == 1 / 501
+    assert record["n"] == 96
+    assert set(record) == {"metric", "value", "n", "chance", "shuffled_eeg", "ci95", "p"}
+
+
+def test_score_is_reproducible_and_checks_shapes():
+    pairs = np.random.default_rng(8).random((20, 20))
+    one = score("pcc", pairs, pairs[0], np.random.default_rng(1), 200, 200)
+    assert one == score("pcc", pairs, pairs[0], np.random.default_rng(1), 200, 200)
+    assert one["ci95"][0] <= one["value"] <= one["ci95"][1]
+    with pytest.raises(ValueError, match="20 trials but 3 of shuffled EEG"):
+        score("pcc", pairs, pairs[0, :3], np.random.default_rng(1))
+    with pytest.raises(ValueError, match="two or more"):
+        score("pcc", pairs[:1, :1], pairs[0, :1], np.random.default_rng(1))
