@@ -279,7 +279,12 @@ def test_bids_folder(tmp_path):
 
 def test_a_simulated_bids_folder_says_so(tmp_path):
     root = write_bids(tmp_path / "bids", runs=("1",), description="SIMULATED viewer")
-    assert next(read_bids(root)).simulated
+    sidecar = next(root.rglob("*_eeg.json"))
+    told = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**told, "SimulatedNoiseLevel": 0.25}))
+    recording = next(read_bids(root))
+    assert recording.simulated
+    assert recording.events.noise_level.tolist() == [0.25, 0.25]
 
 
 def test_duplicates_are_found_exactly_and_after_a_new_export(tmp_path):

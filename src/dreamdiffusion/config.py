@@ -70,6 +70,7 @@ class SimulateConfig(Schema):
     n_subjects: PositiveInt = 1
     first_subject: PositiveInt = 1
     n_runs: PositiveInt = 8
+    first_run: PositiveInt = Field(1, description="number of the first run that is written")
     trials_per_run: PositiveInt = 240
     image_size: PositiveInt = Field(64, description="pixels")
     seed: int = 0
@@ -102,8 +103,8 @@ class PrepareConfig(Schema):
     baseline: tuple[float, float] | None = Field(None, description="s, from stimulus onset")
     events: dict[str, int] | None = Field(None, description="category -> marker code")
     stimuli: Path | None = Field(None, description="folder of the pictures that were shown")
-    pair_by: Literal["stim_file", "category"] = Field(
-        "stim_file", description="category: which picture was shown is unknown, only its class"
+    pair_by: Literal["stim_file", "category", "none"] = Field(
+        "stim_file", description="category: only the class of a picture is known; none: no pictures"
     )
     window_s: PositiveFloat = Field(0.5, description="s, length of an unlabelled window")
     window_stride_s: PositiveFloat = Field(0.5, description="s")
@@ -246,9 +247,11 @@ class GenerateConfig(Schema):
     """Images from a recording or from prepared trials."""
 
     model: Path = Field(Path("weights/eeg-scenes"), description="a fine-tuned model")
-    data: Path = Field(Path("runs/trials"), description="trials folder, or a recording with events")
+    data: Path = Field(
+        Path("runs/trials"), description="trials folder, BIDS folder, or a recording with events"
+    )
     output: Path = Path("runs/generate")
-    split: Literal["train", "validation", "test", "all"] = "all"
+    events: dict[str, int] | None = Field(None, description="category -> marker code, as prepare")
     limit: int | None = Field(None, description="number of trials at most")
     batch_size: PositiveInt = 16
     sample: SampleConfig = SampleConfig()
@@ -262,7 +265,9 @@ class EvaluateConfig(Schema):
     data: Path = Field(Path("runs/trials"), description="folder written by prepare, kind trials")
     judge: Path = Field(Path("weights/judge"), description="classifier that names pictures")
     output: Path = Path("runs/evaluate")
-    split: Literal["train", "validation", "test", "all"] = "test"
+    split: Literal["train", "validation", "test", "new"] = Field(
+        "test", description="new: another recording, no trial of which the model was trained on"
+    )
     limit: int | None = Field(None, description="number of trials at most")
     batch_size: PositiveInt = 16
     n_permutations: PositiveInt = 2000

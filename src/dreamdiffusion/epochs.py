@@ -11,10 +11,10 @@ import mne
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.config import PrepareConfig, SignalConfig
-from dreamdiffusion.preprocessing import DuplicateCheck, bad_spans, preprocess, reject_reason
-from dreamdiffusion.recordings import Recording
-from dreamdiffusion.trials import Trials
+from .config import PrepareConfig, SignalConfig
+from .preprocessing import DuplicateCheck, bad_spans, preprocess, reject_reason
+from .recordings import Recording
+from .trials import Trials
 
 __all__ = ["Trials", "cut_trials", "from_epochs"]
 

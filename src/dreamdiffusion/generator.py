@@ -56,7 +56,7 @@ def load_generator(folder: Path) -> Generator:
                 f"generator {folder} has no {part}; make one with: dreamdiffusion train-generator"
             )
     pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, use_safetensors=True, torch_dtype=torch.float32
+        folder, use_safetensors=True, dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
     clip = CLIPModel.from_pretrained(folder / "clip", use_safetensors=True, dtype=torch.float32)

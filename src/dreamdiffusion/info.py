@@ -90,14 +90,14 @@ def describe_recording(path: Path) -> dict[str, Any]:
 
     recording = read_recording(path)
     raw = recording.raw
-    names = eeg_names(raw)
+    names = [str(name) for name in eeg_names(raw)]
     found: dict[str, Any] = {
         "holds": "a recording" + (" (SIMULATED)" if recording.simulated else ""),
         "sfreq": float(raw.info["sfreq"]),
         "duration_s": round(raw.n_times / raw.info["sfreq"], 3),
         "n_chans": len(names),
         "ch_names": names,
-        "other_channels": [name for name in raw.ch_names if name not in names],
+        "other_channels": [str(name) for name in raw.ch_names if name not in names],
         "subject": recording.subject,
         "run": recording.run,
     }
@@ -116,8 +116,8 @@ def format_text(found: Mapping[str, Any], indent: str = "") -> str:
             lines += [f"{indent}{key}", format_text(value, indent + "  ")]
         else:
             items = value if isinstance(value, list) else [value]
-            shown = ", ".join(map(str, items)) if value not in (None, {}, []) else "-"
-            lines.append(f"{indent}{str(key):<{width}}  {shown}")
+            shown = "-" if value is None or value == {} else ", ".join(map(str, items)) or "-"
+            lines.append(f"{indent}{key!s:<{width}}  {shown}")
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5  # scikit-image: truncate 3.5, so int(3.5 * 1.5 + 0.5)
-_BLOCK = 128
+_BLOCK = 64
 
 
 def top1_pairs(chosen: Ints, truth: Ints, n_classes: int) -> Floats:

@@ -14,7 +14,7 @@ import mne
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.electrodes import standard_names
+from .electrodes import standard_names
 
 GAP_S = 0.1  # two lost packets of 12 samples at 256 Hz; packet jitter stays below 0.04 s
 NOMINAL_HZ = (100.0, 125.0, 128.0, 200.0, 220.0, 250.0, 256.0, 300.0, 500.0, 512.0, 1000.0, 1024.0)

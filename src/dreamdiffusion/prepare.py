@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from dreamdiffusion.config import PrepareConfig
-from dreamdiffusion.epochs import cut_trials
-from dreamdiffusion.recordings import find_recordings, read_recording
-from dreamdiffusion.windows import build_windows
+from .config import PrepareConfig
+from .epochs import cut_trials
+from .recordings import find_recordings, read_recording
+from .windows import build_windows
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import logging
 import mne
 import numpy as np
 
-from dreamdiffusion.config import SignalConfig
-from dreamdiffusion.recordings import Recording, eeg_names
+from .config import SignalConfig
+from .recordings import Recording, eeg_names
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ import mne
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.electrodes import standard_montage, standard_names
-from dreamdiffusion.muse import read_muse_csv
+from .electrodes import standard_montage, standard_names
+from .muse import read_muse_csv
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +105,12 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
     if check_units:
         check_amplitude(raw, path)
     entities = _entities(path)
+    noise_level = _simulated_noise_level(path)
     if events is not None:
         known = events["stim_file"].fillna("") if "stim_file" in events else ""
         events["stim_file"] = known
+        if noise_level is not None:
+            events["noise_level"] = noise_level
     return Recording(
         raw=raw,
         subject=entities["subject"],
@@ -241,6 +244,18 @@ def _says_simulated(raw: mne.io.BaseRaw, root: Path | None) -> bool:
         raise ValueError(f"{root / 'dataset_description.json'} is not JSON: {error}") from error
     told = [text.get("Name", ""), text.get("GeneratedBy", "")]
     return bool(text.get("Simulated")) or "simulated" in json.dumps(told).lower()
+
+
+def _simulated_noise_level(path: Path) -> float | None:
+    """The level that `simulate` writes to a recording's BIDS sidecar; 1 is realistic."""
+    sidecar = path.with_name(path.name.split(".")[0] + ".json")
+    if not sidecar.is_file():
+        return None
+    try:
+        content = json.loads(sidecar.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{sidecar} is not JSON: {error}") from error
+    return content.get("SimulatedNoiseLevel") if isinstance(content, dict) else None
 
 
 def _read_raw(path: Path, root: Path | None) -> mne.io.BaseRaw:

@@ -214,7 +214,7 @@ def _confusion(result: Mapping[str, Any]) -> str:
     return (
         "<h2>Which categories are mistaken for which</h2>"
         "<p>Rows: the category that was seen. Columns: the judge's name for the generated images. "
-        "The darker, the larger the share of the row; outlined cells are right.</p>"
+        "The stronger the shade, the larger the share of the row; outlined cells are right.</p>"
         f'<div class="scroll"><div class="matrix">{figure}</div></div>'
     )
 
@@ -231,8 +231,9 @@ def _made(result: Mapping[str, Any]) -> str:
             what = key.removesuffix("_accuracy_on_seen")
             rows[f"judge, {what}"] = f"{100 * value:.1f} % right on the pictures that were seen"
     rows |= {key: str(value) for key, value in made.get("versions", {}).items()}
+    told = {"shuffled_eeg": "shuffled EEG", "ci95": "95 % interval"}
     for key in ("samples", "chance", "shuffled_eeg", "ci95", "p"):
-        rows[key] = result["protocol"].get(key, "")
+        rows[told.get(key, key)] = result["protocol"].get(key, "")
     terms = [f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items() if v]
     parts.append(f"<dl>{''.join(terms)}</dl>")
     if "config" in made:

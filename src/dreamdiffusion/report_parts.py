@@ -8,8 +8,8 @@ from typing import Any
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf7; --card: #ffffff; --ink: #1c2026;
-  --soft: #5d6470; --line: #e2dfd8; --accent: #2557c7; --good: #167a3e; --bad: #c42a2a; --warn: #fff1cc;
-  --warn-ink: #5c4300; --warn-line: #e8bf4d; --cell: 37 87 199; }
+  --soft: #5d6470; --line: #e2dfd8; --accent: #2557c7; --good: #167a3e; --bad: #c42a2a;
+  --warn: #fff1cc; --warn-ink: #5c4300; --warn-line: #e8bf4d; --cell: 37 87 199; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14161a; --card: #1c1f25; --ink: #e9e8e4;
   --soft: #a2a8b3; --line: #32363f; --accent: #86aaff; --good: #62cf90; --bad: #ff8a80;
   --warn: #3a2f12; --warn-ink: #ffe2a0; --warn-line: #8a6d1f; --cell: 134 170 255; } }
@@ -57,7 +57,8 @@ th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { te
 .trial span { display: block; font-size: .8rem; line-height: 1.3; margin-top: 3px;
   overflow-wrap: anywhere; }
 .ok { color: var(--good); } .no { color: var(--bad); }
-.matrix { min-width: 620px; max-width: 800px; }
+.legend { display: flex; flex-wrap: wrap; gap: 2px 22px; }
+.matrix { min-width: 560px; max-width: 800px; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px;
   overflow-x: auto; font-size: .84rem; line-height: 1.45; }
 code { font-family: ui-monospace, SFMono-Regular, Menlo, monospace; }
@@ -68,6 +69,7 @@ summary { cursor: pointer; color: var(--accent); margin: 12px 0; } li { max-widt
 @media (max-width: 640px) { main { padding: 20px 16px 48px; }
   .score { grid-template-columns: 1fr auto; } .score svg { grid-column: 1 / -1; }
   .trials { grid-template-columns: 1fr; } h2 { margin-top: 42px; }
+  .against { grid-template-columns: 1fr; } .against br { display: none; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 10px; } }
 """
 
@@ -106,10 +108,10 @@ def track(record: Mapping[str, Any]) -> str:
 def legend() -> str:
     """Explain the marks of `track`."""
     return (
-        '<p class="soft"><span style="color:var(--accent)">&#9679;</span> score with its 95&nbsp;% '
-        'interval &ensp; <span style="color:var(--soft)">&#9474;</span> chance &ensp; '
-        '<span style="color:var(--bad)">&#9675;</span> shuffled EEG &ensp; The line runs from 0 to '
-        "1.</p>"
+        '<p class="soft legend"><span><span style="color:var(--accent)">&#9679;</span> score, '
+        '95&nbsp;% interval</span><span><span style="color:var(--soft)">&#9474;</span> chance'
+        '</span><span><span style="color:var(--bad)">&#9675;</span> shuffled EEG</span>'
+        "<span>lines run from 0 to 1</span></p>"
     )
 
 

@@ -1,8 +1,8 @@
 """From a matrix of pair scores to a record: value, chance, control, interval, p.
 
 A matrix ``pairs`` (n, n) holds at [i, j] the score of the images decoded from trial *j* against
-what was shown in trial *i* (see `metrics`). Trials are the unit of everything here: samples and pictures
-of one trial are never treated as independent.
+what was shown in trial *i* (see `metrics`). Trials are the unit of everything here: the samples of
+one trial are never treated as independent.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
         "U-Net",
     )
     folder = output / "generator"
-    _save(folder, tokenizer, clip, vae, unet)
+    save_generator(folder, tokenizer, clip, vae, unet)
     draw_samples(folder, _spread(captions, 48), output / "samples.png", config.unet_train.seed)
     return folder
 
@@ -211,7 +211,7 @@ def _encode_captions(clip: CLIPModel, tokens: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def _save(
+def save_generator(
     folder: Path,
     tokenizer: CLIPTokenizer,
     clip: CLIPModel,

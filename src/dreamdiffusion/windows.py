@@ -13,23 +13,24 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from dreamdiffusion.config import PrepareConfig
-from dreamdiffusion.preprocessing import (
+from .config import PrepareConfig
+from .preprocessing import (
     DuplicateCheck,
     bad_spans,
     preprocess,
     reject_reason,
     signature,
 )
-from dreamdiffusion.recordings import Recording, read_recording
-from dreamdiffusion.trials import new_folder, open_array, read_info
+from .recordings import Recording, read_recording
+from .scaling import scale_matrix
+from .trials import new_folder, open_array, read_info
 
 logger = logging.getLogger(__name__)
 
@@ -144,12 +145,13 @@ def build_windows(recordings: Sequence[Path | Recording], config: PrepareConfig)
     tables: list[pd.DataFrame] = []
     ch_names: list[str] = []
     n_windows, simulated = 0, False
-    work: Iterable[Any] = joblib.Parallel(n_jobs=config.jobs, return_as="generator")(
-        joblib.delayed(_piece)(item, config, n_times) for item in recordings
-    )  # pyright: ignore[reportAssignmentType]
+    parallel = joblib.Parallel(n_jobs=config.jobs, return_as="generator")
+    work = cast(
+        "Iterable[_Piece | _Problem]",
+        parallel(joblib.delayed(_piece)(item, config, n_times) for item in recordings),
+    )
     with new_folder(Path(config.output), "windows") as folder:
         with (folder / "samples").open("wb") as samples:
-            result: _Piece | _Problem
             for result in tqdm(work, total=len(recordings), desc="windows", unit="recording"):
                 if isinstance(result, _Piece):
                     result = _join(result, ch_names, duplicates)
@@ -194,45 +196,14 @@ def build_windows(recordings: Sequence[Path | Recording], config: PrepareConfig)
 
 
 def scale_windows(data: np.ndarray, scale: str) -> np.ndarray:
-    """Scale the windows of one recording by their own statistics.
-
-    Parameters
-    ----------
-    data
-        (n_windows, n_chans, n_times), any unit.
-    scale
-        `whiten`: Euclidean alignment (He and Wu 2020, IEEE TBME, doi 10.1109/TBME.2019.2913914):
-        multiply by R^(-1/2), R = mean over windows of X X^T / n_times, so that the mean
-        covariance becomes the identity. Directions without power (an average reference leaves
-        one) become zero. `robust`: divide each channel by 1.4826 x its median absolute deviation,
-        an estimate of the standard deviation that artefacts do not move.
+    """Scale the windows of one recording, (n_windows, n_chans, n_times), by `scale_matrix` of them.
 
     Returns
     -------
     scaled
         float32, same shape, no unit.
-
-    Raises
-    ------
-    ValueError
-        For an unknown scale, or a channel without any deviation.
     """
-    wide = np.asarray(data, dtype=np.float64)
-    if scale == "whiten":
-        covariance = np.einsum("nct,ndt->cd", wide, wide) / (wide.shape[0] * wide.shape[2])
-        powers, axes = np.linalg.eigh(covariance)
-        if powers[-1] <= 0:
-            raise ValueError("the windows hold nothing but zeros")
-        live = powers > 1e-10 * powers[-1]
-        inverse = np.where(live, 1 / np.sqrt(np.where(live, powers, 1.0)), 0.0)
-        return np.einsum("cd,ndt->nct", (axes * inverse) @ axes.T, wide).astype(np.float32)
-    if scale == "robust":
-        middle = np.median(wide, axis=(0, 2), keepdims=True)
-        width = 1.4826 * np.median(np.abs(wide - middle), axis=(0, 2), keepdims=True)
-        if (width <= 0).any():
-            raise ValueError(f"channel {int(np.argmin(width))} has no deviation to divide by")
-        return (wide / width).astype(np.float32)
-    raise ValueError(f"scale is {scale!r}, expected whiten or robust")
+    return np.einsum("cd,ndt->nct", scale_matrix(data, scale), data).astype(np.float32)
 
 
 @dataclass

@@ -1,0 +1,311 @@
+"""Fine-tuning on EEG-image pairs: encoder, projectors and cross-attention (paper 3.2, 3.3).
+
+Trained are the EEG encoder, the projectors and, unless told otherwise, the U-Net's cross-attention;
+the rest of the U-Net, the VAE and CLIP are frozen. Latents and CLIP embeddings of the pictures are
+computed once. There is no path by which a missing picture is replaced: every picture is read
+before the first step, and one that is missing or unreadable ends the run by name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from torch import nn
+
+from .condition import EEGConditioner, drop_condition
+from .config import FinetuneConfig, write_yaml
+from .encoder import EEGEncoder
+from .engine import fit
+from .generator import Generator, embed_images, encode_images, load_generator
+from .pictures import read_images, to_tensor
+from .pipeline import EEGToImagePipeline, add_time_condition, cross_attention
+from .processor import EEGProcessor
+from .runtime import choose_device, step_generator
+from .splits import Split, split_by
+from .tokens import count_tokens
+from .trials import Trials
+
+
+@dataclass
+class Pairs:
+    """Which pictures go with which trial, and what is known of each picture.
+
+    Parameters
+    ----------
+    latents
+        ``(n_pictures, channels, h, w)``, scaled.
+    embeddings
+        ``(n_pictures, clip_dim)``, unit norm.
+    first, count
+        int64 ``(n_trials,)``: the pictures of a trial are ``first .. first + count - 1``; one
+        where the picture is known, the whole class where only that is.
+    """
+
+    latents: torch.Tensor
+    embeddings: torch.Tensor
+    first: torch.Tensor
+    count: torch.Tensor
+
+    def draw(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return one picture for each trial, at random where only the class is known."""
+        count = self.count[indices]
+        place = (torch.rand(len(indices), generator=generator) * count).long()
+        return self.first[indices] + place.minimum(count - 1)
+
+
+def load_pairs(trials: Trials, generator: Generator) -> Pairs:
+    """Read every picture of the trials, and encode each once.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a picture is missing or cannot be read, or a trial has none.
+    """
+    if trials.pairing == "category":
+        pools = trials.image_pools()
+        paths = [path for pool in pools.values() for path in pool]
+        sizes = np.array([len(pool) for pool in pools.values()])
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        numbers = {name: i for i, name in enumerate(pools)}
+        which = trials.metadata["pool"].map(numbers).to_numpy()
+        first, count = starts[which], sizes[which]
+    else:
+        of_trial = trials.images()
+        paths = sorted(set(of_trial))
+        place = {path: i for i, path in enumerate(paths)}
+        first = np.array([place[path] for path in of_trial])
+        count = np.ones(len(trials), dtype=np.int64)
+    images = to_tensor(read_images(paths, generator.image_size))
+    device = generator.vae.device
+    latents, embeddings = [], []
+    for part in images.split(256):
+        latents.append(encode_images(generator.vae, part.to(device)).cpu())
+        embeddings.append(embed_images(generator.clip, part.to(device)).cpu())
+    return Pairs(
+        torch.cat(latents),
+        torch.cat(embeddings),
+        torch.from_numpy(first).long(),
+        torch.from_numpy(count).long(),
+    )
+
+
+class FinetuneTask:
+    """Noise-prediction loss under the EEG's condition, plus ``1 - cos`` to CLIP (paper eq. 5, 6).
+
+    Parameters
+    ----------
+    eeg
+        All trials at the model's scale, ``(n_trials, n_chans, n_times)``.
+    train, validation
+        Places of the trials of the two splits.
+    """
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        eeg: torch.Tensor,
+        pairs: Pairs,
+        train: np.ndarray,
+        validation: np.ndarray,
+        encoder: EEGEncoder,
+        conditioner: EEGConditioner,
+        unet: UNet2DConditionModel,
+        scheduler: DDPMScheduler,
+    ) -> None:
+        self.config, self.eeg, self.pairs, self.scheduler = config, eeg, pairs, scheduler
+        self.train = torch.from_numpy(train)
+        self.validation = torch.from_numpy(validation)
+        self.encoder, self.conditioner, self.unet = encoder, conditioner, unet
+        self.n_samples = len(train)
+        self.modules: dict[str, nn.Module] = {"encoder": encoder, "conditioner": conditioner}
+        unet.eval().requires_grad_(False)
+        if config.train_cross_attention and config.noise_weight:
+            layers = cross_attention(unet)
+            layers.requires_grad_(True)
+            self.modules["cross_attention"] = layers
+
+    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        chosen = self.train[indices]
+        eeg = augment_eeg(self.eeg[chosen], self.config, generator)
+        return self._loss(eeg, chosen, generator, self.config.condition_dropout)
+
+    def _loss(
+        self,
+        eeg: torch.Tensor,
+        trials: torch.Tensor,
+        generator: torch.Generator,
+        condition_dropout: float,
+    ) -> dict[str, torch.Tensor]:
+        device = self.encoder.device
+        pictures = self.pairs.draw(trials, generator)
+        tokens = self.encoder(eeg.to(device))
+        target = self.pairs.embeddings[pictures].to(device)
+        clip = (1 - F.cosine_similarity(self.conditioner.embed(tokens), target)).mean()
+        if not self.config.noise_weight:
+            return {"loss": self.config.clip_weight * clip, "clip": clip}
+        condition = self.conditioner(tokens)
+        dropped = torch.rand(len(trials), generator=generator) < condition_dropout
+        condition = drop_condition(condition, dropped.to(device))
+        latents = self.pairs.latents[pictures]
+        noise = torch.randn(latents.shape, generator=generator)
+        n_train = self.scheduler.config["num_train_timesteps"]
+        timesteps = torch.randint(0, n_train, (len(trials),), generator=generator)
+        noise_pred = self.unet(
+            self.scheduler.add_noise(latents, noise, timesteps).to(device),
+            timesteps.to(device),
+            encoder_hidden_states=condition.encoder_hidden_states,
+            class_labels=condition.time_condition,
+            return_dict=False,
+        )[0]
+        error = F.mse_loss(noise_pred.float(), noise.to(device))
+        loss = self.config.noise_weight * error + self.config.clip_weight * clip
+        return {"loss": loss, "noise": error, "clip": clip}
+
+    def validate(self) -> dict[str, float]:
+        """Return the losses on the validation trials, always under the same noise."""
+        if not len(self.validation):
+            return {}
+        self.encoder.eval()
+        total: dict[str, float] = {}
+        for number, part in enumerate(self.validation.split(64)):
+            draw = step_generator(self.config.seed, number, stream=1)
+            record = self._loss(self.eeg[part], part, draw, condition_dropout=0.0)
+            for key, value in record.items():
+                share = len(part) / len(self.validation)
+                total[f"validation_{key}"] = total.get(f"validation_{key}", 0) + share * float(value)
+        return total
+
+
+def augment_eeg(
+    eeg: torch.Tensor, config: FinetuneConfig, generator: torch.Generator
+) -> torch.Tensor:
+    """Vary trials as recordings vary: added noise, small shifts in time, channels that drop out."""
+    n_trials, n_chans, n_times = eeg.shape
+    if config.shift_augment:
+        width = config.shift_augment
+        shifts = torch.randint(-width, width + 1, (n_trials,), generator=generator)
+        places = (torch.arange(n_times)[None] - shifts[:, None]).clamp(0, n_times - 1)
+        eeg = eeg.gather(2, places[:, None].expand(-1, n_chans, -1))
+    if config.noise_augment:
+        eeg = eeg + config.noise_augment * torch.randn(eeg.shape, generator=generator)
+    if config.channel_dropout:
+        kept = torch.rand(n_trials, n_chans, 1, generator=generator) >= config.channel_dropout
+        eeg = eeg * kept
+    return eeg
+
+
+def finetune(config: FinetuneConfig) -> Path:
+    """Fine-tune on the training trials and write ``output/model``; resumes if it was stopped.
+
+    ``output/model`` is what `EEGToImagePipeline.from_pretrained` opens; it also holds
+    ``split.json``. The test trials are neither trained nor validated on.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If trials, generator, pre-trained encoder or any picture are missing or do not fit.
+    """
+    output = config.output
+    output.mkdir(parents=True, exist_ok=True)
+    write_yaml(config, output / "config.yaml")
+    device = choose_device(config.runtime)
+    trials = Trials.load(config.data)
+    split = make_split(trials, config)
+    generator = load_generator(config.generator)
+    generator.vae.to(device)
+    generator.clip.to(device)
+    pairs = load_pairs(trials, generator)
+    encoder = make_encoder(trials, config)
+    processor = EEGProcessor.fit(trials, split.train, config.scale, encoder.config["n_chans"])
+    eeg = processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
+    unet = generator.unet
+    add_time_condition(unet)
+    conditioner = make_conditioner(config, encoder, generator)
+    scheduler = DDPMScheduler.from_config(generator.pipeline.scheduler.config)
+    task = FinetuneTask(
+        config, eeg, pairs, split.train, split.validation, encoder, conditioner, unet, scheduler
+    )
+    unet.to(device)
+    fit(task, config, output, "fine-tuning", {"encoder": config.encoder_lr_scale})
+    pipeline = EEGToImagePipeline(
+        processor, encoder, conditioner, generator.vae, unet, generator.pipeline.scheduler
+    )
+    folder = output / "model"
+    pipeline.save_adapter(folder, config.generator)
+    split.save(folder / "split.json")
+    about = {
+        "simulated": trials.simulated,
+        "split": split.rule,
+        "n_train": len(split.train),
+        "pretrained": config.pretrained is not None,
+    }
+    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def make_split(trials: Trials, config: FinetuneConfig) -> Split:
+    """Split the trials as the configuration says."""
+    return split_by(
+        trials.metadata,
+        config.split.by,
+        config.split.test,
+        config.split.validation,
+        config.seed,
+        # Where only the class of a picture is known, the sides share pictures; the rule says so.
+        allow_shared_stimuli=trials.pairing == "category",
+    )
+
+
+def make_encoder(trials: Trials, config: FinetuneConfig) -> EEGEncoder:
+    """Return the pre-trained encoder, or a new one of the configured sizes.
+
+    Raises
+    ------
+    ValueError
+        If the pre-trained encoder takes another window or fewer channels than the trials have.
+    """
+    if config.pretrained is not None:
+        path = config.pretrained / "encoder"
+        encoder = EEGEncoder.from_pretrained(path if path.is_dir() else config.pretrained)
+        if encoder.config["n_times"] != trials.n_times:
+            raise ValueError(
+                f"pre-trained encoder {config.pretrained} takes {encoder.config['n_times']} time "
+                f"points, the trials have {trials.n_times}; prepare both with one window"
+            )
+        return encoder.train().requires_grad_(True)
+    sizes = config.encoder
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return EEGEncoder(
+            n_chans=config.n_chans or trials.n_chans,
+            n_times=trials.n_times,
+            patch_size=sizes.patch_size,
+            embed_dim=sizes.embed_dim,
+            depth=sizes.depth,
+            num_heads=sizes.num_heads,
+            mlp_ratio=sizes.mlp_ratio,
+        )
+
+
+def make_conditioner(
+    config: FinetuneConfig, encoder: EEGEncoder, generator: Generator
+) -> EEGConditioner:
+    """Return new projectors that fit the encoder, the U-Net and CLIP."""
+    unet = generator.unet
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed + 1)
+        return EEGConditioner(
+            n_tokens=count_tokens(encoder.config["n_times"], encoder.config["patch_size"]),
+            embed_dim=encoder.config["embed_dim"],
+            n_condition_tokens=config.n_condition_tokens,
+            cross_attention_dim=unet.config["cross_attention_dim"],
+            time_embed_dim=unet.time_embedding.linear_2.out_features,
+            clip_dim=generator.clip.config.projection_dim,
+        )

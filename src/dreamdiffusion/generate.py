@@ -1,0 +1,91 @@
+"""The stage `generate`: images from prepared trials, or straight from a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from .config import GenerateConfig, PrepareConfig, SignalConfig, write_yaml
+from .epochs import cut_trials
+from .pipeline import EEGToImagePipeline
+from .recordings import find_recordings, read_recording
+from .runtime import autocast, choose_device
+from .trials import Trials
+
+
+def generate(config: GenerateConfig) -> Path:
+    """Draw images for every trial and write them as they are made.
+
+    Returns
+    -------
+    Path
+        ``config.output`` with ``images/trial-0000-0.png`` (trial, sample), ``trials.csv`` (which
+        trial is which) and ``overview.png`` (one row a trial, the first 16).
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If model or data are missing, or the EEG does not fit the model.
+    """
+    device = choose_device(config.runtime)
+    pipe = EEGToImagePipeline.from_pretrained(config.model).to(device)
+    pipe.set_progress_bar_config(disable=True)
+    trials = load_trials(config, pipe)
+    chosen = np.arange(len(trials))[: config.limit]
+    folder = config.output / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_yaml(config, config.output / "config.yaml")
+    sample = config.sample
+    source = torch.Generator().manual_seed(sample.seed)
+    rows: list[list[Image.Image]] = []
+    for start in tqdm(range(0, len(chosen), config.batch_size), desc="generating", unit="batch"):
+        part = chosen[start : start + config.batch_size]
+        with autocast(device, config.runtime.precision):
+            images = pipe(
+                np.asarray(trials.data[part]),
+                trials.ch_names,
+                trials.sfreq,
+                num_inference_steps=sample.num_inference_steps,
+                guidance_scale=sample.guidance_scale,
+                num_images_per_prompt=sample.num_images_per_prompt,
+                generator=source,
+            ).images
+        k = sample.num_images_per_prompt
+        for i, trial in enumerate(part):
+            rows.append(images[i * k : (i + 1) * k])
+            for j, image in enumerate(rows[-1]):
+                image.save(folder / f"trial-{trial:04d}-{j}.png")
+    trials.metadata.iloc[chosen].to_csv(config.output / "trials.csv", index_label="trial")
+    _grid(rows[:16]).save(config.output / "overview.png")
+    return config.output
+
+
+def load_trials(config: GenerateConfig, pipe: EEGToImagePipeline) -> Trials:
+    """Open prepared trials, or cut a recording the way the model's trials were cut."""
+    if (config.data / "info.json").is_file():
+        return Trials.load(config.data)
+    settings = pipe.eeg_processor.config
+    signal = SignalConfig(**(settings["signal"] or {}))
+    tmin = float(settings["tmin"])
+    prepare = PrepareConfig(
+        signal=signal.model_copy(update={"picks": list(settings["ch_names"])}),
+        tmin=tmin,
+        tmax=tmin + settings["n_times"] / settings["sfreq"],
+        events=config.events,
+        pair_by="none",
+    )
+    paths = find_recordings([config.data])
+    return cut_trials((read_recording(path) for path in paths), prepare)
+
+
+def _grid(rows: list[list[Image.Image]]) -> Image.Image:
+    width, height = rows[0][0].size
+    grid = Image.new("RGB", (len(rows[0]) * width, len(rows) * height), "white")
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            grid.paste(image, (x * width, y * height))
+    return grid

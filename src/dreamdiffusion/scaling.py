@@ -1,0 +1,47 @@
+"""The linear map that brings the channels of a person's EEG to a common scale."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def scale_matrix(data: np.ndarray, scale: str) -> np.ndarray:
+    """Fit the map on EEG that may be looked at: a recording's own windows, or training trials.
+
+    Parameters
+    ----------
+    data
+        (n, n_chans, n_times), any unit.
+    scale
+        `whiten`: Euclidean alignment (He and Wu 2020, IEEE TBME, doi 10.1109/TBME.2019.2913914):
+        R^(-1/2), R = mean over windows of X X^T / n_times, so that the mean covariance becomes
+        the identity. Directions without power (an average reference leaves one) become zero.
+        `robust`: divide each channel by 1.4826 x its median absolute deviation, an estimate of
+        the standard deviation that artefacts do not move.
+
+    Returns
+    -------
+    matrix
+        float64 (n_chans, n_chans), to multiply the channels with from the left.
+
+    Raises
+    ------
+    ValueError
+        For an unknown scale, or a channel without any deviation.
+    """
+    wide = np.asarray(data, dtype=np.float64)
+    if scale == "whiten":
+        covariance = np.einsum("nct,ndt->cd", wide, wide) / (wide.shape[0] * wide.shape[2])
+        powers, axes = np.linalg.eigh(covariance)
+        if powers[-1] <= 0:
+            raise ValueError("the EEG holds nothing but zeros")
+        live = powers > 1e-10 * powers[-1]
+        inverse = np.where(live, 1 / np.sqrt(np.where(live, powers, 1.0)), 0.0)
+        return (axes * inverse) @ axes.T
+    if scale == "robust":
+        middle = np.median(wide, axis=(0, 2), keepdims=True)
+        width = 1.4826 * np.median(np.abs(wide - middle), axis=(0, 2))
+        if (width <= 0).any():
+            raise ValueError(f"channel {int(np.argmin(width))} has no deviation to divide by")
+        return np.diag(1 / width)
+    raise ValueError(f"scale is {scale!r}, expected whiten or robust")
