@@ -287,7 +287,8 @@ def test_save_and_load(tmp_path, stimuli):
     assert again.metadata.run.tolist() == ["007", "007"]
     assert again.metadata.category.tolist() == ["face", "NA"]
     assert again.metadata.stim_file.tolist() == ["faces/1.png", ""]
-    assert again.metadata.contrast[0] == 0.5 and np.isnan(again.metadata.contrast[1])
+    assert again.metadata.contrast[0] == 0.5
+    assert np.isnan(again.metadata.contrast[1])
     assert again.stimuli_root == stimuli
     assert again.signal == PLAIN.model_dump(mode="json")
     assert again.rejected == trials.rejected
@@ -352,7 +353,7 @@ def test_from_epochs():
 
 
 @real
-@pytest.mark.parametrize("subject, expected", [("subject1", 0.71), ("subject2", 0.65)])
+@pytest.mark.parametrize(("subject", "expected"), [("subject1", 0.71), ("subject2", 0.65)])
 def test_n170_reaches_the_known_auc(subject, expected):
     """Shrinkage LDA on 12-sample window means of TP9 and TP10, leave one run out, 0 to 0.8 s."""
     signal = SignalConfig(l_freq=1.0, h_freq=30.0, reject_uv=100.0, picks=["TP9", "TP10"])

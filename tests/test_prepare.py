@@ -83,7 +83,7 @@ def test_input_is_required(tmp_path):
 def test_shipped_configs(name):
     config = PrepareConfig.model_validate(read_yaml(ROOT / "configs" / f"{name}.yaml"))
     assert config.signal.picks == ["TP9", "AF7", "AF8", "TP10"]
-    assert config.signal.l_freq == 1.0 and config.signal.h_freq == 30.0
+    assert (config.signal.l_freq, config.signal.h_freq) == (1.0, 30.0)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not on this machine")

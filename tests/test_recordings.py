@@ -37,7 +37,7 @@ def write_csv(path, samples, markers=None, digits=3):
     return path
 
 
-@pytest.mark.parametrize("extension, precision_uv", [("edf", 0.01), ("bdf", 0.001)])
+@pytest.mark.parametrize(("extension", "precision_uv"), [("edf", 0.01), ("bdf", 0.001)])
 def test_export_formats_round_trip(tmp_path, extension, precision_uv):
     raw = make_raw()
     path = tmp_path / f"sub-07_ses-2_run-03_eeg.{extension}"
@@ -180,7 +180,7 @@ def test_a_gap_is_annotated_where_it_is(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    ("change", "message"),
     [
         (lambda t: t.assign(timestamps=t.timestamps - 5.0 * (t.index > 200)), "go back by 4.996"),
         (lambda t: t.assign(timestamps=t.timestamps * 1000), "expected seconds"),

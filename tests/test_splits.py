@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from dreamdiffusion.splits import Split, leave_one_out, split_by
@@ -62,9 +62,8 @@ def test_drawn_validation_never_shares_a_picture(stimuli, fraction, seed):
     )
     try:
         split = split_by(metadata, "run", [], fraction, seed)
-    except ValueError as error:
-        assert "draws none" in str(error)
-        return
+    except ValueError:
+        reject()  # every picture repeats more often than the fraction allows
     names = metadata.stim_file
     assert not set(names[split.train]) & set(names[split.validation])
     assert sorted([*split.train, *split.validation]) == list(range(len(metadata)))
@@ -82,7 +81,7 @@ def test_shared_pictures_are_refused_or_told():
 
 
 @pytest.mark.parametrize(
-    "column, test, validation, message",
+    ("column", "test", "validation", "message"),
     [
         ("runs", ["1"], 0.1, "no column runs; they have subject, run"),
         ("run", ["9"], 0.1, "test names run 9, which no trial has; there are 1, 2, 3, 4"),

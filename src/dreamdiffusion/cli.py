@@ -136,7 +136,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if show_traceback:
             traceback.print_exc()
         return _fail(_one_line(error))
-    _print_result(result, shared["json"])
+    try:
+        _print_result(result, shared["json"])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, head perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -61,7 +61,7 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
     duplicates = DuplicateCheck()
     pieces: list[np.ndarray] = []
     rows: list[pd.DataFrame] = []
-    rejected: Counter[str] = Counter({reason: 0 for reason in REASONS})
+    rejected: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
     ch_names: list[str] = []
     roots: set[Path] = set()
     simulated, names = False, []

@@ -22,6 +22,7 @@ from .generator import embed_images
 from .judge import Judge, label_indices
 from .metrics import retrieval_pairs, top1_pairs
 from .pictures import read_image
+from .pipeline import EEGToImagePipeline, clip_folder
 from .report import write_report
 from .runtime import autocast, choose_device
 from .scoring import Embed, Gallery, score_images
@@ -32,8 +33,6 @@ from .trials import Trials
 __all__ = ["evaluate", "score_images"]
 
 logger = logging.getLogger(__name__)
-
-_SIDES = ("train", "validation", "test")
 
 
 def evaluate(config: EvaluateConfig) -> Path:
@@ -54,15 +53,16 @@ def evaluate(config: EvaluateConfig) -> Path:
         know a category of the data.
     """
     trials = Trials.load(config.data)
-    split = Split.load(config.model / "split.json")
+    split = None if config.split == "new" else Split.load(config.model / "split.json")
     rows, told = choose_trials(split, config.split, len(trials), config.limit)
     judge = load_judge(config.judge)
     # Before the long part, so that a judge for other data does not waste it.
     label_indices(judge.categories, trials.metadata["category"].iloc[rows])
 
     device = choose_device(config.runtime)
-    embed = load_embedder(config.model / "clip", device)
-    pipe = _load_pipeline(config.model, device)
+    embed = load_embedder(clip_folder(config.model), device)
+    pipe = EEGToImagePipeline.from_pretrained(config.model).to(device)
+    pipe.set_progress_bar_config(disable=True)
     rng = np.random.default_rng([config.sample.seed, 0])
     moved = random_derangement(len(rows), rng)
     eeg = np.asarray(trials.data[rows])
@@ -81,22 +81,22 @@ def evaluate(config: EvaluateConfig) -> Path:
         noise_level=noise_level(trials), **counts,
     )  # fmt: skip
     result["baselines"] = []
-    if config.split in ("validation", "test"):
+    if split is not None and config.split != "train":
         record = lda_baseline(trials, split.train, rows, moved, rng, **counts)
         result["baselines"].append(record)
         result["protocol"]["lda_category_top1"] = (
             f"shrinkage LDA on window means, trained on the same {len(split.train)} training "
             "trials; one guess per trial, no image"
         )
-    with torch.no_grad():
-        embedding = pipe.embed(eeg, trials.ch_names, trials.sfreq)
     gallery = (
         Gallery.of_pictures(seen, embed)
         if seen is not None
         else Gallery.of_prototypes(pools or {}, metadata["category"].tolist(), embed)
     )
     if len(gallery.embeddings) > 1:
-        answers = torch.as_tensor(embedding).float().cpu()[:, None]
+        answers = torch.cat(
+            [pipe.embed(part, trials.ch_names, trials.sfreq) for part in _batches(eeg, config)]
+        )[:, None]
         pairs = retrieval_pairs(answers, gallery.embeddings, gallery.truth)
         record = _deterministic("eeg_retrieval_top1", pairs, moved, rng, **counts)
         result["baselines"].append(record)
@@ -114,14 +114,16 @@ def evaluate(config: EvaluateConfig) -> Path:
 
 
 def choose_trials(
-    split: Split, side: str, n_trials: int, limit: int | None
+    split: Split | None, side: str, n_trials: int, limit: int | None
 ) -> tuple[np.ndarray, str]:
     """Return the rows of one side of a split, and the words that go with their scores.
 
     Parameters
     ----------
+    split : Split, optional
+        Of the model's data; None where the data are another recording: then every trial counts.
     side : str
-        ``train``, ``validation``, ``test`` or ``all``.
+        ``train``, ``validation``, ``test`` or ``new``.
     n_trials : int
         Number of trials in the data.
     limit : int, optional
@@ -132,21 +134,23 @@ def choose_trials(
     ValueError
         If the split names trials that the data do not have, or fewer than two are left.
     """
-    sides = {name: getattr(split, name) for name in _SIDES}
-    everything = np.concatenate(list(sides.values()))
-    if everything.max() >= n_trials:
-        raise ValueError(
-            f"the model's split names trial {everything.max()}, the data have {n_trials} trials; "
-            "evaluate on the folder of trials that the model was fine-tuned on"
-        )
-    rows = np.sort(everything) if side == "all" else sides[side]
+    if split is None:
+        rows, told = np.arange(n_trials), f"{side}: a recording that no training trial comes from"
+    else:
+        sides = (split.train, split.validation, split.test)
+        last = max(int(side_rows.max()) for side_rows in sides if len(side_rows))
+        if last >= n_trials:
+            raise ValueError(
+                f"the model's split names trial {last}, the data have {n_trials} trials; evaluate "
+                "on the trials that the model was fine-tuned on, or with --split new on others"
+            )
+        rows, told = getattr(split, side), f"{side}: {split.rule}"
     n_side = len(rows)
     rows = rows[:limit]
     if len(rows) < 2:
         raise ValueError(f"the {side} side has {len(rows)} trials to score, expected two or more")
-    told = f"{side}: {split.rule}"
-    if side in ("all", "train"):
-        told += "; INCLUDES TRAINING TRIALS, not a measure of decoding"
+    if side == "train":
+        told += "; THESE TRIALS WERE TRAINED ON, so this is no measure of decoding"
     if len(rows) < n_side:
         told += f"; the first {len(rows)} of its {n_side} trials"
     return rows, told
@@ -256,12 +260,8 @@ def write_results(
     write_report(folder / "report.html", result, generated, seen)
 
 
-def _load_pipeline(folder: Path, device: torch.device) -> Any:
-    from .pipeline import EEGToImagePipeline
-
-    pipe = EEGToImagePipeline.from_pretrained(folder, use_safetensors=True)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
+def _batches(eeg: np.ndarray, config: EvaluateConfig) -> list[np.ndarray]:
+    return [eeg[i : i + config.batch_size] for i in range(0, len(eeg), config.batch_size)]
 
 
 def _decode(
@@ -271,9 +271,9 @@ def _decode(
     """Generate k images of each trial: (n, k, 3, H, W) in [0, 1], on the CPU."""
     generator = torch.Generator().manual_seed(sample.seed)
     k, parts = sample.num_images_per_prompt, []
-    for start in tqdm(range(0, len(eeg), config.batch_size), desc=told, unit="batch"):
+    for part in tqdm(_batches(eeg, config), desc=told, unit="batch"):
         images = pipe(
-            eeg=eeg[start : start + config.batch_size],
+            eeg=part,
             ch_names=trials.ch_names,
             sfreq=trials.sfreq,
             num_inference_steps=sample.num_inference_steps,

@@ -68,20 +68,30 @@ def read_images(paths: list[Path], size: int) -> np.ndarray:
 
 
 def draw_pictures(n: int, size: int, seed: int) -> Pictures:
-    """Draw ``n`` random scenes, a pure function of the arguments."""
+    """Draw ``n`` random scenes, a pure function of the arguments.
+
+    Half of them keep their full caption; a quarter each say only colour and category, or only the
+    category. Full captions alone could be told apart by colour and background, and a CLIP trained
+    on them learns the category last.
+    """
     rng = np.random.default_rng([seed, 7])
     scenes = [random_scene(rng) for _ in range(n)]
     pixels = np.empty((n, size, size, 3), dtype=np.uint8)
     for i, scene in enumerate(tqdm(scenes, desc="drawing scenes", unit="picture")):
         pixels[i] = np.asarray(render(scene, size))
-    return Pictures(pixels, [scene.caption for scene in scenes])
+    words = np.random.default_rng([seed, 8]).choice(3, n, p=[0.5, 0.25, 0.25])
+    captions = [
+        (scene.caption, *scene.short_captions)[which]
+        for scene, which in zip(scenes, words, strict=True)
+    ]
+    return Pictures(pixels, captions)
 
 
 def read_pictures(folder: Path, size: int, flip: bool = False) -> Pictures:
     """Read a folder of captioned pictures.
 
     The captions come from ``metadata.jsonl`` or ``metadata.csv`` (columns ``file_name``, ``text``),
-    or, without such a file, from the class folder a picture lies in: ``a picture of a <class>``.
+    or, without such a file, from the class folder a picture lies in: ``a picture of <class>``.
 
     Parameters
     ----------
@@ -106,7 +116,7 @@ def read_pictures(folder: Path, size: int, flip: bool = False) -> Pictures:
                 f"picture {loose[0]} has no caption: put pictures into one folder a class, or "
                 f"write {folder / 'metadata.jsonl'} with file_name and text on each line"
             )
-        listed = [(p, f"a picture of a {p.parent.name.replace('_', ' ')}") for p in paths]
+        listed = [(p, f"a picture of {p.parent.name.replace('_', ' ')}") for p in paths]
     if not listed:
         raise ValueError(f"picture folder {folder} holds no picture ({', '.join(sorted(SUFFIXES))})")
     pixels = read_images([path for path, _ in listed], size)

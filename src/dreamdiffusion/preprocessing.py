@@ -98,7 +98,7 @@ def _pick(recording: Recording, picks: list[str] | None) -> list[str]:
 
 def _treat_bad_channels(raw: mne.io.BaseRaw, recording: Recording, signal: SignalConfig) -> None:
     """Raise for, or interpolate, channels that are flat, empty or declared bad."""
-    reasons: dict[str, str] = {name: "declared bad" for name in raw.info["bads"]}
+    reasons: dict[str, str] = dict.fromkeys(raw.info["bads"], "declared bad")
     for name, row in zip(raw.ch_names, raw.get_data(), strict=True):
         finite = row[np.isfinite(row)]
         if len(finite) < len(row) / 2:

@@ -218,7 +218,7 @@ def save_generator(
     vae: AutoencoderKL,
     unet: UNet2DConditionModel,
 ) -> None:
-    """Write the folder, fp16 weights in safetensors, whole or not at all."""
+    """Write the folder, weights in safetensors and mostly fp16, whole or not at all."""
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     text_encoder = CLIPTextModel(clip.config.text_config)
@@ -233,9 +233,12 @@ def save_generator(
         feature_extractor=None,  # type: ignore[arg-type]
         requires_safety_checker=False,
     )
-    modules: list[nn.Module] = [vae, unet, text_encoder, clip]
+    modules: list[nn.Module] = [vae, unet, clip]
     for module in modules:
         module.cpu().eval().half()
+    # diffusers opens its own parts in fp32 whatever the file holds, transformers keeps what it
+    # finds: stored as fp32, the text encoder fits the others without a word from the user.
+    text_encoder.eval().float()
     pipeline.save_pretrained(partial, safe_serialization=True)
     clip.save_pretrained(partial / "clip", safe_serialization=True)
     shutil.rmtree(folder, ignore_errors=True)

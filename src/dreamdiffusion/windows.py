@@ -140,7 +140,7 @@ def build_windows(recordings: Sequence[Path | Recording], config: PrepareConfig)
     if n_times < 1 or round(config.window_stride_s * config.signal.sfreq) < 1:
         raise ValueError(f"a window of {config.window_s} s holds no sample; raise window_s")
     duplicates = DuplicateCheck()
-    rejected: Counter[str] = Counter({reason: 0 for reason in REASONS})
+    rejected: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
     skipped: dict[str, str] = {}
     tables: list[pd.DataFrame] = []
     ch_names: list[str] = []

@@ -182,3 +182,8 @@ def test_any_scene_renders_at_any_size(size: int, seed: int):
     assert picture.size == (size, size)
     assert picture.mode == "RGB"
     assert np.asarray(picture).std() > 10
+
+
+def test_short_captions_leave_words_out() -> None:
+    assert Scene("apple", "orange").short_captions == ("an orange apple", "an apple")
+    assert Scene("icecream", "red").short_captions == ("a red ice cream", "an ice cream")

@@ -104,6 +104,13 @@ class Scene:
         word = _WORDS.get(self.category, self.category)
         return f"{article} {self.color} {word} {_WHERE[self.place]}, {self.background} background"
 
+    @property
+    def short_captions(self) -> tuple[str, str]:
+        """Fewer words for the picture: "a red sailboat" and "a sailboat"."""
+        word = _WORDS.get(self.category, self.category)
+        articles = ["an" if text[0] in "aeiou" else "a" for text in (self.color, word)]
+        return f"{articles[0]} {self.color} {word}", f"{articles[1]} {word}"
+
 
 def random_scene(
     rng: np.random.Generator, *, category: str | None = None, color: str | None = None

@@ -1,0 +1,208 @@
+"""The rules that hold for every source file: the order of the layers, its length, no pickle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "dreamdiffusion"
+FILES = sorted(SOURCE.rglob("*.py"))
+MAX_LINES = 500
+
+# recording -> epochs -> tokens -> embedding -> condition -> latents -> image -> score: a module
+# imports from its own layer and from those above it in this table, never from one below. A
+# package is named once; its modules belong to its layer.
+LAYERS: list[tuple[str, set[str]]] = [
+    ("L0 configuration", {"config", "runtime"}),
+    ("L1 signals", {"electrodes", "muse", "recordings", "simulation"}),
+    (
+        "L2 trials and windows",
+        {
+            "audit",
+            "datasets",
+            "epochs",
+            "prepare",
+            "preprocessing",
+            "scaling",
+            "splits",
+            "trials",
+            "windows",
+        },
+    ),
+    ("L3 tokens", {"processor", "tokens"}),
+    ("L4 encoder", {"encoder"}),
+    ("L5 condition", {"condition"}),
+    ("L6 pictures", {"generator", "pictures"}),
+    ("L7 pipeline", {"pipeline"}),
+    (
+        "L8 scores",
+        {
+            "controls",
+            "decoders",
+            "gallery",
+            "judge",
+            "metrics",
+            "report",
+            "report_parts",
+            "scoring",
+            "statistics",
+        },
+    ),
+    (
+        "L9 stages",
+        {
+            "checkpoint",
+            "engine",
+            "evaluate",
+            "finetune",
+            "generate",
+            "generator_tasks",
+            "pretrain",
+            "train_generator",
+            "train_judge",
+        },
+    ),
+    ("L10 commands", {"__main__", "cli", "demo", "info", "live", "options", "web"}),
+]
+ORDER = {module: number for number, (_, modules) in enumerate(LAYERS) for module in modules}
+# Loaders that can execute what a file holds, and the packages that do nothing else.
+FORBIDDEN_PACKAGES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve"}
+FORBIDDEN_CALLS = {"torch.load", "joblib.load", "pandas.read_pickle", "pd.read_pickle"}
+
+
+def module_of(path: Path) -> tuple[str, ...]:
+    """Return the parts of a module's name below the package."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield line and parts of every import from this package, inside functions too."""
+    package = path.relative_to(SOURCE).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = tuple(alias.name.split("."))
+                if parts[0] == SOURCE.name:
+                    yield node.lineno, parts[1:]
+        elif isinstance(node, ast.ImportFrom):
+            parts = tuple(node.module.split(".")) if node.module else ()
+            if node.level:
+                base = package[: len(package) - node.level + 1] + parts
+            elif parts[:1] == (SOURCE.name,):
+                base = parts[1:]
+            else:
+                continue
+            if base:
+                yield node.lineno, base
+            else:  # from . import module
+                for alias in node.names:
+                    if alias.name in ORDER or (SOURCE / f"{alias.name}.py").is_file():
+                        yield node.lineno, (alias.name,)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_module_imports_from_a_higher_layer(path):
+    own = module_of(path)
+    if own:
+        assert own[0] in ORDER, f"add {own[0]} to the table of layers in {Path(__file__).name}"
+    level = ORDER[own[0]] if own else -1  # the package itself imports none of its modules
+    for line, target in imports_of(path):
+        if not target:
+            continue
+        assert target[0] in ORDER, f"{name_of(path)}:{line} imports unknown {'.'.join(target)}"
+        assert ORDER[target[0]] <= level, (
+            f"{name_of(path)}:{line} ({LAYERS[level][0]}) imports {'.'.join(target)} "
+            f"({LAYERS[ORDER[target[0]]][0]}), which is a higher layer"
+        )
+
+
+def test_the_table_is_read_in_every_form_of_import(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "SOURCE", tmp_path / "dreamdiffusion")
+    path = tmp_path / "dreamdiffusion" / "simulation" / "viewer.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "import dreamdiffusion.cli\n"
+        "from dreamdiffusion.epochs import cut_trials\n"
+        "from ..config import Schema\n"
+        "from .scenes import render\n"
+        "from .. import runtime\n"
+        "import numpy\n"
+        "def late():\n"
+        "    from dreamdiffusion.pipeline import EEGToImagePipeline\n",
+        encoding="utf-8",
+    )
+    assert sorted(imports_of(path)) == [
+        (1, ("cli",)),
+        (2, ("epochs",)),
+        (3, ("config",)),
+        (4, ("simulation", "scenes")),
+        (5, ("runtime",)),
+        (8, ("pipeline",)),
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_source_file_is_too_long(path):
+    n_lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert n_lines <= MAX_LINES, f"{name_of(path)} has {n_lines} lines; split it by duty"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_a_user_brings_is_unpickled(path):
+    for line, problem in unsafe_reads(path.read_text(encoding="utf-8")):
+        pytest.fail(f"{name_of(path)}:{line} {problem}")
+
+
+def unsafe_reads(source: str) -> Iterator[tuple[int, str]]:
+    """Yield every place where a file could execute code."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+            )
+            for name in names:
+                if name.split(".")[0] in FORBIDDEN_PACKAGES:
+                    yield node.lineno, f"imports {name}"
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in FORBIDDEN_CALLS:
+                yield node.lineno, f"calls {called}"
+            for keyword in node.keywords:
+                literal = keyword.value
+                allowed = isinstance(literal, ast.Constant) and literal.value is False
+                if keyword.arg == "allow_pickle" and not allowed:
+                    yield node.lineno, f"calls {called} with allow_pickle"
+            if called in ("np.load", "numpy.load") and not any(
+                keyword.arg == "allow_pickle" for keyword in node.keywords
+            ):
+                yield node.lineno, f"calls {called} without allow_pickle=False"
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("import pickle", "imports pickle"),
+        ("from pickle import loads", "imports pickle"),
+        ("torch.load(path)", "calls torch.load"),
+        ("np.load(path, allow_pickle=True)", "calls np.load with allow_pickle"),
+        ("np.load(path, allow_pickle=flag)", "calls np.load with allow_pickle"),
+        ("np.load(path)", "calls np.load without allow_pickle=False"),
+    ],
+)
+def test_unsafe_reads_are_found(source, problem):
+    assert list(unsafe_reads(source)) == [(1, problem)]
+
+
+def test_safe_reads_are_not_reported():
+    source = "np.load(path, allow_pickle=False)\nfrom safetensors.torch import load_file"
+    assert list(unsafe_reads(source)) == []

@@ -1,0 +1,166 @@
+"""The pipeline: shapes, seeds, guidance, what it refuses, and its two formats on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mne
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+from tiny import SIZE, finetune_config, write_generator
+
+from dreamdiffusion.finetune import finetune
+from dreamdiffusion.pipeline import CROSS_ATTENTION, EEGToImagePipeline, clip_folder
+from dreamdiffusion.trials import Trials
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finetune(finetune_config(tmp_path_factory.mktemp("pipeline"))).parent.parent
+
+
+@pytest.fixture
+def pipe(folder: Path) -> EEGToImagePipeline:
+    pipe = EEGToImagePipeline.from_pretrained(folder / "finetune" / "model")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture
+def trials(folder: Path) -> Trials:
+    return Trials.load(folder / "trials").select(np.arange(3))
+
+
+def draw(pipe: EEGToImagePipeline, trials: Trials, seed: int = 0, **changes: object):
+    settings = {"num_inference_steps": 3, "output_type": "pt"} | changes
+    generator = torch.Generator().manual_seed(seed)
+    return pipe(trials.data, trials.ch_names, trials.sfreq, generator=generator, **settings).images
+
+
+def test_images_have_the_asked_number_size_and_range(
+    pipe: EEGToImagePipeline, trials: Trials
+) -> None:
+    images = draw(pipe, trials, num_images_per_prompt=2)
+    assert images.shape == (6, 3, SIZE, SIZE)
+    assert 0 <= float(images.min()) and float(images.max()) <= 1
+    pictures = draw(pipe, trials, output_type="pil")
+    assert len(pictures) == 3 and pictures[0].size == (SIZE, SIZE)
+    assert draw(pipe, trials, output_type="np").shape == (3, SIZE, SIZE, 3)
+
+
+def test_same_seed_same_images_and_images_of_a_trial_lie_together(
+    pipe: EEGToImagePipeline, trials: Trials
+) -> None:
+    first = draw(pipe, trials, num_images_per_prompt=2)
+    assert torch.equal(first, draw(pipe, trials, num_images_per_prompt=2))
+    assert not torch.equal(first, draw(pipe, trials, seed=1, num_images_per_prompt=2))
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    alone = draw(pipe, trials.select(np.array([1])), num_images_per_prompt=2, latents=noise)
+    every = draw(pipe, trials, num_images_per_prompt=2, latents=noise.repeat(3, 1, 1, 1))
+    torch.testing.assert_close(every[2:4], alone, atol=1e-4, rtol=1e-3)
+
+
+def test_guidance_of_one_is_the_conditional_prediction(
+    pipe: EEGToImagePipeline, trials: Trials
+) -> None:
+    """One step by hand: eps(x, c) alone at guidance 1; eps(0) + w (eps(c) - eps(0)) above."""
+    one = trials.select(np.array([0]))
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        tokens = pipe._tokens(one.data, one.ch_names, one.sfreq)
+        condition = pipe.conditioner(tokens)
+        pipe.scheduler.set_timesteps(1)
+        timestep = pipe.scheduler.timesteps[0]
+
+        def predict(scale: float) -> torch.Tensor:
+            return pipe.unet(
+                noise,
+                timestep,
+                encoder_hidden_states=condition.encoder_hidden_states * scale,
+                class_labels=condition.time_condition * scale,
+            ).sample
+
+        for guidance in (1.0, 4.0):
+            eps = predict(1.0)
+            if guidance > 1:
+                eps = predict(0.0) + guidance * (eps - predict(0.0))
+            pipe.scheduler.set_timesteps(1)
+            expected = pipe.scheduler.step(eps, timestep, noise).prev_sample
+            got = draw(
+                pipe, one, latents=noise, num_inference_steps=1,
+                guidance_scale=guidance, output_type="latent",
+            )  # fmt: skip
+            torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_epochs_and_array_give_the_same_images(pipe: EEGToImagePipeline, trials: Trials) -> None:
+    # Other order and one channel more, as a real cap would have.
+    names = ["Fp1", *trials.ch_names[::-1]]
+    data = np.concatenate([np.zeros_like(trials.data[:, :1]), trials.data[:, ::-1]], axis=1)
+    info = mne.create_info(names, trials.sfreq, "eeg")
+    epochs = mne.EpochsArray(data, info, tmin=0.0, verbose="error")
+    torch.testing.assert_close(
+        pipe.embed(epochs), pipe.embed(trials.data, trials.ch_names, trials.sfreq)
+    )
+    norm = pipe.embed(epochs).norm(dim=1)
+    torch.testing.assert_close(norm, torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda d, n, s: (d, ["X1", *n[1:]], s), "lacks the channels C1"),
+        (lambda d, n, s: (d, n, 250.0), "250 Hz, the model expects 100"),
+        (lambda d, n, s: (d[..., :-1], n, s), "15 time points"),
+        (lambda d, n, s: (d * 1e6, n, s), "microvolts"),
+        (lambda d, n, s: (d * np.nan, n, s), "not finite"),
+        (lambda d, n, s: (d, n[:-1], s), "2 ch_names"),
+        (lambda d, n, s: (d, None, None), "needs ch_names and sfreq"),
+    ],
+)
+def test_eeg_that_does_not_fit_is_refused(
+    pipe: EEGToImagePipeline, trials: Trials, harm, message: str
+) -> None:
+    data, names, sfreq = harm(np.array(trials.data), trials.ch_names, trials.sfreq)
+    with pytest.raises(ValueError, match=message):
+        pipe(data, names, sfreq, num_inference_steps=1)
+
+
+def test_both_formats_draw_the_same(
+    pipe: EEGToImagePipeline, trials: Trials, tmp_path: Path
+) -> None:
+    pipe.save_pretrained(tmp_path / "whole")
+    again = EEGToImagePipeline.from_pretrained(tmp_path / "whole")
+    again.set_progress_bar_config(disable=True)
+    assert torch.equal(draw(pipe, trials), draw(again, trials))
+
+
+def test_adapter_names_what_is_wrong(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "copy")
+    model = tmp_path / "copy" / "finetune" / "model"
+    assert clip_folder(model) == (tmp_path / "copy" / "generator" / "clip").resolve()
+    weights = load_file(model / CROSS_ATTENTION)
+    weights.pop(sorted(weights)[0])
+    save_file(weights, model / CROSS_ATTENTION)
+    with pytest.raises(ValueError, match="does not fit the generator"):
+        EEGToImagePipeline.from_pretrained(model)
+    shutil.rmtree(tmp_path / "copy" / "generator")
+    with pytest.raises(FileNotFoundError, match="train-generator"):
+        EEGToImagePipeline.from_pretrained(model)
+    with pytest.raises(FileNotFoundError, match="holds no model"):
+        EEGToImagePipeline.from_pretrained(tmp_path)
+
+
+def test_generator_opens_as_stable_diffusion(tmp_path: Path) -> None:
+    pipe = StableDiffusionPipeline.from_pretrained(write_generator(tmp_path / "g"))
+    pipe.set_progress_bar_config(disable=True)
+    images = pipe(
+        "a red square", num_inference_steps=2, generator=torch.Generator().manual_seed(0),
+        height=SIZE, width=SIZE, output_type="np",
+    ).images  # fmt: skip
+    assert images.shape == (1, SIZE, SIZE, 3)

@@ -1,0 +1,120 @@
+"""Training of the small generator: its data, its losses, and a short run from end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from PIL import Image
+from tiny import SIZE
+
+from dreamdiffusion.config import TrainGeneratorConfig
+from dreamdiffusion.generator_tasks import snr_weight
+from dreamdiffusion.pictures import draw_pictures, read_pictures, to_tensor
+from dreamdiffusion.train_generator import SCHEDULE, train_generator
+
+
+def write(path: Path, color: tuple[int, int, int] = (255, 0, 0)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (20, 10), color).save(path)
+
+
+def test_class_folders_give_captions_and_pixels(tmp_path: Path) -> None:
+    write(tmp_path / "ripe_apple" / "a.png")
+    write(tmp_path / "leaf" / "b.jpg", (0, 0, 255))
+    pictures = read_pictures(tmp_path, 16, flip=True)
+    assert pictures.captions == ["a picture of leaf", "a picture of ripe apple"] * 2
+    assert pictures.pixels.shape == (4, 16, 16, 3)
+    assert np.abs(pictures.pixels[1].astype(int) - (255, 0, 0)).max() == 0
+    assert np.array_equal(pictures.pixels[0][:, ::-1], pictures.pixels[2])
+    assert to_tensor(pictures.pixels)[1, :, 0, 0].tolist() == [1, -1, -1]
+
+
+def test_metadata_gives_captions(tmp_path: Path) -> None:
+    write(tmp_path / "x.png")
+    row = {"file_name": "x.png", "text": "a red field"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    assert read_pictures(tmp_path, 8).captions == ["a red field"]
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row | {"file_name": "y.png"}), "utf-8")
+    with pytest.raises(FileNotFoundError, match=r"y\.png does not exist"):
+        read_pictures(tmp_path, 8)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "x.png"}', "utf-8")
+    with pytest.raises(ValueError, match="row 1: expected file_name and text"):
+        read_pictures(tmp_path, 8)
+
+
+def test_bad_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        read_pictures(tmp_path / "nowhere", 8)
+    with pytest.raises(ValueError, match="holds no picture"):
+        read_pictures(tmp_path, 8)
+    write(tmp_path / "loose.png")
+    with pytest.raises(ValueError, match=r"loose\.png has no caption"):
+        read_pictures(tmp_path, 8)
+    (tmp_path / "loose.png").unlink()
+    write(tmp_path / "class" / "cut.png")
+    whole = (tmp_path / "class" / "cut.png").read_bytes()
+    (tmp_path / "class" / "cut.png").write_bytes(whole[:40])
+    with pytest.raises(ValueError, match=r"cut\.png cannot be read"):
+        read_pictures(tmp_path, 8)
+
+
+def test_drawn_pictures_depend_on_the_seed_alone() -> None:
+    first, again, other = (draw_pictures(4, 16, seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.pixels, again.pixels) and first.captions == again.captions
+    assert not np.array_equal(first.pixels, other.pixels)
+
+
+def test_weight_is_min_snr() -> None:
+    """By hand: SNR = a / (1 - a); above gamma the weight is gamma / SNR, below it is 1."""
+    scheduler = DDPMScheduler(**SCHEDULE)
+    beta = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    alpha = np.cumprod(1 - beta)
+    snr = alpha / (1 - alpha)
+    timesteps = torch.tensor([0, 100, 500, 999])
+    expected = np.minimum(snr, 5) / snr
+    got = snr_weight(scheduler, timesteps, 5.0).numpy()
+    np.testing.assert_allclose(got, expected[timesteps], rtol=1e-3)
+    assert expected[999] == 1 and expected[0] < 0.01
+
+
+def test_trains_from_class_folders_and_opens_as_stable_diffusion(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        for i in range(6):
+            pixels = rng.integers(0, 60, (SIZE, SIZE, 3)).astype(np.uint8)
+            pixels[..., channel] = 230
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{i}.png")
+    short = {"steps": 3, "batch_size": 4, "runtime": {"device": "cpu"}}
+    config = TrainGeneratorConfig(
+        data=tmp_path / "data",
+        output=tmp_path / "out",
+        image_size=SIZE,
+        clip={"width": 32, "layers": 1, "heads": 2, "projection_dim": 8, "vocab_size": 600},
+        vae={"channels": [16, 16]},
+        unet={"channels": [32, 32], "layers_per_block": 1, "heads": 2},
+        clip_train=short,
+        vae_train=short | {"steps": 30},
+        unet_train=short,
+    )
+    folder = train_generator(config)
+    losses = [
+        json.loads(line)["loss"]
+        for line in (tmp_path / "out" / "vae-train" / "log.jsonl").read_text().splitlines()
+    ]
+    assert np.isfinite(losses).all()
+    assert (tmp_path / "out" / "samples.png").is_file()
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
+    # Latents of unit variance are what the noise schedule assumes.
+    pixels = to_tensor(read_pictures(tmp_path / "data", SIZE).pixels)
+    with torch.no_grad():
+        latents = pipe.vae.float().encode(pixels).latent_dist.mode()
+    assert float(latents.std() * pipe.vae.config["scaling_factor"]) == pytest.approx(1, abs=0.02)
+    # A second generator may start from the first.
+    again = config.model_copy(update={"init": folder, "output": tmp_path / "again"})
+    assert (train_generator(again) / "clip" / "config.json").is_file()
