@@ -3,7 +3,9 @@
 
 VENV   := .venv
 BIN    := $(VENV)/bin
+RUN    := $(BIN)/dreamdiffusion
 STAMP  := $(VENV)/.installed
+PYTHONS := $(strip $(PYTHON) python3.11 python3.12 python3.13 python3 python)
 # Small tests lose more to threads that wait for each other than they gain from them.
 TEST_WORKERS ?= 2
 
@@ -14,7 +16,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(STAMP)  ## decode simulated EEG with the bundled weights into runs/demo
-	$(BIN)/dreamdiffusion demo
+	$(RUN) demo
 
 test: $(STAMP)  ## run all tests (real recordings too where ../shared/data exists)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(TEST_WORKERS)
@@ -29,8 +31,23 @@ types: $(STAMP)  ## check types
 docs: $(STAMP)  ## regenerate docs/cli.md
 	$(BIN)/python -c "from dreamdiffusion.cli import reference; print(reference(), end='')" > docs/cli.md
 
+# Training goes on where it was stopped; recordings are written anew. finetune reads the generator
+# from weights/, so that the bundled model names the bundled generator.
 weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores, minutes on a GPU)
-	BIN=$(BIN) bash scripts/make_weights.sh
+	rm -rf runs/scenes-person runs/scenes-people runs/scenes-trials runs/scenes-windows
+	$(RUN) simulate --output runs/scenes-person --n_runs 10
+	$(RUN) simulate --output runs/scenes-people --first_subject 2 --n_subjects 10 --n_runs 3
+	$(RUN) prepare --config configs/prepare-scenes.yaml
+	$(RUN) prepare --config configs/prepare-scenes-windows.yaml
+	$(RUN) train-judge --config configs/judge-scenes.yaml
+	$(RUN) train-generator --config configs/generator-scenes.yaml
+	mkdir -p weights/judge
+	cp runs/judge-scenes/config.json runs/judge-scenes/*.safetensors weights/judge/
+	rm -rf weights/scenes-generator
+	cp -r runs/generator-scenes/generator weights/scenes-generator
+	$(RUN) pretrain --config configs/pretrain-scenes.yaml
+	$(RUN) finetune --config configs/finetune-scenes.yaml
+	$(RUN) evaluate --config configs/evaluate-scenes.yaml
 
 bench: $(STAMP)  ## run the benchmarks
 	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
@@ -41,13 +58,13 @@ clean:  ## remove the environment and caches, keep runs/
 # The stamp is written last, so an installation that was interrupted starts again.
 $(STAMP): pyproject.toml constraints.txt
 	@python=""; \
-	for name in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+	for name in $(PYTHONS); do \
 	  if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	  then python="$$name"; break; fi; \
 	done; \
 	if [ -z "$$python" ]; then \
-	  echo "error: no Python >= 3.11 with the venv module found (tried $(PYTHON) python3.11" \
-	       "python3.12 python3.13 python3 python); install one, or name it: make PYTHON=/path/to/python" >&2; \
+	  echo "error: no Python >= 3.11 with the venv module found (tried $(PYTHONS));" \
+	       "install one, or name it: make PYTHON=/path/to/python" >&2; \
 	  exit 1; \
 	fi; \
 	echo "creating $(VENV) with $$($$python --version)"; \

@@ -20,11 +20,11 @@ import matplotlib.pyplot as plt
 import mne
 import numpy as np
 from scipy.signal import welch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.preprocessing import StandardScaler
 
 from dreamdiffusion.decoders.linear import fit_lda, window_means
 from dreamdiffusion.muse import read_muse_csv
@@ -35,7 +35,8 @@ from dreamdiffusion.simulation.viewer import DEFAULT_NOISE_LEVEL, Viewer, simula
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data" / "muse_n170"
 SFREQ = 256.0
-N_RUNS = 9  # the last is held out
+N_RUNS = 9
+HELD_OUT = (1, 9)
 LEVELS = (0.2, 0.27, DEFAULT_NOISE_LEVEL, 0.5, 0.7, 1.0)
 PAIRS = 8
 
@@ -55,50 +56,62 @@ def samples(onsets) -> np.ndarray:
 
 
 def within_person(subject: int, levels: tuple[float, ...]) -> list[dict]:
-    """Accuracy on the last run of one person with 64 channels, trained on the runs before."""
+    """Accuracy on held-out runs of one person with 64 channels.
+
+    The recordings are those that ``dreamdiffusion simulate`` writes with 9 runs and seed 0.
+    """
     viewer = Viewer.create(subject, "easycap64", 0)
-    scenes = [balanced_scenes(np.random.default_rng([1, subject, r]), 240) for r in range(N_RUNS)]
+    generators = [np.random.default_rng([0, subject, r, 2]) for r in range(1, N_RUNS + 1)]
+    scenes = [balanced_scenes(rng, 240) for rng in generators]
+    states = [rng.bit_generator.state for rng in generators]
     pictures = [[render(scene) for scene in run] for run in scenes]
-    truth = {
-        "category": np.array([scene.category for run in scenes for scene in run]),
-        "color": np.array([scene.color for run in scenes for scene in run]),
-        "place": np.array([scene.place for run in scenes for scene in run]),
-    }
-    train = np.arange(N_RUNS * 240) < (N_RUNS - 1) * 240
+    everything = [scene for run in scenes for scene in run]
+    run_of = np.repeat(np.arange(1, N_RUNS + 1), 240)
     records = []
     for level in levels:
         trials = []
-        for r in range(N_RUNS):
+        for rng, state, shown, drawn in zip(generators, states, scenes, pictures, strict=True):
+            rng.bit_generator.state = state
             raw, events = simulate_run(
-                viewer, scenes[r], pictures=pictures[r], noise_level=level, sfreq=SFREQ,
-                rng=np.random.default_rng([2, subject, r]),
-            )  # fmt: skip
+                viewer, shown, pictures=drawn, noise_level=level, sfreq=SFREQ, rng=rng
+            )
             trials.append(cut(filtered(raw.get_data(), 0.5, 40.0), samples(events.onset), 128))
         data = np.concatenate(trials)
-        for target, labels in truth.items():
-            for covariance in ("class", "pooled"):
+        asked = [("category", "class"), ("category", "pooled")]
+        if level in (DEFAULT_NOISE_LEVEL, 1.0):
+            asked += [("color", "class"), ("place", "class")]
+        for target, covariance in asked:
+            labels = np.array([getattr(scene, target) for scene in everything])
+            predicted, true = [], []
+            for held_out in HELD_OUT:
+                train = run_of != held_out
                 decoder = fit_lda(data[train], labels[train], SFREQ, covariance=covariance)
-                predicted, true = decoder.predict(data[~train]), labels[~train]
-                # EEG of other trials: what the decoder scores when EEG and picture do not match.
-                rng = np.random.default_rng(3)
-                shuffled = [np.mean(rng.permutation(predicted) == true) for _ in range(200)]
-                records.append(
-                    {
-                        "simulated": True,
-                        "subject": subject,
-                        "montage": "easycap64",
-                        "noise_level": level,
-                        "target": target,
-                        "covariance": covariance,
-                        "split": "train on runs 1-8, test on run 9, single trials",
-                        "n": int((~train).sum()),
-                        "accuracy": float(np.mean(predicted == true)),
-                        "chance": 1 / len(decoder.classes),
-                        "shuffled_eeg": float(np.mean(shuffled)),
-                    }
-                )
-        best = {r["covariance"]: r["accuracy"] for r in records[-6:-4]}
-        print(f"simulated person {subject}, noise level {level}: category {best}", flush=True)
+                predicted.append(decoder.predict(data[~train]))
+                true.append(labels[~train])
+            predicted, true = np.concatenate(predicted), np.concatenate(true)
+            # EEG of other trials: what the decoder scores when EEG and picture do not match.
+            rng = np.random.default_rng(3)
+            shuffled = [np.mean(rng.permutation(predicted) == true) for _ in range(200)]
+            accuracy = float(np.mean(predicted == true))
+            half = 1.96 * float(np.sqrt(accuracy * (1 - accuracy) / len(true)))
+            records.append(
+                {
+                    "simulated": True,
+                    "subject": subject,
+                    "montage": "easycap64",
+                    "noise_level": level,
+                    "target": target,
+                    "covariance": covariance,
+                    "split": "single trials of runs 1 and 9, each by a decoder of the other 8 runs",
+                    "n": len(true),
+                    "accuracy": accuracy,
+                    "ci95": [accuracy - half, accuracy + half],
+                    "chance": 1 / len(set(labels)),
+                    "shuffled_eeg": float(np.mean(shuffled)),
+                }
+            )
+            print(f"simulated person {subject}, noise {level}, {target}, covariance {covariance}: "
+                  f"{accuracy:.3f}", flush=True)  # fmt: skip
     return records
 
 
@@ -112,8 +125,7 @@ def pair_auc(data: np.ndarray, labels: np.ndarray) -> tuple[float, float, int]:
     features = window_means(data[:, :, : data.shape[2] // 12 * 12], SFREQ, 12 / SFREQ)
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    # The features are scaled by a constant only because volts are small numbers.
-    model = make_pipeline(FunctionTransformer(lambda x: 1e6 * x), StandardScaler(), lda)
+    model = make_pipeline(StandardScaler(), lda)
     scores = []
     for y in (labels, np.random.default_rng(0).permutation(labels)):
         values = cross_val_predict(model, features, y, cv=folds, method="decision_function")
@@ -235,7 +247,9 @@ def draw(result: dict, spectra: dict[str, np.ndarray | None], path: Path) -> Non
         )  # fmt: skip
     axes.axhline(100 / len(CATEGORIES), color="k", ls=":", label="chance")
     axes.axvline(DEFAULT_NOISE_LEVEL, color="0.6", ls="--", label="default")
-    axes.set(xscale="log", xlabel="noise level (1 = realistic)", ylabel="accuracy, %", ylim=(0, 100))
+    axes.set(
+        xscale="log", xlabel="noise level (1 = realistic)", ylabel="accuracy, %", ylim=(0, 100)
+    )
     axes.set_xticks(LEVELS, [f"{x:g}" for x in LEVELS])
     axes.minorticks_off()
     axes.set_title("SIMULATED: 24-way shrinkage LDA, 64 channels, single trials", fontsize=10)
@@ -274,8 +288,10 @@ def draw(result: dict, spectra: dict[str, np.ndarray | None], path: Path) -> Non
     axes.legend(fontsize=8)
     axes = figure.add_subplot(grid[1, 5])
     for name in ("Oz", "PO8", "TP10", "Cz"):
-        axes.plot(1000 * average.times, 1e6 * average.data[average.ch_names.index(name)], label=name)
-    axes.set(xlabel="ms", title="SIMULATED average, µV")
+        axes.plot(
+            1000 * average.times, 1e6 * average.data[average.ch_names.index(name)], label=name
+        )
+    axes.set(xlabel="ms", title="SIMULATED, µV")
     axes.legend(fontsize=7)
     figure.savefig(path, dpi=110)
 
@@ -299,7 +315,9 @@ def main() -> None:
         "real_available": bool(real),
     }
     (args.output / "decodability.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    draw(result, {"SIMULATED": simulated, "REAL (N170)": measured}, args.output / "decodability.png")
+    draw(
+        result, {"SIMULATED": simulated, "REAL (N170)": measured}, args.output / "decodability.png"
+    )
     print(f"done in {time.monotonic() - start:.0f} s")
 
 

@@ -206,3 +206,15 @@ def test_unsafe_reads_are_found(source, problem):
 def test_safe_reads_are_not_reported():
     source = "np.load(path, allow_pickle=False)\nfrom safetensors.torch import load_file"
     assert list(unsafe_reads(source)) == []
+
+
+def test_the_readme_names_the_two_commands_first_and_every_file():
+    text = (SOURCE.parents[1] / "README.md").read_text(encoding="utf-8")
+    first_block = text.split("```")[1]
+    assert "make demo" in first_block
+    assert "make test" in first_block
+    tree = next(block for block in text.split("```") if "src/dreamdiffusion/" in block[:30])
+    entries = {f"{path.name}/" if path.is_dir() else path.name for path in SOURCE.iterdir()}
+    entries -= {"__init__.py", "__main__.py", "__pycache__/", "py.typed"}
+    missing = sorted(entry for entry in entries if f" {entry} " not in tree)
+    assert not missing, f"add {', '.join(missing)} to the tree in README.md"

@@ -67,8 +67,8 @@ def test_report_says_the_numbers_and_escapes_names(tmp_path):
     assert "decoded from shuffled EEG" in page
     assert "the data have no colours" in page
     assert "<b>owl</b>" not in page
-    assert page.count("&#10003; cup") == 3 * 4
-    assert page.count("&#10007; cup") == 3 * 4
+    assert page.count("&#10003;&nbsp;cup") == 3 * 4
+    assert page.count("&#10007;&nbsp;cup") == 3 * 4
     assert "99.0 % right on the pictures that were seen" in page
 
 

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 PROGRAM = "dreamdiffusion"
 
+# transformers warns on import that torchvision is absent, which is how this package wants it.
+_LIBRARY_LOGS = {
+    "MNE_LOGGING_LEVEL": "WARNING",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+
 
 @dataclass(frozen=True)
 class Command:
@@ -48,7 +55,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "simulate": Command(
         "write a BIDS folder of SIMULATED recordings of people who look at drawn pictures",
-        "simulation.viewer:simulate",
+        "simulation.bids:simulate",
         "config:SimulateConfig",
     ),
     "prepare": Command(
@@ -180,7 +187,8 @@ def _run(command: Command, config: Schema) -> Any:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     for noisy in ("httpx", "httpx2", "matplotlib", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    os.environ.setdefault("MNE_LOGGING_LEVEL", "WARNING")
+    for variable, level in _LIBRARY_LOGS.items():
+        os.environ.setdefault(variable, level)
     with contextlib.redirect_stdout(sys.stderr):
         return _load(command.target)(config)
 

@@ -190,7 +190,7 @@ def _step(
     loss = record["loss"]
     if not torch.isfinite(loss):
         raise FloatingPointError(
-            f"{name}: the loss of step {step} is {float(loss)}, samples "
+            f"{name}: the loss of step {step} is {float(loss.detach())}, samples "
             f"{indices.tolist()[:8]}...; lower optim.lr or look at those samples"
         )
     optimizer.zero_grad(set_to_none=True)

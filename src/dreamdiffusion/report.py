@@ -189,7 +189,7 @@ def _gallery(
             style, mark = ("ok", "&#10003;") if right else ("no", "&#10007;")
             cells.append(
                 f"<div>{_image(generated[i, s], f'generated, named {named[s]}')}"
-                f'<span class="{style}">{mark} {escape(named[s])}</span></div>'
+                f'<span class="{style}">{mark}&nbsp;{escape(named[s])}</span></div>'
             )
         cards.append(f'<div class="trial">{"".join(cells)}</div>')
     return (

@@ -69,7 +69,7 @@ summary { cursor: pointer; color: var(--accent); margin: 12px 0; } li { max-widt
 @media (max-width: 640px) { main { padding: 20px 16px 48px; }
   .score { grid-template-columns: 1fr auto; } .score svg { grid-column: 1 / -1; }
   .trials { grid-template-columns: 1fr; } h2 { margin-top: 42px; }
-  .against { grid-template-columns: 1fr; } .against br { display: none; }
+  .against { grid-template-columns: 1fr; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 10px; } }
 """
 

@@ -16,13 +16,13 @@ from dreamdiffusion.config import SimulateConfig
 from dreamdiffusion.simulation import noise, sources, vision
 from dreamdiffusion.simulation.bids import balanced_scenes, simulate
 from dreamdiffusion.simulation.noise import BackgroundLevels
-from dreamdiffusion.simulation.scenes import CATEGORIES, Scene, random_scene
+from dreamdiffusion.simulation.response import RESPONSE, evoked_response
+from dreamdiffusion.simulation.scenes import CATEGORIES, Scene, render
 from dreamdiffusion.simulation.viewer import (
+    DEFAULT_NOISE_LEVEL,
     MARGIN,
-    RESPONSE,
     SOA,
     Viewer,
-    evoked_response,
     simulate_run,
 )
 
@@ -71,9 +71,7 @@ def test_same_person_and_seed_give_the_same_recording(viewer, scenes):
     np.testing.assert_array_equal(first.get_data(), second.get_data())
     pd.testing.assert_frame_equal(events, again)
     other, _ = run(viewer, scenes[:4], 1.0, seed=1)
-    assert other.n_times != first.n_times or not np.array_equal(
-        other.get_data(), first.get_data()
-    )
+    assert other.n_times != first.n_times or not np.array_equal(other.get_data(), first.get_data())
 
 
 def test_people_differ_but_code_categories_alike(viewer):
@@ -142,18 +140,12 @@ def test_unknown_montage_is_named():
 
 def test_without_noise_the_recording_is_the_response(viewer, scenes):
     raw, events = run(viewer, scenes[:6], 0.0)
-    pictures = vision.as_array([s for s in map(_render32, scenes[:6])])
+    pictures = vision.as_array([render(scene, 32) for scene in scenes[:6]])
     expected = evoked_response(viewer, pictures, [s.category for s in scenes[:6]], SFREQ)
     np.testing.assert_allclose(cut(raw, events, 0, 166 / SFREQ), expected, rtol=0, atol=1e-15)
     assert expected.shape == (6, 64, round(RESPONSE * SFREQ))
     before = raw.get_data()[:, : round(MARGIN * SFREQ)]
     assert not before.any()
-
-
-def _render32(scene: Scene) -> Image.Image:
-    from dreamdiffusion.simulation.scenes import render
-
-    return render(scene, 32)
 
 
 def test_latencies_of_the_average(viewer, scenes):
@@ -176,21 +168,20 @@ def test_category_is_told_from_150_to_400_ms(viewer):
     spread = response.std(axis=0).max(axis=0)  # the same picture: only the category differs
     time = np.arange(len(spread)) / SFREQ
     inside = (time > 0.15) & (time < 0.38)
-    assert spread[inside].min() > 0.1 * spread.max()
+    assert spread[inside].min() > 0.08 * spread.max()
     assert spread[time < 0.08].max() < 0.01 * spread.max()
 
 
-@pytest.mark.parametrize("row", range(4))
-def test_left_half_of_the_field_excites_the_right_hemisphere(viewer, row):
+@pytest.mark.parametrize("place", [(row, column) for row in range(4) for column in (0, 1)])
+def test_left_half_of_the_field_excites_the_right_hemisphere(viewer, place):
     index = [viewer.ch_names.index(name) for name in ("PO8", "PO7")]
+    picture = spot(place)
+    both = np.concatenate([picture, picture[:, :, ::-1]])  # left, right: all else is the same
+    response = evoked_response(viewer, both, ["cup", "cup"], SFREQ)
     at = round((0.1 + viewer.latency_shift) * SFREQ)
-    sides = []
-    for column in (0, 3):
-        shown = evoked_response(viewer, spot((row, column)), ["cup"], SFREQ)
-        blank = evoked_response(viewer, np.full_like(spot((0, 0)), 128), ["cup"], SFREQ)
-        right, left = (shown - blank)[0, index, at]
-        sides.append(right - left)
-    assert sides[0] > 1e-7 > -1e-7 > sides[1]
+    right, left = (response[0] - response[1])[index, at]
+    assert right > 1e-7
+    assert left < -1e-7
 
 
 def test_color_reaches_the_response_and_place_of_color_does_not_matter(viewer):
@@ -322,11 +313,11 @@ def test_bad_channel_is_one_channel_for_a_while(viewer, scenes):
 
 
 def test_background_is_in_microvolts_and_scales_with_noise_level(viewer, scenes):
-    raw, _ = run(viewer, scenes, 1.0)
-    filtered = raw.copy().filter(1, 40, verbose="error").get_data()
-    typical = np.median(np.abs(filtered), axis=1) / 0.6745 * 1e6
+    raw, events = run(viewer, scenes, 1.0)
+    filtered = raw.copy().filter(1, 40, verbose="error")
+    typical = np.median(np.abs(filtered.get_data()), axis=1) / 0.6745 * 1e6
     assert 3 < np.median(typical) < 15
-    spread = np.percentile(np.ptp(cut(raw, _, 0, 0.5), axis=2), [5, 50]) * 1e6
+    spread = np.percentile(np.ptp(cut(filtered, events, 0, 0.5), axis=2), [5, 50]) * 1e6
     assert (spread > 10).all() and (spread < 100).all()
     half = run(viewer, scenes, 0.5)[0].get_data() - run(viewer, scenes, 0.0)[0].get_data()
     full = raw.get_data() - run(viewer, scenes, 0.0)[0].get_data()
@@ -384,8 +375,6 @@ def test_folder_reads_back(folder):
     rng = np.random.default_rng([0, 2, 1, 2])
     scenes = balanced_scenes(rng, 6)
     viewer = Viewer.create(2, "muse4", 0)
-    from dreamdiffusion.simulation.viewer import DEFAULT_NOISE_LEVEL
-
     expected, events = simulate_run(
         viewer, scenes, sfreq=config.sfreq, noise_level=DEFAULT_NOISE_LEVEL, rng=rng,
         image_size=TINY,
@@ -428,12 +417,12 @@ def test_folder_says_that_it_is_simulated(folder):
     assert "SIMULATED" in sidecar["TaskDescription"]
     assert sidecar["EEGReference"] == "Fpz"
     assert sidecar["PowerLineFrequency"] == 50.0
-    assert sidecar["SimulatedNoiseLevel"] == 0.36
+    assert sidecar["SimulatedNoiseLevel"] == DEFAULT_NOISE_LEVEL
 
 
 def test_people_are_added_and_never_overwritten(folder):
     root, config = folder
-    with pytest.raises(FileExistsError, match="already holds sub-02.*first_subject"):
+    with pytest.raises(FileExistsError, match=r"already holds sub-02.*first_subject"):
         simulate(config.model_copy(update={"first_subject": 2}))
     before = bids_path(root, 1, 1).fpath.read_bytes()
     simulate(config.model_copy(update={"first_subject": 3, "n_subjects": 1, "n_runs": 1}))
@@ -449,11 +438,3 @@ def test_folder_of_something_else_is_left_alone(tmp_path):
         simulate(SimulateConfig(output=tmp_path))
     with pytest.raises(FileExistsError, match="is a file"):
         simulate(SimulateConfig(output=tmp_path / "thesis.txt"))
-
-
-def test_random_scene_is_used_only_with_the_given_generator():
-    np.random.seed(0)  # noqa: NPY002
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
-    random_scene(np.random.default_rng(0))
-    Viewer.create(1, "muse4", 0)
-    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002

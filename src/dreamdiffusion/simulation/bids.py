@@ -44,9 +44,9 @@ This is EEG that a model of the visual system produces for drawn pictures, writt
 is a finding about brains.
 
 Pictures (under `stimuli/`) stay on for 0.4 s, in random order, 0.7 to 0.95 s from onset to onset;
-no picture is shown twice. `events.tsv` names category (`trial_type`), picture (`stim_file`), colour,
-place, background and caption of each. The level of the background (1 is realistic, 0 is none) is in
-each recording's sidecar as `SimulatedNoiseLevel`.
+no picture is shown twice. `events.tsv` names category (`trial_type`), picture (`stim_file`),
+colour, place, background and caption of each. The level of the background (1 is realistic, 0 is
+none) is in each recording's sidecar as `SimulatedNoiseLevel`.
 """
 
 

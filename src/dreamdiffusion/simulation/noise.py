@@ -156,9 +156,7 @@ def line_noise(
     return np.sqrt(2.0 / np.mean(gain**2)) * gain * swell * hum
 
 
-def bad_channel(
-    rng: np.random.Generator, n_times: int, sfreq: float
-) -> tuple[slice, FloatSignals]:
+def bad_channel(rng: np.random.Generator, n_times: int, sfreq: float) -> tuple[slice, FloatSignals]:
     """A lost contact: when (15 to 60 s) and what the channel shows then, variance about 1."""
     length = min(n_times, int(rng.uniform(15.0, 60.0) * sfreq))
     start = int(rng.integers(0, n_times - length + 1))
@@ -202,9 +200,7 @@ def background(
     """
     levels = levels or BackgroundLevels()
     n_chans = len(leadfields["cortex"])
-    sources = one_over_f(
-        rng, leadfields["cortex"].shape[1], n_times, sfreq, levels.exponent
-    )
+    sources = one_over_f(rng, leadfields["cortex"].shape[1], n_times, sfreq, levels.exponent)
     data = (levels.cortex_uv * leadfields["cortex"]).astype(np.float32) @ sources
     alpha = narrow_band(rng, 3, n_times, sfreq, alpha_freq, levels.alpha_width)
     envelope = desynchronisation(onsets, n_times, sfreq, levels.alpha_drop)

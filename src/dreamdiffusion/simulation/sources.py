@@ -24,6 +24,9 @@ HEAD_RADIUS = 0.095
 GRID = 4
 """Rows and columns of the retinotopic grid of early visual cortex."""
 
+_BRAIN = 0.88
+"""Largest depth of a dipole: the brain of MNE's spherical model ends at 0.90."""
+
 N_COLOR_SOURCES = 6
 N_HIGHER_SOURCES = 14
 N_CORTEX_SOURCES = 150
@@ -51,7 +54,7 @@ CAPS: dict[str, Cap] = {
     "muse4": Cap("easycap-M1", ("TP9", "AF7", "AF8", "TP10"), "Fpz"),
     "emotiv14": Cap(
         "easycap-M1",
-        tuple("AF3 F7 F3 FC5 T7 P7 O1 O2 P8 T8 FC6 F4 F8 AF4".split()),
+        ("AF3", "F7", "F3", "FC5", "T7", "P7", "O1", "O2", "P8", "T8", "FC6", "F4", "F8", "AF4"),
         "P3",
     ),
     "easycap32": Cap("easycap-M1", tuple(_EASYCAP32.split()), "FCz"),
@@ -228,24 +231,23 @@ def compute_leadfield(montage: str, dipoles: Dipoles, head_size: float = 1.0) ->
         If a dipole lies outside the brain of the spherical model.
     """
     cap = get_cap(montage)
+    outside = np.linalg.norm(dipoles.pos, axis=1) > _BRAIN
+    if outside.any():
+        raise ValueError(
+            f"{outside.sum()} of {len(dipoles)} dipoles lie outside the brain; expected a depth of "
+            f"at most {_BRAIN}"
+        )
     names, pos = electrode_positions(cap)
     radius = HEAD_RADIUS * head_size
     locations = dict(zip(names, pos * head_size, strict=True))
     info = mne.create_info(names, 256.0, "eeg", verbose="error")
-    info.set_montage(
-        mne.channels.make_dig_montage(locations, coord_frame="head"), verbose="error"
-    )
+    info.set_montage(mne.channels.make_dig_montage(locations, coord_frame="head"), verbose="error")
     sphere = mne.make_sphere_model((0.0, 0.0, 0.0), radius, verbose="error")
     where = {"rr": dipoles.pos * radius, "nn": dipoles.ori}
     space = mne.setup_volume_source_space(pos=where, bem=sphere, mindist=0.0, verbose="error")
     forward = mne.make_forward_solution(
         info, trans=None, src=space, bem=sphere, meg=False, eeg=True, mindist=0.0, verbose="error"
     )
-    if forward["nsource"] != len(dipoles):
-        raise ValueError(
-            f"{len(dipoles) - forward['nsource']} of {len(dipoles)} dipoles lie outside the brain; "
-            "their depth must stay below 0.9"
-        )
     free = forward["sol"]["data"].reshape(len(names), len(dipoles), 3)
     gain = np.einsum("csk,sk->cs", free, dipoles.ori)
     picked = gain[[names.index(name) for name in cap.ch_names]]

@@ -1,0 +1,200 @@
+"""Faces and houses from a real Muse headset: leave one run out, with and without pre-training.
+
+Real recordings (`muse_n170`), two people. For every run, the model is fine-tuned on the other runs
+of the same person and decodes the run it has not seen. Which photo was shown is not recorded, only
+whether it was a face or a house, so a training trial is paired with a photo of its class, and the
+scores ask for the class.
+
+Needs the outputs of (see docs/n170.md)::
+
+    dreamdiffusion prepare --config configs/prepare-muse-cueing.yaml
+    dreamdiffusion pretrain --config configs/pretrain-muse.yaml
+    dreamdiffusion train-generator --config configs/generator-n170.yaml
+    dreamdiffusion train-judge --config configs/judge-n170.yaml
+
+and writes docs/results/n170/: scores.json, one gallery a person. Run from the repository::
+
+    .venv/bin/python examples/n170.py --recordings ../shared/data/muse_n170
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import roc_auc_score
+
+from dreamdiffusion.config import (
+    EvaluateConfig,
+    FinetuneConfig,
+    PrepareConfig,
+    SampleConfig,
+    SplitConfig,
+    read_yaml,
+)
+from dreamdiffusion.decoders.linear import fit_lda
+from dreamdiffusion.evaluate import evaluate
+from dreamdiffusion.finetune import finetune, load_pairs
+from dreamdiffusion.generator import load_generator
+from dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.prepare import prepare
+from dreamdiffusion.splits import Split
+from dreamdiffusion.trials import Trials
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+POSITIVE = "faces"
+N_PERMUTATIONS = 2000
+
+
+def main() -> None:
+    """Run every fold of every person and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recordings", type=Path, default=Path("../shared/data/muse_n170"))
+    parser.add_argument("--subjects", nargs="+", default=["1", "2"])
+    parser.add_argument("--work", type=Path, default=Path("runs/n170"))
+    parser.add_argument("--output", type=Path, default=Path("docs/results/n170"))
+    options = parser.parse_args()
+    results = []
+    for subject in options.subjects:
+        trials = prepare_subject(options.recordings, subject, options.work)
+        for pretrained in (True, False):
+            results.append(run_subject(trials, subject, pretrained, options.work))
+            options.output.mkdir(parents=True, exist_ok=True)
+            content = {"data": "muse_n170, real recordings", "results": results}
+            path = options.output / "scores.json"
+            path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            print(json.dumps({k: v for k, v in results[-1].items() if k != "folds"}), flush=True)
+
+
+def prepare_subject(recordings: Path, subject: str, work: Path) -> Path:
+    """Cut the trials of one person, once."""
+    settings = read_yaml(CONFIGS / "prepare-n170.yaml")
+    settings |= {
+        "input": [recordings / f"subject{subject}"],
+        "stimuli": recordings / "stimuli",
+        "output": work / f"subject{subject}" / "trials",
+    }
+    return prepare(PrepareConfig(**settings))
+
+
+def run_subject(folder: Path, subject: str, pretrained: bool, work: Path) -> dict:
+    """Fine-tune and decode with each run held out in turn; return the record of the person."""
+    trials = Trials.load(folder)
+    base = FinetuneConfig(**read_yaml(CONFIGS / "finetune-n170.yaml"))
+    axis = class_axis(trials, base.generator)
+    truth = (trials.metadata["category"] == POSITIVE).to_numpy()
+    decision = np.full(len(trials), np.nan)
+    lda = np.full(len(trials), np.nan)
+    folds = []
+    for run in sorted(trials.metadata["run"].unique()):
+        output = work / f"subject{subject}" / ("msm" if pretrained else "scratch") / f"run-{run}"
+        config = base.model_copy(
+            update={
+                "data": folder,
+                "output": output,
+                "pretrained": base.pretrained if pretrained else None,
+                "split": SplitConfig(by="run", test=[run], validation=0.1),
+            }
+        )
+        model = finetune(config)
+        split = Split.load(model / "split.json")
+        test = split.test
+        pipe = EEGToImagePipeline.from_pretrained(model)
+        embedding = pipe.embed(np.asarray(trials.data[test]), trials.ch_names, trials.sfreq)
+        decision[test] = (embedding @ axis).numpy()
+        # The linear baseline sees the same training trials.
+        picks = [trials.ch_names.index(name) for name in ("TP9", "TP10")]
+        decoder = fit_lda(
+            np.asarray(trials.data[split.train])[:, picks], truth[split.train], trials.sfreq, 0.047
+        )
+        lda[test] = decoder.predict_proba(np.asarray(trials.data[test])[:, picks])[:, 1]
+        scores = evaluate(
+            EvaluateConfig(
+                model=model,
+                data=folder,
+                judge=Path("runs/judge-n170"),
+                output=output / "evaluate",
+                sample=SampleConfig(num_images_per_prompt=2, num_inference_steps=15),
+            )
+        )
+        top1 = json.loads((scores / "scores.json").read_text(encoding="utf-8"))["scores"][0]
+        auc = float(roc_auc_score(truth[test], decision[test]))
+        folds.append({"run": run, "n": len(test), "auc": auc, "category_top1": top1})
+    runs = trials.metadata["run"].to_numpy()
+    return {
+        "subject": subject,
+        "pretrained": pretrained,
+        "split": "leave one run out; the held-out run is neither trained nor validated on",
+        "auc": auc_record(truth, decision, runs),
+        "lda_auc": auc_record(truth, lda, runs),
+        "generated_category_top1": pool_folds([fold["category_top1"] for fold in folds]),
+        "folds": folds,
+    }
+
+
+def class_axis(trials: Trials, generator_folder: Path) -> torch.Tensor:
+    """Return the direction from houses to faces among CLIP embeddings of the photos."""
+    pairs = load_pairs(trials, load_generator(generator_folder))
+    means = {}
+    for category, rows in trials.metadata.groupby("category").groups.items():
+        first = int(pairs.first[rows[0]])
+        means[category] = pairs.embeddings[first : first + int(pairs.count[rows[0]])].mean(0)
+    (other,) = [name for name in means if name != POSITIVE]
+    return means[POSITIVE] - means[other]
+
+
+def auc_record(truth: np.ndarray, decision: np.ndarray, runs: np.ndarray) -> dict:
+    """Mean over runs of the AUC within each, with interval, shuffled control and p.
+
+    Within each run, because decisions of different folds come from different models.
+    """
+    rng = np.random.default_rng(0)
+    groups = [np.flatnonzero(runs == run) for run in pd.unique(runs)]
+    weights = np.array([len(group) for group in groups]) / len(truth)
+
+    def mean_auc(labels: np.ndarray, places: list[np.ndarray]) -> float:
+        values = [roc_auc_score(labels[p], decision[p]) for p in places]
+        return float(np.dot(values, weights))
+
+    value = mean_auc(truth, groups)
+    boot = [mean_auc(truth, [rng.choice(g, len(g)) for g in groups]) for _ in range(1000)]
+    null = []
+    for _ in range(N_PERMUTATIONS):
+        shuffled = truth.copy()
+        for group in groups:
+            shuffled[group] = rng.permutation(truth[group])
+        null.append(mean_auc(shuffled, groups))
+    return {
+        "metric": "auc",
+        "value": value,
+        "n": len(truth),
+        "chance": 0.5,
+        "shuffled_eeg": null[0],
+        "ci95": [float(q) for q in np.percentile(boot, [2.5, 97.5])],
+        "p": (1 + sum(v >= value for v in null)) / (1 + N_PERMUTATIONS),
+    }
+
+
+def pool_folds(records: list[dict]) -> dict:
+    """Mean over trials of a score that was taken fold by fold."""
+    n = np.array([record["n"] for record in records])
+    value = float(np.average([record["value"] for record in records], weights=n))
+    # Folds are independent: the variance of the mean is the weighted sum of theirs.
+    half = [(record["ci95"][1] - record["ci95"][0]) / 2 for record in records]
+    spread = float(np.sqrt(np.sum((n / n.sum() * half) ** 2)))
+    return {
+        "metric": "category_top1",
+        "value": value,
+        "n": int(n.sum()),
+        "chance": float(np.average([record["chance"] for record in records], weights=n)),
+        "shuffled_eeg": float(np.average([r["shuffled_eeg"] for r in records], weights=n)),
+        "ci95": [value - spread, value + spread],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Remake weights/ from nothing: simulate, train generator and judge, pre-train, fine-tune, score.
+# Each stage goes on where it was stopped. Everything on the way stays in runs/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+run="${BIN:-.venv/bin}/dreamdiffusion"
+
+[ -d runs/scenes-person ] || "$run" simulate --output runs/scenes-person --n-runs 10
+[ -d runs/scenes-people ] || "$run" simulate --output runs/scenes-people \
+  --first-subject 2 --n-subjects 10 --n-runs 3
+[ -d runs/scenes-trials ] || "$run" prepare --config configs/prepare-scenes.yaml
+[ -d runs/scenes-windows ] || "$run" prepare --config configs/prepare-scenes-windows.yaml
+
+"$run" train-generator --config configs/generator-scenes.yaml
+"$run" train-judge --config configs/judge-scenes.yaml
+"$run" pretrain --config configs/pretrain-scenes.yaml
+
+mkdir -p weights
+rm -rf weights/scenes-generator weights/judge
+cp -r runs/generator-scenes/generator weights/scenes-generator
+cp -r runs/judge-scenes weights/judge
+rm -rf weights/judge/checkpoints weights/judge/log.jsonl
+
+"$run" finetune --config configs/finetune-scenes.yaml
+"$run" evaluate --config configs/evaluate-scenes.yaml
+rm -rf weights/eeg-scenes
+cp -r runs/finetune-scenes/model weights/eeg-scenes
+cp runs/evaluate-scenes/scores.json weights/eeg-scenes/scores.json
+# The adapter names its generator relative to its own folder.
+echo '{"generator": "../scenes-generator"}' > weights/eeg-scenes/adapter.json
+echo "weights/ is complete: $(du -sh weights | cut -f1)"

@@ -1,0 +1,145 @@
+"""The training loop: rates, order of the data, averages, resuming, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from dreamdiffusion.config import OptimConfig, TrainConfig
+from dreamdiffusion.engine import build_optimizer, fit, learning_rate, trained_parameters
+from dreamdiffusion.runtime import batch_indices, step_generator
+
+
+# nn.Linear draws its first weights from torch's global numbers; they are overwritten here.
+pytestmark = pytest.mark.global_rng
+
+
+class Slope:
+    """Fits w in w * x to y = 3 x; the noise it adds comes from the step's generator."""
+
+    def __init__(self, bad_step: int | None = None) -> None:
+        self.model = nn.Linear(1, 1, bias=True)
+        with torch.no_grad():
+            self.model.weight.fill_(0.0)
+            self.model.bias.fill_(0.0)
+        self.modules = {"model": self.model}
+        self.x = torch.linspace(-1, 1, 10)[:, None]
+        self.n_samples, self.bad_step, self.calls = 10, bad_step, 0
+        self.batches: list[list[int]] = []
+
+    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        self.batches.append(indices.tolist())
+        x = self.x[indices] + 0.01 * torch.randn(len(indices), 1, generator=generator)
+        loss = (self.model(x) - 3 * self.x[indices]).square().mean()
+        if self.calls == self.bad_step:
+            loss = loss * float("nan")
+        self.calls += 1
+        return {"loss": loss}
+
+    def validate(self) -> dict[str, float]:
+        return {"validation_weight": float(self.model.weight)}
+
+
+def config(**changes: object) -> TrainConfig:
+    settings: dict[str, object] = {
+        "steps": 20,
+        "batch_size": 4,
+        "checkpoint_every": 5,
+        "validate_every": 10,
+        "log_every": 5,
+        "optim": {"lr": 0.1, "clip_grad": 10.0},
+        "runtime": {"device": "cpu", "precision": "fp32"},
+    }
+    return TrainConfig(**(settings | changes))
+
+
+def test_rate_warms_up_then_falls_as_half_a_cosine() -> None:
+    optim = OptimConfig(lr=2.0, warmup_steps=4, schedule="cosine")
+    rates = [learning_rate(optim, step, 12) for step in (0, 1, 3, 4, 8, 12)]
+    assert rates == pytest.approx([0.5, 1.0, 2.0, 2.0, 1.0, 0.0])
+    constant = OptimConfig(lr=2.0, warmup_steps=2, schedule="constant")
+    assert [learning_rate(constant, step, 12) for step in (0, 2, 11)] == [1.0, 2.0, 2.0]
+
+
+@given(
+    n=st.integers(1, 30), size=st.integers(1, 40), step=st.integers(0, 50), seed=st.integers(0, 9)
+)
+def test_data_order_visits_every_sample_equally(n: int, size: int, step: int, seed: int) -> None:
+    stream = torch.cat([batch_indices(n, size, s, seed) for s in range(step + 1)])
+    whole = stream[: len(stream) // n * n].reshape(-1, n)
+    assert (whole.sort(dim=1).values == torch.arange(n)).all()
+    assert torch.equal(stream[-size:], batch_indices(n, size, step, seed))
+
+
+def test_random_numbers_of_a_step_are_its_own() -> None:
+    def draw(*key: int) -> list[float]:
+        return torch.rand(3, generator=step_generator(*key)).tolist()
+
+    assert draw(0, 5) == draw(0, 5)
+    assert len({tuple(draw(*key)) for key in [(0, 5), (0, 6), (1, 5), (5, 0), (0, 5, 1)]}) == 5
+
+
+def test_decay_only_on_matrices_and_rates_by_module() -> None:
+    modules = {"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}
+    modules["b"].bias.requires_grad_(False)
+    optimizer = build_optimizer(
+        trained_parameters(modules), OptimConfig(weight_decay=0.3), {"b": 0.1}
+    )
+    told = {(g["weight_decay"], g["scale"], len(g["params"])) for g in optimizer.param_groups}
+    assert told == {(0.3, 1.0, 1), (0.0, 1.0, 1), (0.3, 0.1, 1)}
+
+
+def test_stopped_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
+    whole = Slope()
+    history = fit(whole, config(optim={"lr": 0.1, "ema_decay": 0.9}), tmp_path / "a", "slope")
+    stopped = Slope(bad_step=13)
+    with pytest.raises(FloatingPointError, match=r"slope: the loss of step 13 is nan"):
+        fit(stopped, config(optim={"lr": 0.1, "ema_decay": 0.9}), tmp_path / "b", "slope")
+    resumed = Slope()
+    again = fit(resumed, config(optim={"lr": 0.1, "ema_decay": 0.9}), tmp_path / "b", "slope")
+    assert resumed.batches == whole.batches[10:]  # from the checkpoint of step 10
+    for mine, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
+    plain = [{k: v for k, v in e.items() if k != "seconds"} for e in history]
+    assert plain == [{k: v for k, v in e.items() if k != "seconds"} for e in again]
+    lines = (tmp_path / "b" / "log.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [e["step"] for e in history]
+
+
+def test_final_weights_are_the_running_average(tmp_path: Path) -> None:
+    task = Slope()
+    history = fit(task, config(optim={"lr": 0.1, "clip_grad": 10.0, "ema_decay": 0.999}), tmp_path, "slope")
+    # Validation too is done with the average.
+    assert history[-1]["validation_weight"] == pytest.approx(float(task.model.weight))
+    last = Slope()
+    fit(last, config(), tmp_path / "plain", "slope")
+    assert float(task.model.weight) < float(last.model.weight)  # it lags on the way up
+
+
+def test_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    fit(Slope(), config(), tmp_path, "slope")
+    with pytest.raises(ValueError, match="written with batch_size = 4, this run has 5"):
+        fit(Slope(), config(batch_size=5), tmp_path, "slope")
+    # Where it runs may change.
+    fit(Slope(), config(runtime={"device": "cpu", "threads": 1}), tmp_path, "slope")
+
+
+def test_broken_checkpoint_is_named(tmp_path: Path) -> None:
+    fit(Slope(), config(), tmp_path, "slope")
+    newest = tmp_path / "checkpoints" / "step-00000020"
+    (newest / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="step-00000020 cannot be read"):
+        fit(Slope(), config(), tmp_path, "slope")
+
+
+def test_nothing_to_train_is_an_error(tmp_path: Path) -> None:
+    task = Slope()
+    task.model.requires_grad_(False)
+    with pytest.raises(ValueError, match="every parameter is frozen"):
+        fit(task, config(), tmp_path, "slope")
