@@ -97,7 +97,7 @@ def run_subject(folder: Path, subject: str, pretrained: bool, work: Path) -> dic
                 "data": folder,
                 "output": output,
                 "pretrained": base.pretrained if pretrained else None,
-                "split": SplitConfig(by="run", test=[run], validation=0.1),
+                "split": SplitConfig(by="run", test=[run]),
             }
         )
         model = finetune(config)

@@ -15,7 +15,6 @@ from dreamdiffusion.config import OptimConfig, TrainConfig
 from dreamdiffusion.engine import build_optimizer, fit, learning_rate, trained_parameters
 from dreamdiffusion.runtime import batch_indices, step_generator
 
-
 # nn.Linear draws its first weights from torch's global numbers; they are overwritten here.
 pytestmark = pytest.mark.global_rng
 
@@ -114,7 +113,9 @@ def test_stopped_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
 
 def test_final_weights_are_the_running_average(tmp_path: Path) -> None:
     task = Slope()
-    history = fit(task, config(optim={"lr": 0.1, "clip_grad": 10.0, "ema_decay": 0.999}), tmp_path, "slope")
+    history = fit(
+        task, config(optim={"lr": 0.1, "clip_grad": 10.0, "ema_decay": 0.999}), tmp_path, "slope"
+    )
     # Validation too is done with the average.
     assert history[-1]["validation_weight"] == pytest.approx(float(task.model.weight))
     last = Slope()

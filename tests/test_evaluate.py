@@ -230,8 +230,8 @@ def test_evaluate_from_end_to_end(folder):
     assert result["simulated"] is True
     assert result["split"].startswith("test: test run 3")
     baselines = {record["metric"]: record for record in result["baselines"]}
-    assert baselines["lda_category_top1"]["value"] == 1.0  # the amplitude tells the category
-    assert baselines["lda_category_top1"]["shuffled_eeg"] < 1.0
+    assert baselines["lda_class_category_top1"]["value"] == 1.0  # the amplitude tells the category
+    assert baselines["lda_class_category_top1"]["shuffled_eeg"] < 1.0
     assert "eeg_retrieval_top1" in baselines
     assert result["made"]["config"]["batch_size"] == 3
     page = (output / "report.html").read_text("utf-8")
@@ -250,10 +250,20 @@ def test_evaluate_is_reproducible(folder):
 
 
 def test_evaluate_of_a_new_recording(folder):
-    output = evaluate(config(folder, "new", split="new", limit=4))
-    result = json.loads((output / "scores.json").read_text())
-    assert [record["metric"] for record in result["baselines"]] == ["eeg_retrieval_top1"]
+    trials = Trials.load(folder / "trials")
+    trials.metadata["run"] = "9"
+    trials.save(folder / "later")
+    changes = {"split": "new", "limit": 4}
+    later = config(folder, "new", **changes).model_copy(update={"data": folder / "later"})
+    result = json.loads((evaluate(later) / "scores.json").read_text())
+    assert [record["metric"] for record in result["baselines"]] == [
+        "lda_class_category_top1",
+        "lda_pooled_category_top1",
+        "eeg_retrieval_top1",
+    ]
     assert result["split"].startswith("new: a recording that no training trial comes from")
+    with pytest.raises(ValueError, match="01/01/1 took part in the fine-tuning"):
+        evaluate(config(folder, "old", **changes))
 
 
 def test_judge_of_other_data_is_refused_before_decoding(folder):

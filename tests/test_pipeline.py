@@ -45,7 +45,7 @@ def test_images_have_the_asked_number_size_and_range(
 ) -> None:
     images = draw(pipe, trials, num_images_per_prompt=2)
     assert images.shape == (6, 3, SIZE, SIZE)
-    assert 0 <= float(images.min()) and float(images.max()) <= 1
+    assert float(images.min()) >= 0 and float(images.max()) <= 1
     pictures = draw(pipe, trials, output_type="pil")
     assert len(pictures) == 3 and pictures[0].size == (SIZE, SIZE)
     assert draw(pipe, trials, output_type="np").shape == (3, SIZE, SIZE, 3)

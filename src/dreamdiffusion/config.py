@@ -26,11 +26,12 @@ class Schema(BaseModel):
 class RuntimeConfig(Schema):
     """Where and how a stage runs; changes nothing of what it means."""
 
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 autocast on a GPU and on a CPU that has bf16 instructions"
+        default="auto",
+        description="auto: bf16 autocast on a GPU and on a CPU that has bf16 instructions",
     )
-    threads: int = Field(0, description="CPU threads; 0 leaves the choice to torch")
+    threads: int = Field(default=0, description="CPU threads; 0 leaves the choice to torch")
 
 
 class OptimConfig(Schema):
@@ -38,11 +39,13 @@ class OptimConfig(Schema):
 
     lr: PositiveFloat = 2.5e-4
     betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = Field(0.05, description="on parameters with more than one dimension")
+    weight_decay: float = Field(
+        default=0.05, description="on parameters with more than one dimension"
+    )
     warmup_steps: int = 0
     schedule: Literal["constant", "cosine"] = "cosine"
     clip_grad: PositiveFloat = 0.8
-    ema_decay: float = Field(0.0, description="0 keeps no running average of the weights")
+    ema_decay: float = Field(default=0.0, description="0 keeps no running average of the weights")
 
 
 class TrainConfig(Schema):
@@ -63,31 +66,35 @@ class SimulateConfig(Schema):
 
     output: Path = Path("runs/simulated")
     montage: Montage = "easycap64"
-    sfreq: PositiveFloat = Field(256.0, description="Hz")
+    sfreq: PositiveFloat = Field(default=256.0, description="Hz")
     noise_level: float | None = Field(
-        None, ge=0, description="1 is realistic, 0 is none; empty: the documented easy default"
+        default=None,
+        ge=0,
+        description="1 is realistic, 0 is none; empty: the documented easy default",
     )
     n_subjects: PositiveInt = 1
     first_subject: PositiveInt = 1
     n_runs: PositiveInt = 8
-    first_run: PositiveInt = Field(1, description="number of the first run that is written")
+    first_run: PositiveInt = Field(default=1, description="number of the first run that is written")
     trials_per_run: PositiveInt = 240
-    image_size: PositiveInt = Field(64, description="pixels")
+    image_size: PositiveInt = Field(default=64, description="pixels")
     seed: int = 0
 
 
 class SignalConfig(Schema):
     """From a raw recording to a clean, comparable signal."""
 
-    l_freq: float | None = Field(0.5, description="Hz, high-pass edge")
-    h_freq: float | None = Field(40.0, description="Hz, low-pass edge")
-    notch: list[float] = Field([], description="Hz, line frequencies to remove")
-    sfreq: PositiveFloat = Field(256.0, description="Hz after resampling")
-    resample_up: bool = Field(False, description="accept recordings below sfreq")
+    l_freq: float | None = Field(default=0.5, description="Hz, high-pass edge")
+    h_freq: float | None = Field(default=40.0, description="Hz, low-pass edge")
+    notch: list[float] = Field(default=[], description="Hz, line frequencies to remove")
+    sfreq: PositiveFloat = Field(default=256.0, description="Hz after resampling")
+    resample_up: bool = Field(default=False, description="accept recordings below sfreq")
     reference: Literal["none", "average"] | list[str] = "none"
-    picks: list[str] | None = Field(None, description="channels to keep, in this order")
-    reject_uv: float | None = Field(None, description="peak-to-peak microvolts above: rejected")
-    flat_uv: float = Field(0.5, description="peak-to-peak microvolts below: rejected")
+    picks: list[str] | None = Field(default=None, description="channels to keep, in this order")
+    reject_uv: float | None = Field(
+        default=None, description="peak-to-peak microvolts above: rejected"
+    )
+    flat_uv: float = Field(default=0.5, description="peak-to-peak microvolts below: rejected")
     bad_channels: Literal["raise", "interpolate"] = "raise"
 
 
@@ -98,27 +105,29 @@ class PrepareConfig(Schema):
     output: Path = Path("runs/prepared")
     kind: Literal["trials", "windows"] = "trials"
     signal: SignalConfig = SignalConfig()
-    tmin: float = Field(0.0, description="s, from stimulus onset")
-    tmax: float = Field(0.5, description="s, from stimulus onset; excluded")
-    baseline: tuple[float, float] | None = Field(None, description="s, from stimulus onset")
-    events: dict[str, int] | None = Field(None, description="category -> marker code")
-    stimuli: Path | None = Field(None, description="folder of the pictures that were shown")
+    tmin: float = Field(default=0.0, description="s, from stimulus onset")
+    tmax: float = Field(default=0.5, description="s, from stimulus onset; excluded")
+    baseline: tuple[float, float] | None = Field(default=None, description="s, from stimulus onset")
+    events: dict[str, int] | None = Field(default=None, description="category -> marker code")
+    stimuli: Path | None = Field(default=None, description="folder of the pictures that were shown")
     pair_by: Literal["stim_file", "category", "none"] = Field(
-        "stim_file", description="category: only the class of a picture is known; none: no pictures"
+        default="stim_file",
+        description="category: only the class of a picture is known; none: no pictures",
     )
-    window_s: PositiveFloat = Field(0.5, description="s, length of an unlabelled window")
-    window_stride_s: PositiveFloat = Field(0.5, description="s")
+    window_s: PositiveFloat = Field(default=0.5, description="s, length of an unlabelled window")
+    window_stride_s: PositiveFloat = Field(default=0.5, description="s")
     scale: Literal["whiten", "robust"] = Field(
-        "whiten", description="windows only; trials are scaled by what the training split fits"
+        default="whiten",
+        description="windows only; trials are scaled by what the training split fits",
     )
-    strict: bool = Field(False, description="windows: a broken file ends the run")
+    strict: bool = Field(default=False, description="windows: a broken file ends the run")
     jobs: PositiveInt = 1
 
 
 class EncoderConfig(Schema):
     """The EEG encoder and its reconstruction decoder (paper section 3.1)."""
 
-    patch_size: PositiveInt = Field(4, description="time points per token")
+    patch_size: PositiveInt = Field(default=4, description="time points per token")
     embed_dim: PositiveInt = 192
     depth: PositiveInt = 6
     num_heads: PositiveInt = 6
@@ -141,14 +150,17 @@ class EncoderConfig(Schema):
 class PretrainConfig(TrainConfig):
     """Temporal masked signal modelling on unlabelled windows (paper section 3.1)."""
 
-    data: Path = Field(Path("runs/windows"), description="folder written by prepare, kind windows")
+    data: Path = Field(
+        default=Path("runs/windows"), description="folder written by prepare, kind windows"
+    )
     output: Path = Path("runs/pretrain")
     encoder: EncoderConfig = EncoderConfig()
     n_chans: int | None = Field(
-        None, description="channels of the encoder; more than the data has: tiled as the paper"
+        default=None,
+        description="channels of the encoder; more than the data has: tiled as the paper",
     )
-    mask_ratio: float = Field(0.75, gt=0, lt=1)
-    validation_fraction: float = Field(0.05, ge=0, lt=1)
+    mask_ratio: float = Field(default=0.75, gt=0, lt=1)
+    validation_fraction: float = Field(default=0.05, ge=0, lt=1)
 
 
 class ClipSizes(Schema):
@@ -159,7 +171,7 @@ class ClipSizes(Schema):
     heads: PositiveInt = 4
     patch_size: PositiveInt = 8
     projection_dim: PositiveInt = 128
-    max_length: PositiveInt = Field(24, description="tokens of a caption")
+    max_length: PositiveInt = Field(default=24, description="tokens of a caption")
     vocab_size: PositiveInt = 1024
 
 
@@ -185,60 +197,85 @@ class TrainGeneratorConfig(Schema):
     """A small text-to-image generator in Stable Diffusion's own shape, from scratch."""
 
     data: Path | None = Field(
-        None, description="captioned or class folders of pictures; empty: drawn scenes"
+        default=None, description="captioned or class folders of pictures; empty: drawn scenes"
     )
     output: Path = Path("runs/generator")
-    init: Path | None = Field(None, description="a generator to start from instead of nothing")
+    init: Path | None = Field(
+        default=None, description="a generator to start from instead of nothing"
+    )
     image_size: PositiveInt = 64
-    n_scenes: PositiveInt = Field(16000, description="drawn scenes, when data is empty")
+    n_scenes: PositiveInt = Field(default=16000, description="drawn scenes, when data is empty")
     clip: ClipSizes = ClipSizes()
     vae: VaeSizes = VaeSizes()
     unet: UnetSizes = UnetSizes()
     clip_train: TrainConfig = TrainConfig(steps=1500, batch_size=128)
     vae_train: TrainConfig = TrainConfig(steps=3000, batch_size=16)
     unet_train: TrainConfig = TrainConfig(steps=10000, batch_size=32)
-    min_snr_gamma: float = Field(5.0, description="weighting of the noise loss over timesteps")
-    caption_dropout: float = Field(0.1, ge=0, lt=1)
-    flip: bool = Field(False, description="mirror pictures at random (class folders)")
+    min_snr_gamma: float = Field(
+        default=5.0, description="weighting of the noise loss over timesteps"
+    )
+    caption_dropout: float = Field(default=0.1, ge=0, lt=1)
+    flip: bool = Field(default=False, description="mirror pictures at random (class folders)")
 
 
 class SplitConfig(Schema):
     """Which trials train, validate and test; never by chance alone when runs are known."""
 
-    by: str = Field("run", description="column of the metadata")
+    by: str = Field(default="run", description="column of the metadata")
     test: list[str] = Field(default_factory=list, description="values of that column held out")
-    validation: list[str] | float = Field(
-        0.1, description="values of that column, or a fraction of the training trials"
+    validation: list[str] = Field(
+        default_factory=list, description="values of that column; empty: a fraction of the trials"
+    )
+    validation_fraction: float = Field(
+        default=0.1, ge=0, lt=1, description="of the training trials, where no values are named"
     )
 
 
 class FinetuneConfig(TrainConfig):
     """EEG encoder + projectors + cross-attention on EEG-image pairs (paper section 3.2, 3.3)."""
 
-    data: Path = Field(Path("runs/trials"), description="folder written by prepare, kind trials")
-    generator: Path = Field(Path("weights/scenes-generator"), description="diffusers folder")
-    pretrained: Path | None = Field(None, description="output of pretrain; empty: from scratch")
+    data: Path = Field(
+        default=Path("runs/trials"), description="folder written by prepare, kind trials"
+    )
+    generator: Path = Field(
+        default=Path("weights/scenes-generator"), description="diffusers folder"
+    )
+    pretrained: Path | None = Field(
+        default=None, description="output of pretrain; empty: from scratch"
+    )
     output: Path = Path("runs/finetune")
     encoder: EncoderConfig = EncoderConfig()
-    n_chans: int | None = Field(None, description="as in pretrain; the pretrained value wins")
+    n_chans: int | None = Field(
+        default=None, description="as in pretrain; the pretrained value wins"
+    )
     split: SplitConfig = SplitConfig()
-    scale: Literal["whiten", "robust"] = Field("whiten", description="fitted on training trials")
-    clip_weight: float = Field(1.0, ge=0, description="of 1 - cos(image, EEG), paper eq. 6; 0: off")
-    noise_weight: float = Field(1.0, ge=0, description="of the noise-prediction loss")
-    n_condition_tokens: PositiveInt = Field(77, description="tokens that cross-attention sees")
-    condition_dropout: float = Field(0.1, ge=0, lt=1, description="for guidance at sampling")
-    train_cross_attention: bool = Field(True, description="A of E+A")
+    scale: Literal["whiten", "robust"] = Field(
+        default="whiten", description="fitted on training trials"
+    )
+    clip_weight: float = Field(
+        default=1.0, ge=0, description="of 1 - cos(image, EEG), paper eq. 6; 0: off"
+    )
+    noise_weight: float = Field(default=1.0, ge=0, description="of the noise-prediction loss")
+    n_condition_tokens: PositiveInt = Field(
+        default=77, description="tokens that cross-attention sees"
+    )
+    condition_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="for guidance at sampling"
+    )
+    train_cross_attention: bool = Field(default=True, description="A of E+A")
     encoder_lr_scale: PositiveFloat = 1.0
-    noise_augment: float = Field(0.0, ge=0, description="sd of noise added, in units of the signal")
-    shift_augment: int = Field(0, ge=0, description="time points of random shift")
-    channel_dropout: float = Field(0.0, ge=0, lt=1)
+    noise_augment: float = Field(
+        default=0.0, ge=0, description="sd of noise added, in units of the signal"
+    )
+    shift_augment: int = Field(default=0, ge=0, description="time points of random shift")
+    channel_dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class SampleConfig(Schema):
     """How images are drawn from latents; the words of diffusers."""
 
     num_inference_steps: PositiveInt = 20
-    guidance_scale: float = Field(3.0, ge=1)
+    guidance_scale: float = Field(default=3.0, ge=1)
     num_images_per_prompt: PositiveInt = 4
     seed: int = 0
 
@@ -246,13 +283,16 @@ class SampleConfig(Schema):
 class GenerateConfig(Schema):
     """Images from a recording or from prepared trials."""
 
-    model: Path = Field(Path("weights/eeg-scenes"), description="a fine-tuned model")
+    model: Path = Field(default=Path("weights/eeg-scenes"), description="a fine-tuned model")
     data: Path = Field(
-        Path("runs/trials"), description="trials folder, BIDS folder, or a recording with events"
+        default=Path("runs/trials"),
+        description="trials folder, BIDS folder, or a recording with events",
     )
     output: Path = Path("runs/generate")
-    events: dict[str, int] | None = Field(None, description="category -> marker code, as prepare")
-    limit: int | None = Field(None, description="number of trials at most")
+    events: dict[str, int] | None = Field(
+        default=None, description="category -> marker code, as prepare"
+    )
+    limit: int | None = Field(default=None, description="number of trials at most")
     batch_size: PositiveInt = 16
     sample: SampleConfig = SampleConfig()
     runtime: RuntimeConfig = RuntimeConfig()
@@ -262,13 +302,16 @@ class EvaluateConfig(Schema):
     """Scores with chance, shuffled-EEG control, interval and p, and a report."""
 
     model: Path = Path("runs/finetune")
-    data: Path = Field(Path("runs/trials"), description="folder written by prepare, kind trials")
-    judge: Path = Field(Path("weights/judge"), description="classifier that names pictures")
+    data: Path = Field(
+        default=Path("runs/trials"), description="folder written by prepare, kind trials"
+    )
+    judge: Path = Field(default=Path("weights/judge"), description="classifier that names pictures")
     output: Path = Path("runs/evaluate")
     split: Literal["train", "validation", "test", "new"] = Field(
-        "test", description="new: another recording, no trial of which the model was trained on"
+        default="test",
+        description="new: another recording, no trial of which the model was trained on",
     )
-    limit: int | None = Field(None, description="number of trials at most")
+    limit: int | None = Field(default=None, description="number of trials at most")
     batch_size: PositiveInt = 16
     n_permutations: PositiveInt = 2000
     n_bootstrap: PositiveInt = 2000
@@ -279,10 +322,13 @@ class EvaluateConfig(Schema):
 class TrainJudgeConfig(TrainConfig):
     """An independent classifier of pictures; it never sees the CLIP used for alignment."""
 
-    data: Path | None = Field(None, description="class folders; empty: drawn scenes")
+    data: Path | None = Field(default=None, description="class folders; empty: drawn scenes")
     output: Path = Path("runs/judge")
     image_size: PositiveInt = 64
-    n_scenes: PositiveInt = 16000
+    n_scenes: PositiveInt = Field(default=8000, description="drawn scenes, when data is empty")
+    steps: PositiveInt = 1200
+    batch_size: PositiveInt = 64
+    optim: OptimConfig = OptimConfig(lr=2e-3, betas=(0.9, 0.99), warmup_steps=50)
 
 
 class DemoConfig(Schema):
@@ -290,7 +336,7 @@ class DemoConfig(Schema):
 
     output: Path = Path("runs/demo")
     weights: Path = Path("weights")
-    trials: PositiveInt = Field(96, description="held-out trials that are decoded")
+    trials: PositiveInt = Field(default=96, description="held-out trials that are decoded")
     seed: int = 0
     runtime: RuntimeConfig = RuntimeConfig()
 

@@ -11,7 +11,7 @@ from .config import DemoConfig, EvaluateConfig, PrepareConfig, SignalConfig, Sim
 from .evaluate import evaluate
 from .prepare import prepare
 from .processor import EEGProcessor
-from .simulation.viewer import simulate
+from .simulation.bids import simulate
 
 
 def demo(config: DemoConfig) -> Path:
@@ -82,7 +82,9 @@ def demo(config: DemoConfig) -> Path:
 def table(path: Path) -> str:
     """Return the scores as a short table."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    lines = [f"{'metric':<22}{'value':>8}{'95 % interval':>17}{'chance':>9}{'shuffled':>10}{'p':>9}"]
+    lines = [
+        f"{'metric':<22}{'value':>8}{'95 % interval':>17}{'chance':>9}{'shuffled':>10}{'p':>9}"
+    ]
     for score in content["scores"] + content.get("baselines", []):
         low, high = score["ci95"]
         lines.append(

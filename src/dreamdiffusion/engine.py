@@ -153,9 +153,7 @@ def fit(
                 if figures:
                     _append(log_path, history, {"step": done, **figures})
             if done % config.checkpoint_every == 0 or done == config.steps:
-                save_checkpoint(
-                    checkpoints, done, task.modules, optimizer, averages, fingerprint
-                )
+                save_checkpoint(checkpoints, done, task.modules, optimizer, averages, fingerprint)
     except KeyboardInterrupt:
         tqdm.write(
             f"{name}: stopped; the same command goes on from the last checkpoint in {checkpoints}",

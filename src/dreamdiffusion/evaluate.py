@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import CLIPModel
 
 from .config import EvaluateConfig, SampleConfig, write_yaml
-from .decoders.linear import fit_lda
+from .decoders.linear import LinearDecoder
 from .gallery import draw_gallery, save_gallery
 from .generator import embed_images
 from .judge import Judge, label_indices
@@ -33,6 +33,11 @@ from .trials import Trials
 __all__ = ["evaluate", "score_images"]
 
 logger = logging.getLogger(__name__)
+
+LDA = {
+    "lda_class": "scikit-learn's shrinkage LDA (a covariance for each class, averaged)",
+    "lda_pooled": "shrinkage LDA with one pooled covariance, the stronger baseline",
+}
 
 
 def evaluate(config: EvaluateConfig) -> Path:
@@ -55,6 +60,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     trials = Trials.load(config.data)
     split = None if config.split == "new" else Split.load(config.model / "split.json")
     rows, told = choose_trials(split, config.split, len(trials), config.limit)
+    if split is None:
+        check_new(config.model, trials)
     judge = load_judge(config.judge)
     # Before the long part, so that a judge for other data does not waste it.
     label_indices(judge.categories, trials.metadata["category"].iloc[rows])
@@ -81,13 +88,16 @@ def evaluate(config: EvaluateConfig) -> Path:
         noise_level=noise_level(trials), **counts,
     )  # fmt: skip
     result["baselines"] = []
-    if split is not None and config.split != "train":
-        record = lda_baseline(trials, split.train, rows, moved, rng, **counts)
-        result["baselines"].append(record)
-        result["protocol"]["lda_category_top1"] = (
-            f"shrinkage LDA on window means, trained on the same {len(split.train)} training "
-            "trials; one guess per trial, no image"
-        )
+    if config.split != "train":
+        for name, told_of in LDA.items():
+            decoder = LinearDecoder.load(config.model / f"{name}.safetensors")
+            metric = f"{name}_category_top1"
+            record = lda_baseline(decoder, metric, trials, rows, moved, rng, **counts)
+            result["baselines"].append(record)
+            result["protocol"][metric] = (
+                f"{told_of}, on window means, fitted on the same training trials as the model; "
+                "one guess per trial, no image"
+            )
     gallery = (
         Gallery.of_pictures(seen, embed)
         if seen is not None
@@ -196,25 +206,44 @@ def noise_level(trials: Trials) -> float | list[float] | None:
 
 
 def lda_baseline(
+    decoder: LinearDecoder,
+    metric: str,
     trials: Trials,
-    train: np.ndarray,
     rows: np.ndarray,
     moved: np.ndarray,
     rng: np.random.Generator,
     n_permutations: int = 2000,
     n_bootstrap: int = 2000,
 ) -> Score:
-    """Score the category that a shrinkage LDA names, fitted on the model's training trials."""
-    labels = trials.metadata["category"].astype(str).to_numpy()
-    lda = fit_lda(np.asarray(trials.data[train]), labels[train], trials.sfreq)
-    named = lda.predict(np.asarray(trials.data[rows]))
-    place = {label: i for i, label in enumerate(sorted(set(labels)))}
+    """Score the category that a linear decoder names."""
+    labels = trials.metadata["category"].astype(str).to_numpy()[rows]
+    place = {label: i for i, label in enumerate(sorted({*labels, *decoder.classes}))}
+    named = decoder.predict(np.asarray(trials.data[rows]))
     pairs = top1_pairs(
         np.array([[place[str(label)]] for label in named]),
-        np.array([place[label] for label in labels[rows]]),
+        np.array([place[label] for label in labels]),
         len(place),
     )
-    return _deterministic("lda_category_top1", pairs, moved, rng, n_permutations, n_bootstrap)
+    return _deterministic(metric, pairs, moved, rng, n_permutations, n_bootstrap)
+
+
+def check_new(model: Path, trials: Trials) -> None:
+    """Refuse a recording that took part in the fine-tuning of the model.
+
+    Raises
+    ------
+    ValueError
+        If a run of the trials is among those the model was fine-tuned with.
+    """
+    known = {tuple(run) for run in json.loads((model / "about.json").read_text("utf-8"))["runs"]}
+    names = trials.metadata[["subject", "session", "run"]].astype(str)
+    here = {tuple(run) for run in names.itertuples(index=False)}
+    if known & here:
+        run = "/".join(sorted(known & here)[0])
+        raise ValueError(
+            f"subject/session/run {run} took part in the fine-tuning of {model}, so it is not new; "
+            "use --split test with the trials the model was fine-tuned on"
+        )
 
 
 def _deterministic(
@@ -253,9 +282,7 @@ def write_results(
     if result["simulated"]:
         level = result["noise_level"]
         title += " (SIMULATED EEG" + ("" if level is None else f", noise level {level}") + ")"
-    picture = draw_gallery(
-        generated, trials["category"], trials["judged_category"], seen, title
-    )
+    picture = draw_gallery(generated, trials["category"], trials["judged_category"], seen, title)
     save_gallery(folder / "gallery.png", picture)
     write_report(folder / "report.html", result, generated, seen)
 

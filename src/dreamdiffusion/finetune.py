@@ -21,6 +21,7 @@ from torch import nn
 
 from .condition import EEGConditioner, drop_condition
 from .config import FinetuneConfig, write_yaml
+from .decoders.linear import fit_lda
 from .encoder import EEGEncoder
 from .engine import fit
 from .generator import Generator, embed_images, encode_images, load_generator
@@ -179,7 +180,9 @@ class FinetuneTask:
             record = self._loss(self.eeg[part], part, draw, condition_dropout=0.0)
             for key, value in record.items():
                 share = len(part) / len(self.validation)
-                total[f"validation_{key}"] = total.get(f"validation_{key}", 0) + share * float(value)
+                total[f"validation_{key}"] = total.get(f"validation_{key}", 0) + share * float(
+                    value
+                )
         return total
 
 
@@ -240,14 +243,29 @@ def finetune(config: FinetuneConfig) -> Path:
     folder = output / "model"
     pipeline.save_adapter(folder, config.generator)
     split.save(folder / "split.json")
+    fit_baselines(trials, split, folder)
     about = {
         "simulated": trials.simulated,
         "split": split.rule,
         "n_train": len(split.train),
         "pretrained": config.pretrained is not None,
+        "runs": trials.metadata[["subject", "session", "run"]].drop_duplicates().values.tolist(),
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
+
+
+def fit_baselines(trials: Trials, split: Split, folder: Path) -> None:
+    """Fit the linear baselines on the same training trials and lay them beside the model.
+
+    A model can then be compared with them on any later recording, without its training data.
+    """
+    labels = trials.metadata["category"].to_numpy()[split.train]
+    for covariance in ("class", "pooled"):
+        decoder = fit_lda(
+            np.asarray(trials.data[split.train]), labels, trials.sfreq, covariance=covariance
+        )
+        decoder.save(folder / f"lda_{covariance}.safetensors")
 
 
 def make_split(trials: Trials, config: FinetuneConfig) -> Split:
@@ -256,7 +274,7 @@ def make_split(trials: Trials, config: FinetuneConfig) -> Split:
         trials.metadata,
         config.split.by,
         config.split.test,
-        config.split.validation,
+        config.split.validation or config.split.validation_fraction,
         config.seed,
         # Where only the class of a picture is known, the sides share pictures; the rule says so.
         allow_shared_stimuli=trials.pairing == "category",

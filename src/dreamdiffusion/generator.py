@@ -39,7 +39,9 @@ class Generator:
     @property
     def image_size(self) -> int:
         """Pixels of the pictures that the U-Net was trained for."""
-        return int(self.unet.config["sample_size"]) * 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+        return int(self.unet.config["sample_size"]) * 2 ** (
+            len(self.vae.config["block_out_channels"]) - 1
+        )
 
 
 def load_generator(folder: Path) -> Generator:

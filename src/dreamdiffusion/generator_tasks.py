@@ -13,7 +13,6 @@ from transformers import CLIPModel
 from .generator import clip_pixels
 from .pictures import Pictures
 
-
 SQUARE_WEIGHT = 5.0
 """Of the squared error of pixels in the VAE's loss, beside 1 for the absolute."""
 
@@ -134,7 +133,9 @@ class UnetTask:
             noisy, timesteps.to(device), self.encodings[ids].to(device), return_dict=False
         )[0]
         error = (predicted.float() - noise.to(device)).square().mean((1, 2, 3))
-        return {"loss": (error * snr_weight(self.scheduler, timesteps, self.gamma).to(device)).mean()}
+        return {
+            "loss": (error * snr_weight(self.scheduler, timesteps, self.gamma).to(device)).mean()
+        }
 
     def validate(self) -> dict[str, float]:
         return {}

@@ -118,7 +118,9 @@ def read_pictures(folder: Path, size: int, flip: bool = False) -> Pictures:
             )
         listed = [(p, f"a picture of {p.parent.name.replace('_', ' ')}") for p in paths]
     if not listed:
-        raise ValueError(f"picture folder {folder} holds no picture ({', '.join(sorted(SUFFIXES))})")
+        raise ValueError(
+            f"picture folder {folder} holds no picture ({', '.join(sorted(SUFFIXES))})"
+        )
     pixels = read_images([path for path, _ in listed], size)
     captions = [text for _, text in listed]
     if flip:

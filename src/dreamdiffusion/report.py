@@ -21,7 +21,8 @@ _NAMES = {
     "clip_retrieval_top1": "Picture found by retrieval",
     "ssim": "Structural similarity",
     "pcc": "Pixel correlation",
-    "lda_category_top1": "Linear baseline: right category",
+    "lda_class_category_top1": "Linear baseline (scikit-learn): right category",
+    "lda_pooled_category_top1": "Linear baseline (pooled): right category",
     "eeg_retrieval_top1": "Retrieval by the EEG embedding alone",
 }
 _FRACTIONS = {"ssim", "pcc"}

@@ -51,9 +51,7 @@ def random_derangement(n: int, rng: np.random.Generator) -> Ints:
     return result
 
 
-def permutations(
-    n: int, count: int, rng: np.random.Generator, groups: Ints | None = None
-) -> Ints:
+def permutations(n: int, count: int, rng: np.random.Generator, groups: Ints | None = None) -> Ints:
     """Draw ``count`` permutations of n trials, within groups where these are given.
 
     Returns

@@ -58,7 +58,12 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     caption_ids = torch.tensor([number[text] for text in pictures.captions])
     tokens = _tokenize(tokenizer, captions)
 
-    fit(ClipTask(clip, pictures, tokens, caption_ids), config.clip_train, output / "clip-train", "CLIP")
+    fit(
+        ClipTask(clip, pictures, tokens, caption_ids),
+        config.clip_train,
+        output / "clip-train",
+        "CLIP",
+    )
     fit(VaeTask(vae, pictures, config.vae.kl_weight), config.vae_train, output / "vae-train", "VAE")
     for frozen in (clip, vae):
         frozen.eval().requires_grad_(False)

@@ -62,7 +62,7 @@ def test_probabilities(covariance):
     data, labels = two_classes(200, 1.0)
     decoder = fit_lda(1e-5 * data, labels, 100.0, width_s=0.05, covariance=covariance)
     probability = decoder.predict_proba(1e-5 * data)
-    assert decoder.classes.tolist() == ["a", "b"]
+    assert decoder.classes == ["a", "b"]
     np.testing.assert_allclose(probability.sum(axis=1), 1.0)
     named = decoder.classes[probability.argmax(axis=1)]
     np.testing.assert_array_equal(named, decoder.predict(1e-5 * data))

@@ -45,8 +45,10 @@ def test_vocabulary():
     ("scene", "caption"),
     [
         (Scene("sailboat", "red", "left", "sea"), "a red sailboat on the left, sea background"),
-        (Scene("icecream", "orange", "right", "night sky"),
-         "an orange ice cream on the right, night sky background"),
+        (
+            Scene("icecream", "orange", "right", "night sky"),
+            "an orange ice cream on the right, night sky background",
+        ),
         (Scene("cat", "white", "center", "snow"), "a white cat in the center, snow background"),
     ],
 )
@@ -56,8 +58,16 @@ def test_caption(scene: Scene, caption: str):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("category", "boat"), ("color", "teal"), ("place", "top"), ("background", "forest"),
-     ("size", 0.9), ("size", float("nan")), ("angle", 40.0), ("seed", -1)],
+    [
+        ("category", "boat"),
+        ("color", "teal"),
+        ("place", "top"),
+        ("background", "forest"),
+        ("size", 0.9),
+        ("size", float("nan")),
+        ("angle", 40.0),
+        ("seed", -1),
+    ],
 )
 def test_a_bad_field_is_named_with_its_value(field: str, value: object):
     fields: dict = {"category": "cup", "color": "red", field: value}
@@ -81,8 +91,10 @@ def test_a_picture_is_a_pure_function_of_scene_and_size(background: str):
 
 
 def test_random_scenes_repeat_with_the_seed_and_use_every_value():
-    first, again = ([random_scene(rng) for _ in range(300)]
-                    for rng in (np.random.default_rng(3), np.random.default_rng(3)))
+    first, again = (
+        [random_scene(rng) for _ in range(300)]
+        for rng in (np.random.default_rng(3), np.random.default_rng(3))
+    )
     assert first == again
     assert {s.category for s in first} == set(CATEGORIES)
     assert {s.color for s in first} == set(COLORS)
@@ -161,16 +173,20 @@ def test_categories_are_told_apart_by_outline_alone():
     rng = np.random.default_rng(0)
 
     def silhouette(category: str) -> np.ndarray:
-        scene = dataclasses.replace(random_scene(rng, category=category), flip=False,
-                                    color="red", place="center")
+        scene = dataclasses.replace(
+            random_scene(rng, category=category), flip=False, color="red", place="center"
+        )
         mask = Image.fromarray(object_mask(scene, 48).astype(np.uint8) * 255)
         box = mask.getbbox()
         assert box is not None
         return np.asarray(mask.crop(box).resize((16, 16))).ravel() / 255
 
     centroids = np.stack([np.mean([silhouette(c) for _ in range(6)], axis=0) for c in CATEGORIES])
-    right = [np.linalg.norm(centroids - silhouette(c), axis=1).argmin() == number
-             for number, c in enumerate(CATEGORIES) for _ in range(4)]
+    right = [
+        np.linalg.norm(centroids - silhouette(c), axis=1).argmin() == number
+        for number, c in enumerate(CATEGORIES)
+        for _ in range(4)
+    ]
     # n = 96, chance 1/24.
     assert np.mean(right) > 0.7
 

@@ -13,14 +13,18 @@ is the stronger baseline: report it too before claiming that a decoder is better
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from scipy.special import softmax
 from sklearn.covariance import LedoitWolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.preprocessing import StandardScaler
 
 FloatArray = NDArray[np.floating]
 Covariance = Literal["class", "pooled"]
@@ -62,28 +66,11 @@ def window_means(data: FloatArray, sfreq: float, width_s: float = 0.03) -> Float
     return means.reshape(len(data), -1)
 
 
-class _PooledLDA:
-    """LDA with one Ledoit-Wolf estimate of the covariance within classes."""
-
-    def fit(self, features: FloatArray, labels: NDArray) -> _PooledLDA:
-        self.classes_, index = np.unique(labels, return_inverse=True)
-        means = np.stack([features[index == i].mean(axis=0) for i in range(len(self.classes_))])
-        estimate = LedoitWolf(assume_centered=True, store_precision=False)
-        covariance = estimate.fit(features - means[index]).covariance_
-        self._weights = np.linalg.solve(covariance, means.T)
-        prior = np.bincount(index) / len(index)
-        self._bias = np.log(prior) - 0.5 * np.sum(means.T * self._weights, axis=0)
-        return self
-
-    def predict(self, features: FloatArray) -> NDArray:
-        return self.classes_[np.argmax(features @ self._weights + self._bias, axis=1)]
-
-    def predict_proba(self, features: FloatArray) -> FloatArray:
-        return softmax(features @ self._weights + self._bias, axis=1)
-
-
+@dataclass(frozen=True)
 class LinearDecoder:
-    """A fitted shrinkage LDA that takes trials. Made by :func:`fit_lda`.
+    """A fitted shrinkage LDA that takes trials: an affine map of window means, and its labels.
+
+    Made by :func:`fit_lda`.
 
     Parameters
     ----------
@@ -91,48 +78,83 @@ class LinearDecoder:
         Hz, of the trials it is fitted on and applied to.
     width_s : float
         Length of the windows in seconds.
-    covariance : {"class", "pooled"}
-        See the module.
+    classes : list of str, length n_classes
+        Labels, in the order of the scores.
+    weights : array, shape (n_classes, n_features)
+    bias : array, shape (n_classes,)
     """
 
-    def __init__(self, sfreq: float, width_s: float, covariance: Covariance = "class") -> None:
-        self.sfreq = sfreq
-        self.width_s = width_s
-        self._scaler = StandardScaler()
-        self._lda: LinearDiscriminantAnalysis | _PooledLDA
-        if covariance == "class":
-            self._lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-        elif covariance == "pooled":
-            self._lda = _PooledLDA()
-        else:
-            raise ValueError(f"covariance is {covariance!r}, expected 'class' or 'pooled'")
+    sfreq: float
+    width_s: float
+    classes: list[str]
+    weights: FloatArray
+    bias: FloatArray
 
-    @property
-    def classes(self) -> NDArray:
-        """Labels in the order of :meth:`predict_proba`'s columns."""
-        return self._lda.classes_
-
-    def _fit(self, data: FloatArray, labels: ArrayLike) -> LinearDecoder:
+    def _scores(self, data: FloatArray) -> FloatArray:
         features = window_means(data, self.sfreq, self.width_s)
-        self._lda.fit(self._scaler.fit_transform(features), np.asarray(labels))
-        return self
-
-    def _features(self, data: FloatArray) -> FloatArray:
-        features = window_means(data, self.sfreq, self.width_s)
-        if features.shape[1] != self._scaler.n_features_in_:
+        if features.shape[1] != self.weights.shape[1]:
             raise ValueError(
                 f"trials of shape {data.shape[1:]} give {features.shape[1]} features, the decoder "
-                f"was fitted on {self._scaler.n_features_in_}; use the same channels and times"
+                f"was fitted on {self.weights.shape[1]}; use the same channels and times"
             )
-        return self._scaler.transform(features)
+        return features @ self.weights.T + self.bias
 
     def predict(self, data: FloatArray) -> NDArray:
         """Most probable label of each trial, shape (n,)."""
-        return self._lda.predict(self._features(data))
+        return np.array(self.classes)[self._scores(data).argmax(axis=1)]
 
     def predict_proba(self, data: FloatArray) -> FloatArray:
         """Probability of each label, shape (n, n_classes), in the order of :attr:`classes`."""
-        return self._lda.predict_proba(self._features(data))
+        return softmax(self._scores(data), axis=1)
+
+    def save(self, path: Path) -> None:
+        """Write the decoder as safetensors."""
+        told = {"sfreq": self.sfreq, "width_s": self.width_s, "classes": self.classes}
+        save_file(
+            # The features are volts, about 1e-6: float32 keeps seven digits of any size.
+            {"weights": self.weights.astype(np.float32), "bias": self.bias.astype(np.float32)},
+            path,
+            metadata={"decoder": json.dumps(told)},
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> LinearDecoder:
+        """Read a decoder that :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there is no such file, or it is something else.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"linear decoder {path} does not exist")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                told = json.loads((file.metadata() or {})["decoder"])
+                weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
+        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a linear decoder: {error}") from error
+        return cls(weights=weights.astype(float), bias=bias.astype(float), **told)
+
+
+def _pooled(features: FloatArray, index: NDArray, n_classes: int) -> tuple[FloatArray, FloatArray]:
+    """LDA with one Ledoit-Wolf estimate of the covariance within classes: weights and bias."""
+    means = np.stack([features[index == i].mean(axis=0) for i in range(n_classes)])
+    estimate = LedoitWolf(assume_centered=True, store_precision=False)
+    covariance = estimate.fit(features - means[index]).covariance_
+    weights = np.linalg.solve(covariance, means.T).T
+    prior = np.bincount(index) / len(index)
+    return weights, np.log(prior) - 0.5 * np.sum(means * weights, axis=1)
+
+
+def _by_class(
+    features: FloatArray, index: NDArray, n_classes: int
+) -> tuple[FloatArray, FloatArray]:
+    """scikit-learn's LDA, which shrinks the covariance of each class: weights and bias."""
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features, index)
+    if n_classes == 2:  # scikit-learn keeps the difference of the two scores only
+        return np.vstack([0 * lda.coef_, lda.coef_]), np.array([0.0, lda.intercept_[0]])
+    return lda.coef_, lda.intercept_
 
 
 def fit_lda(
@@ -177,4 +199,15 @@ def fit_lda(
         )
     if not np.isfinite(train_data).all():
         raise ValueError("train_data holds NaN or infinite values; reject those trials first")
-    return LinearDecoder(sfreq, width_s, covariance)._fit(train_data, labels)
+    if covariance not in ("class", "pooled"):
+        raise ValueError(f"covariance is {covariance!r}, expected 'class' or 'pooled'")
+    features = window_means(train_data, sfreq, width_s)
+    center, spread = features.mean(axis=0), features.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    index = np.searchsorted(names, np.asarray(labels))
+    fit = _by_class if covariance == "class" else _pooled
+    weights, bias = fit((features - center) / spread, index, len(names))
+    weights = weights / spread
+    return LinearDecoder(
+        float(sfreq), width_s, [str(name) for name in names], weights, bias - weights @ center
+    )

@@ -84,16 +84,22 @@ class Scene:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        known = {"category": CATEGORIES, "color": tuple(COLORS), "place": PLACES,
-                 "background": BACKGROUNDS}
+        known = {
+            "category": CATEGORIES,
+            "color": tuple(COLORS),
+            "place": PLACES,
+            "background": BACKGROUNDS,
+        }
         for field, allowed in known.items():
             if getattr(self, field) not in allowed:
-                raise ValueError(f"{field} is {getattr(self, field)!r}, expected one of "
-                                 f"{', '.join(allowed)}")
+                raise ValueError(
+                    f"{field} is {getattr(self, field)!r}, expected one of {', '.join(allowed)}"
+                )
         for field, (low, high) in {"size": SIZE_RANGE, "angle": ANGLE_RANGE}.items():
             if not low <= getattr(self, field) <= high:
-                raise ValueError(f"{field} is {getattr(self, field)!r}, expected a number from "
-                                 f"{low} to {high}")
+                raise ValueError(
+                    f"{field} is {getattr(self, field)!r}, expected a number from {low} to {high}"
+                )
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed!r}, expected an integer of 0 or more")
 
@@ -192,8 +198,12 @@ def _paints(name: str, body: NDArray[np.float64]) -> dict[str, tuple[int, int, i
     def rgb(c: NDArray[np.float64]) -> tuple[int, int, int]:
         return (round(c[0]), round(c[1]), round(c[2]))
 
-    paints = {**_PAINTS, "body": rgb(body), "shade": rgb(body * (0.9, 0.83, 0.86)),
-              "tint": rgb(body + (255 - body) * 0.5)}
+    paints = {
+        **_PAINTS,
+        "body": rgb(body),
+        "shade": rgb(body * (0.9, 0.83, 0.86)),
+        "tint": rgb(body + (255 - body) * 0.5),
+    }
     if name == "white":
         paints.update(light=_LIGHT_ON_WHITE, tint=(228, 234, 244), shade=(208, 212, 222))
     return paints
@@ -215,8 +225,10 @@ def _draw_object(
     slack = (1 - (high - low)) / 2 - 0.025
     side = {"left": -1, "center": 0, "right": 1}[scene.place]
     offset = side * float(np.clip(slack[0], 0.12, 0.24))
-    centre = (0.5 + offset + 0.012 * float(jitter[0]),
-              0.5 + float(np.clip(slack[1], 0.0, 0.08)) * float(jitter[1]))
+    centre = (
+        0.5 + offset + 0.012 * float(jitter[0]),
+        0.5 + float(np.clip(slack[1], 0.0, 0.08)) * float(jitter[1]),
+    )
     canvas = size * _SUPERSAMPLING
     points = (points - (low + high) / 2 + centre) * canvas - 0.5
 
@@ -260,15 +272,17 @@ def _below(grid: Floats, ridge: Floats, soft: float = 0.012) -> Floats:
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def _ridge(grid: Floats, rng: np.random.Generator, base: float, height: float, waves: float
-           ) -> Floats:
+def _ridge(
+    grid: Floats, rng: np.random.Generator, base: float, height: float, waves: float
+) -> Floats:
     a, b = rng.uniform(0, 2 * np.pi, 2)
     rolling = np.sin(2 * np.pi * waves * grid + a) + 0.5 * np.sin(4.6 * np.pi * waves * grid + b)
     return (base + height * rolling).astype(np.float32)
 
 
-def _dots(grid: Floats, x: NDArray[np.float64], y: NDArray[np.float64], rx: float, ry: float
-          ) -> Floats:
+def _dots(
+    grid: Floats, x: NDArray[np.float64], y: NDArray[np.float64], rx: float, ry: float
+) -> Floats:
     """Soft dots around the points (x, y); peak 1."""
     across = np.exp(-0.5 * ((grid[None, :] - x[:, None]) / rx) ** 2)
     down = np.exp(-0.5 * ((grid[:, None] - y[None, :]) / ry) ** 2)
@@ -321,6 +335,10 @@ def _sunset(grid: Floats, rng: np.random.Generator) -> Floats:
 
 
 _BACKDROPS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
-    "sea": _sea, "meadow": _meadow, "desert": _desert, "snow": _snow, "night sky": _night_sky,
+    "sea": _sea,
+    "meadow": _meadow,
+    "desert": _desert,
+    "snow": _snow,
+    "night sky": _night_sky,
     "sunset": _sunset,
 }
