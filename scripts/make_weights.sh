@@ -5,9 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 run="${BIN:-.venv/bin}/dreamdiffusion"
 
-[ -d runs/scenes-person ] || "$run" simulate --output runs/scenes-person --n-runs 10
+[ -d runs/scenes-person ] || "$run" simulate --output runs/scenes-person --n_runs 10
 [ -d runs/scenes-people ] || "$run" simulate --output runs/scenes-people \
-  --first-subject 2 --n-subjects 10 --n-runs 3
+  --first_subject 2 --n_subjects 10 --n_runs 3
 [ -d runs/scenes-trials ] || "$run" prepare --config configs/prepare-scenes.yaml
 [ -d runs/scenes-windows ] || "$run" prepare --config configs/prepare-scenes-windows.yaml
 
@@ -28,4 +28,6 @@ cp -r runs/finetune-scenes/model weights/eeg-scenes
 cp runs/evaluate-scenes/scores.json weights/eeg-scenes/scores.json
 # The adapter names its generator relative to its own folder.
 echo '{"generator": "../scenes-generator"}' > weights/eeg-scenes/adapter.json
+# The recording that made it; `make demo` simulates the run after its last.
+echo '{"n_runs": 10, "noise_level": 0.34}' > weights/eeg-scenes/recording.json
 echo "weights/ is complete: $(du -sh weights | cut -f1)"

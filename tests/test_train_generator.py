@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import SIZE
 
 from dreamdiffusion.config import TrainGeneratorConfig
-from dreamdiffusion.generator_tasks import snr_weight
+from dreamdiffusion.generator_tasks import contrastive_loss, snr_weight
 from dreamdiffusion.pictures import draw_pictures, read_pictures, to_tensor
 from dreamdiffusion.train_generator import SCHEDULE, train_generator
 
@@ -69,6 +69,16 @@ def test_drawn_pictures_depend_on_the_seed_alone() -> None:
     assert not np.array_equal(first.pixels, other.pixels)
 
 
+def test_contrastive_loss_by_hand() -> None:
+    """Two pictures share a caption: both are right for it. Logits are 0 or ln 3."""
+    ids = torch.tensor([4, 4, 9])
+    logits = torch.log(torch.tensor([[3.0, 1, 1], [1, 3, 1], [1, 1, 3]]))
+    # Softmax over 3, 1, 1: .6, .2, .2. Rows 1 and 2: -(ln .6 + ln .2) / 2; row 3: -ln .6.
+    shared = -(np.log(0.6) + np.log(0.2)) / 2
+    expected = (2 * shared - np.log(0.6)) / 3
+    assert float(contrastive_loss(logits, ids)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_weight_is_min_snr() -> None:
     """By hand: SNR = a / (1 - a); above gamma the weight is gamma / SNR, below it is 1."""
     scheduler = DDPMScheduler(**SCHEDULE)
@@ -99,6 +109,7 @@ def test_trains_from_class_folders_and_opens_as_stable_diffusion(tmp_path: Path)
         vae={"channels": [16, 16]},
         unet={"channels": [32, 32], "layers_per_block": 1, "heads": 2},
         clip_train=short,
+        clip_image_train=short,
         vae_train=short | {"steps": 30},
         unet_train=short,
     )

@@ -209,6 +209,7 @@ class TrainGeneratorConfig(Schema):
     vae: VaeSizes = VaeSizes()
     unet: UnetSizes = UnetSizes()
     clip_train: TrainConfig = TrainConfig(steps=1500, batch_size=128)
+    clip_image_train: TrainConfig = TrainConfig(steps=1500, batch_size=128)
     vae_train: TrainConfig = TrainConfig(steps=3000, batch_size=16)
     unet_train: TrainConfig = TrainConfig(steps=10000, batch_size=32)
     min_snr_gamma: float = Field(

@@ -40,14 +40,48 @@ class ClipTask:
             input_ids=self.tokens[ids].to(device),
             pixel_values=clip_pixels(pixels, pixels.shape[-1]).to(device),
         )
-        logits = output.logits_per_text.float()
-        same = (ids[:, None] == ids[None, :]).float().to(device)
-        target = same / same.sum(1, keepdim=True)
-        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        return {"loss": loss}
+        return {"loss": contrastive_loss(output.logits_per_text.float(), ids)}
 
     def validate(self) -> dict[str, float]:
         return {}
+
+
+class ClipImageTask:
+    """More training for CLIP's image tower alone, against a locked text tower (Zhai et al. 2022).
+
+    The image tower learns shapes later than the text tower learns words. Locked, each caption is
+    encoded once.
+    """
+
+    def __init__(
+        self, clip: CLIPModel, pictures: Pictures, tokens: torch.Tensor, caption_ids: torch.Tensor
+    ) -> None:
+        self.clip, self.pictures, self.caption_ids = clip, pictures, caption_ids
+        self.n_samples = len(pictures.captions)
+        clip.text_model.requires_grad_(False)
+        self.modules: dict[str, nn.Module] = {"clip": clip}
+        with torch.no_grad():
+            pooled = [clip.text_model(input_ids=part).pooler_output for part in tokens.split(256)]
+        self.texts = torch.cat(pooled)
+
+    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        clip = self.clip
+        pixels = augment(self.pictures.tensor(indices), generator)
+        ids = self.caption_ids[indices]
+        texts = F.normalize(clip.text_projection(self.texts[ids].to(clip.device)).float(), dim=-1)
+        seen = clip.vision_model(pixel_values=clip_pixels(pixels, pixels.shape[-1]).to(clip.device))
+        images = F.normalize(clip.visual_projection(seen.pooler_output).float(), dim=-1)
+        return {"loss": contrastive_loss(clip.logit_scale.exp() * texts @ images.T, ids)}
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+
+def contrastive_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy both ways; pairs of the same caption share the right answer."""
+    same = (ids[:, None] == ids[None, :]).to(logits)
+    target = same / same.sum(1, keepdim=True)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -18,7 +18,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 from .config import ClipSizes, TrainGeneratorConfig, UnetSizes, VaeSizes, write_yaml
 from .engine import fit
 from .generator import Generator, encode_images, load_generator
-from .generator_tasks import ClipTask, UnetTask, VaeTask
+from .generator_tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
 from .pictures import Pictures, draw_pictures, read_pictures
 from .runtime import choose_device
 
@@ -35,7 +35,7 @@ SCHEDULE = {
 def train_generator(config: TrainGeneratorConfig) -> Path:
     """Train tokenizer, CLIP, VAE and U-Net in turn and write a generator folder.
 
-    The stages keep their own checkpoints under ``output/{clip,vae,unet}-train``; a run that was
+    The stages keep their own checkpoints under ``output/*-train``; a run that was
     stopped goes on where it was. The result is ``output/generator``, which
     ``diffusers.StableDiffusionPipeline.from_pretrained`` opens.
 
@@ -58,13 +58,13 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     caption_ids = torch.tensor([number[text] for text in pictures.captions])
     tokens = _tokenize(tokenizer, captions)
 
-    fit(
-        ClipTask(clip, pictures, tokens, caption_ids),
-        config.clip_train,
-        output / "clip-train",
-        "CLIP",
-    )
-    fit(VaeTask(vae, pictures, config.vae.kl_weight), config.vae_train, output / "vae-train", "VAE")
+    clip_task = ClipTask(clip, pictures, tokens, caption_ids)
+    fit(clip_task, config.clip_train, output / "clip-train", "CLIP")
+    # From here on the text tower stays as it is: it is what the U-Net is conditioned on.
+    image_task = ClipImageTask(clip.cpu(), pictures, tokens, caption_ids)
+    fit(image_task, config.clip_image_train, output / "clip-image-train", "CLIP images")
+    vae_task = VaeTask(vae, pictures, config.vae.kl_weight)
+    fit(vae_task, config.vae_train, output / "vae-train", "VAE")
     for frozen in (clip, vae):
         frozen.eval().requires_grad_(False)
 

@@ -64,7 +64,7 @@ def test_probabilities(covariance):
     probability = decoder.predict_proba(1e-5 * data)
     assert decoder.classes == ["a", "b"]
     np.testing.assert_allclose(probability.sum(axis=1), 1.0)
-    named = decoder.classes[probability.argmax(axis=1)]
+    named = np.array(decoder.classes)[probability.argmax(axis=1)]
     np.testing.assert_array_equal(named, decoder.predict(1e-5 * data))
     # Volts or microvolts: the same decision.
     same = fit_lda(data, labels, 100.0, width_s=0.05, covariance=covariance).predict(data)

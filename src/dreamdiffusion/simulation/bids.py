@@ -83,7 +83,8 @@ def simulate(config: SimulateConfig) -> Path:
     subjects = range(config.first_subject, config.first_subject + config.n_subjects)
     _check_free(root, subjects)
     _describe_data_set(root)
-    runs = [(s, r) for s in subjects for r in range(1, config.n_runs + 1)]
+    first = config.first_run
+    runs = [(s, r) for s in subjects for r in range(first, first + config.n_runs)]
     viewer: Viewer | None = None
     for subject, run in tqdm(runs, "simulating EEG", unit="run", disable=None):
         if viewer is None or viewer.subject != subject:
