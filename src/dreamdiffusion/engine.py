@@ -138,7 +138,7 @@ def fit(
                 rate = min(decay, (1 + step) / (10 + step))
                 shadow = list(averages.values())
                 current = [parameters[key].detach() for key in averages]
-                torch._foreach_lerp_(shadow, current, 1 - rate)
+                torch._foreach_lerp_(shadow, current, 1 - rate)  # pyright: ignore[reportPrivateImportUsage]
             bar.update()
             done = step + 1
             if done % config.log_every == 0 or done == config.steps:

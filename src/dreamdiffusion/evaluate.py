@@ -189,7 +189,7 @@ def load_embedder(folder: Path, device: torch.device) -> Embed:
     """
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"CLIP {folder} does not exist; the model folder is not complete")
-    clip = CLIPModel.from_pretrained(folder, use_safetensors=True).to(device).eval()
+    clip = CLIPModel.from_pretrained(folder, use_safetensors=True).to(device).eval()  # pyright: ignore[reportArgumentType]
 
     def embed(images: Tensor) -> Tensor:
         return embed_images(clip, images.to(device, torch.float32) * 2 - 1).cpu()

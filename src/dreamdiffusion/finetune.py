@@ -75,7 +75,7 @@ def load_pairs(trials: Trials, generator: Generator) -> Pairs:
         sizes = np.array([len(pool) for pool in pools.values()])
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         numbers = {name: i for i, name in enumerate(pools)}
-        which = trials.metadata["pool"].map(numbers).to_numpy()
+        which = trials.metadata["pool"].map(numbers).to_numpy()  # pyright: ignore[reportArgumentType]
         first, count = starts[which], sizes[which]
     else:
         of_trial = trials.images()
@@ -159,7 +159,7 @@ class FinetuneTask:
         n_train = self.scheduler.config["num_train_timesteps"]
         timesteps = torch.randint(0, n_train, (len(trials),), generator=generator)
         noise_pred = self.unet(
-            self.scheduler.add_noise(latents, noise, timesteps).to(device),
+            self.scheduler.add_noise(latents, noise, timesteps).to(device),  # pyright: ignore[reportArgumentType]
             timesteps.to(device),
             encoder_hidden_states=condition.encoder_hidden_states,
             class_labels=condition.time_condition,
@@ -222,8 +222,8 @@ def finetune(config: FinetuneConfig) -> Path:
     trials = Trials.load(config.data)
     split = make_split(trials, config)
     generator = load_generator(config.generator)
-    generator.vae.to(device)
-    generator.clip.to(device)
+    generator.vae.to(device)  # pyright: ignore[reportArgumentType]
+    generator.clip.to(device)  # pyright: ignore[reportArgumentType]
     pairs = load_pairs(trials, generator)
     encoder = make_encoder(trials, config)
     processor = EEGProcessor.fit(trials, split.train, config.scale, encoder.config["n_chans"])
@@ -233,9 +233,17 @@ def finetune(config: FinetuneConfig) -> Path:
     conditioner = make_conditioner(config, encoder, generator)
     scheduler = DDPMScheduler.from_config(generator.pipeline.scheduler.config)
     task = FinetuneTask(
-        config, eeg, pairs, split.train, split.validation, encoder, conditioner, unet, scheduler
+        config,
+        eeg,
+        pairs,
+        split.train,
+        split.validation,
+        encoder,
+        conditioner,
+        unet,
+        scheduler,  # pyright: ignore[reportArgumentType]
     )
-    unet.to(device)
+    unet.to(device)  # pyright: ignore[reportArgumentType]
     fit(task, config, output, "fine-tuning", {"encoder": config.encoder_lr_scale})
     pipeline = EEGToImagePipeline(
         processor, encoder, conditioner, generator.vae, unet, generator.pipeline.scheduler
@@ -325,5 +333,5 @@ def make_conditioner(
             n_condition_tokens=config.n_condition_tokens,
             cross_attention_dim=unet.config["cross_attention_dim"],
             time_embed_dim=unet.time_embedding.linear_2.out_features,
-            clip_dim=generator.clip.config.projection_dim,
+            clip_dim=generator.clip.config.projection_dim,  # pyright: ignore[reportArgumentType]
         )

@@ -81,7 +81,7 @@ def encode_images(vae: AutoencoderKL, images: torch.Tensor, batch_size: int = 64
         The posterior's width is orders of magnitude below the diffusion noise and left out.
     """
     scale = vae.config["scaling_factor"]
-    parts = [vae.encode(part).latent_dist.mode() * scale for part in images.split(batch_size)]
+    parts = [vae.encode(part).latent_dist.mode() * scale for part in images.split(batch_size)]  # pyright: ignore[reportAttributeAccessIssue]
     return torch.cat(parts)
 
 
@@ -89,7 +89,7 @@ def encode_images(vae: AutoencoderKL, images: torch.Tensor, batch_size: int = 64
 def decode_latents(vae: AutoencoderKL, latents: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
     """Return images ``(n, 3, height, width)`` in [0, 1] from scaled latents."""
     scale = vae.config["scaling_factor"]
-    parts = [vae.decode(part / scale).sample for part in latents.split(batch_size)]
+    parts = [vae.decode(part / scale).sample for part in latents.split(batch_size)]  # pyright: ignore[reportAttributeAccessIssue]
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
 
 
@@ -105,9 +105,9 @@ def clip_pixels(images: torch.Tensor, size: int) -> torch.Tensor:
 @torch.no_grad()
 def embed_images(clip: CLIPModel, images: torch.Tensor, batch_size: int = 128) -> torch.Tensor:
     """Return unit-norm CLIP embeddings ``(n, projection_dim)`` of images in [-1, 1]."""
-    size = clip.config.vision_config.image_size
+    size = clip.config.vision_config.image_size  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     parts = []
     for part in images.split(batch_size):
-        pooled = clip.vision_model(pixel_values=clip_pixels(part, size)).pooler_output
+        pooled = clip.vision_model(pixel_values=clip_pixels(part, size)).pooler_output  # pyright: ignore[reportArgumentType]
         parts.append(F.normalize(clip.visual_projection(pooled), dim=-1))
     return torch.cat(parts)

@@ -110,9 +110,9 @@ class VaeTask:
 
     def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         images = self.pictures.tensor(indices).to(self.vae.device)
-        posterior = self.vae.encode(images).latent_dist
+        posterior = self.vae.encode(images).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
         noise = torch.randn(posterior.mean.shape, generator=generator).to(images.device)
-        output = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
+        output = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()  # pyright: ignore[reportAttributeAccessIssue]
         difference = output - images
         pixel = difference.abs().mean() + SQUARE_WEIGHT * difference.square().mean()
         edge = _edges(output, images) + _edges(F.avg_pool2d(output, 2), F.avg_pool2d(images, 2))
@@ -162,7 +162,7 @@ class UnetTask:
         noise = torch.randn(latents.shape, generator=generator)
         n_train = self.scheduler.config["num_train_timesteps"]
         timesteps = torch.randint(0, n_train, (len(ids),), generator=generator)
-        noisy = self.scheduler.add_noise(latents, noise, timesteps).to(device)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps).to(device)  # pyright: ignore[reportArgumentType]
         predicted = self.unet(
             noisy, timesteps.to(device), self.encodings[ids].to(device), return_dict=False
         )[0]

@@ -200,9 +200,9 @@ class EEGToImagePipeline(DiffusionPipeline):
             condition = Condition(*(torch.cat([torch.zeros_like(p), p]) for p in condition))
         # Stochastic schedulers draw noise in their steps, from the same source.
         extra = {"generator": generator} if _takes_generator(self.scheduler) else {}
-        with self.progress_bar(total=num_inference_steps) as bar:
+        with self.progress_bar(total=num_inference_steps) as bar:  # pyright: ignore[reportCallIssue]
             for timestep in self.scheduler.timesteps:
-                both = torch.cat([latents] * 2) if guided else latents
+                both = torch.cat([latents] * 2) if guided else latents  # pyright: ignore[reportArgumentType]
                 noise_pred = self.unet(
                     self.scheduler.scale_model_input(both, timestep),
                     timestep,
@@ -219,7 +219,7 @@ class EEGToImagePipeline(DiffusionPipeline):
                 bar.update()
         images: Any = latents
         if output_type != "latent":
-            images = decode_latents(self.vae, latents).float().cpu()
+            images = decode_latents(self.vae, latents).float().cpu()  # pyright: ignore[reportArgumentType]
         if output_type in ("np", "pil"):
             images = images.permute(0, 2, 3, 1).numpy()
         if output_type == "pil":

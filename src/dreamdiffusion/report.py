@@ -146,7 +146,7 @@ def _scores(result: Mapping[str, Any]) -> str:
         metric = record["metric"]
         how = result["protocol"].get(metric, "")
         parts.append(
-            f'<div class="score"><span>{escape(_NAMES.get(metric, metric))}'
+            f'<div class="score"><span>{escape(str(_NAMES.get(metric, metric)))}'
             f"<small>{escape(how)}</small></span>"
             f"<b>{number(metric, record['value'])}</b>{track(record)}</div>"
         )

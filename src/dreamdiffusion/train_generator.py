@@ -157,9 +157,9 @@ def build_vae(sizes: VaeSizes, image_size: int) -> AutoencoderKL:
     """Return an untrained VAE of the given sizes."""
     levels = len(sizes.channels)
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=tuple(sizes.channels),
+        down_block_types=("DownEncoderBlock2D",) * levels,  # pyright: ignore[reportArgumentType]
+        up_block_types=("UpDecoderBlock2D",) * levels,  # pyright: ignore[reportArgumentType]
+        block_out_channels=tuple(sizes.channels),  # pyright: ignore[reportArgumentType]
         layers_per_block=sizes.layers_per_block,
         latent_channels=sizes.latent_channels,
         norm_num_groups=16,
@@ -226,14 +226,14 @@ def save_generator(
     """Write the folder, weights in safetensors and mostly fp16, whole or not at all."""
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    text_encoder = CLIPTextModel(clip.config.text_config)
+    text_encoder = CLIPTextModel(clip.config.text_config)  # pyright: ignore[reportArgumentType]
     _copy_text_tower(clip, text_encoder)
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=DPMSolverMultistepScheduler(**SCHEDULE),
+        scheduler=DPMSolverMultistepScheduler(**SCHEDULE),  # pyright: ignore[reportArgumentType]
         safety_checker=None,  # type: ignore[arg-type]
         feature_extractor=None,  # type: ignore[arg-type]
         requires_safety_checker=False,
@@ -271,7 +271,7 @@ def draw_samples(folder: Path, captions: list[str], path: Path, seed: int) -> No
             generator=torch.Generator().manual_seed(seed + i),
             height=generator.image_size,
             width=generator.image_size,
-        ).images
+        ).images  # pyright: ignore[reportAttributeAccessIssue]
     size, columns = generator.image_size, 8
     grid = Image.new("RGB", (columns * size, -(-len(images) // columns) * size), "white")
     for i, image in enumerate(images):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -161,7 +161,7 @@ class JudgeTask:
     """The judge's cross-entropy on augmented pictures, with light label smoothing."""
 
     def __init__(self, judge: Judge, pictures: Pictures, config: TrainJudgeConfig) -> None:
-        self.modules = {"judge": judge}
+        self.modules: dict[str, nn.Module] = {"judge": judge}
         self.judge = judge
         self.pictures = pictures
         self.device = choose_device(config.runtime)
@@ -231,7 +231,7 @@ def train_judge(config: TrainJudgeConfig) -> Path:
     task = JudgeTask(judge, pictures, config)
     fit(task, config, config.output, "judge")
     figures = task.validate()
-    judge.eval().to("cpu").save_pretrained(config.output)
+    judge.eval().to("cpu").save_pretrained(config.output)  # pyright: ignore[reportArgumentType]
     scores = {
         "split": "held-out pictures",
         "n": int(pictures.held_out.sum()),

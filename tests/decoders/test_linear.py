@@ -82,7 +82,8 @@ def test_class_covariance_is_that_of_scikit_learn():
 
 def test_chance_without_information():
     rng = np.random.default_rng(5)
-    data, labels = rng.standard_normal((800, 3, 20)), rng.permutation(np.arange(800) % 4)
+    data = rng.standard_normal((800, 3, 20))
+    labels = rng.permutation(np.array(list("abcd"))[np.arange(800) % 4])
     decoder = fit_lda(data[:400], labels[:400], 100.0)
     assert np.mean(decoder.predict(data[400:]) == labels[400:]) == pytest.approx(0.25, abs=0.08)
 

@@ -65,7 +65,7 @@ def shaped_noise(
     # Parseval: the variance of the inverse transform is 4 * sum(a**2) / n_fft**2.
     scale = n_fft / (2.0 * np.sqrt(np.sum(np.square(amplitude))))
     spectrum *= (amplitude * scale).astype(np.float32)
-    return scipy.fft.irfft(spectrum, n_fft, axis=1)[:, :n_times]
+    return scipy.fft.irfft(spectrum, n_fft, axis=1)[:, :n_times]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def frequencies(n_times: int, sfreq: float) -> FloatArray:

@@ -204,7 +204,7 @@ def electrode_positions(cap: Cap) -> tuple[list[str], FloatArray]:
     info = mne.create_info(template.ch_names, 256.0, "eeg", verbose="error")
     info.set_montage(template, verbose="error")
     pos = np.array([ch["loc"][:3] for ch in info["chs"]])
-    radius, centre, _ = mne.bem.fit_sphere_to_headshape(info, ("eeg",), "m", verbose="error")
+    radius, centre, _ = mne.bem.fit_sphere_to_headshape(info, ("eeg",), "m", verbose="error")  # pyright: ignore[reportArgumentType]
     return list(template.ch_names), (pos - centre) / radius * HEAD_RADIUS
 
 
@@ -244,7 +244,7 @@ def compute_leadfield(montage: str, dipoles: Dipoles, head_size: float = 1.0) ->
     info.set_montage(mne.channels.make_dig_montage(locations, coord_frame="head"), verbose="error")
     sphere = mne.make_sphere_model((0.0, 0.0, 0.0), radius, verbose="error")
     where = {"rr": dipoles.pos * radius, "nn": dipoles.ori}
-    space = mne.setup_volume_source_space(pos=where, bem=sphere, mindist=0.0, verbose="error")
+    space = mne.setup_volume_source_space(pos=where, bem=sphere, mindist=0.0, verbose="error")  # pyright: ignore[reportArgumentType]
     forward = mne.make_forward_solution(
         info, trans=None, src=space, bem=sphere, meg=False, eeg=True, mindist=0.0, verbose="error"
     )
