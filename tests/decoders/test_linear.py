@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from dreamdiffusion.decoders.linear import fit_lda, window_means
+from dreamdiffusion.decoders.linear import LinearDecoder, fit_lda, window_means
 
 
 def test_window_means_by_hand():
@@ -102,3 +102,24 @@ def test_wrong_input_is_named():
     data[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         fit_lda(data, labels, 100.0)
+
+
+@pytest.mark.parametrize("covariance", ["class", "pooled"])
+def test_saved_decoder_says_the_same(tmp_path, covariance):
+    data, labels = two_classes(60, 1.0)
+    labels = np.array([f"{label}{i % 2}" for i, label in enumerate(labels)])
+    decoder = fit_lda(1e-5 * data, labels, 100.0, width_s=0.05, covariance=covariance)
+    decoder.save(tmp_path / "decoder.safetensors")
+    again = LinearDecoder.load(tmp_path / "decoder.safetensors")
+    np.testing.assert_allclose(
+        again.predict_proba(1e-5 * data), decoder.predict_proba(1e-5 * data), atol=1e-4
+    )
+    assert again.classes == decoder.classes
+
+
+def test_what_is_no_decoder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing.safetensors does not exist"):
+        LinearDecoder.load(tmp_path / "nothing.safetensors")
+    (tmp_path / "junk.safetensors").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="is not a linear decoder"):
+        LinearDecoder.load(tmp_path / "junk.safetensors")

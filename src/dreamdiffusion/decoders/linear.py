@@ -110,9 +110,10 @@ class LinearDecoder:
     def save(self, path: Path) -> None:
         """Write the decoder as safetensors."""
         told = {"sfreq": self.sfreq, "width_s": self.width_s, "classes": self.classes}
+        # Written byte by byte as they lie in memory, so they must lie in rows.
+        arrays = {"weights": self.weights, "bias": self.bias}
         save_file(
-            # The features are volts, about 1e-6: float32 keeps seven digits of any size.
-            {"weights": self.weights.astype(np.float32), "bias": self.bias.astype(np.float32)},
+            {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in arrays.items()},
             path,
             metadata={"decoder": json.dumps(told)},
         )
