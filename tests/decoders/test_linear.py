@@ -118,7 +118,7 @@ def test_saved_decoder_says_the_same(tmp_path, covariance):
 
 
 def test_what_is_no_decoder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing.safetensors does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.safetensors does not exist"):
         LinearDecoder.load(tmp_path / "nothing.safetensors")
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(ValueError, match="is not a linear decoder"):
