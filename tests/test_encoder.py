@@ -14,6 +14,9 @@ from torch import nn
 
 from dreamdiffusion.encoder import EEGEncoder, MaskedAutoencoder, sincos_positions
 
+# A module that is built draws its first weights from torch's global numbers.
+pytestmark = pytest.mark.global_rng
+
 SMALL = {
     "n_chans": 3,
     "n_times": 32,

@@ -22,6 +22,9 @@ from dreamdiffusion.config import (
     write_yaml,
 )
 
+# A module that is built draws its first weights from torch's global numbers.
+pytestmark = pytest.mark.global_rng
+
 CPU = {"device": "cpu", "precision": "fp32"}
 SHORT = {"steps": 3, "batch_size": 8, "runtime": CPU}
 
@@ -32,7 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole")
     weights = root / "weights"
     recipe = SimulateConfig(
-        output=root / "recording", montage="muse4", n_runs=3, trials_per_run=24, noise_level=0.3
+        output=root / "recording", montage="muse4", n_runs=3, trials_per_run=48, noise_level=0.3
     )
     signal = {"l_freq": 1.0}
     stages: list[tuple[str, Schema]] = [
@@ -95,7 +98,7 @@ def test_evaluate_scores_the_test_run(root: Path, capsys: pytest.CaptureFixture[
         "ssim",
         "pcc",
     ]
-    assert {score["n"] for score in result["scores"]} == {24}
+    assert {score["n"] for score in result["scores"]} == {48}
     assert "run 03" in result["split"] and result["simulated"] is True
     # Untrained: the images cannot be right more often than chance allows.
     category = result["scores"][0]

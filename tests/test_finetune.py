@@ -34,6 +34,9 @@ from dreamdiffusion.processor import EEGProcessor
 from dreamdiffusion.runtime import step_generator
 from dreamdiffusion.trials import Trials
 
+# A module that is built draws its first weights from torch's global numbers.
+pytestmark = pytest.mark.global_rng
+
 
 @pytest.fixture
 def task(tmp_path: Path) -> FinetuneTask:

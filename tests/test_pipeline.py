@@ -16,6 +16,9 @@ from dreamdiffusion.finetune import finetune
 from dreamdiffusion.pipeline import CROSS_ATTENTION, EEGToImagePipeline, clip_folder
 from dreamdiffusion.trials import Trials
 
+# A module that is built draws its first weights from torch's global numbers.
+pytestmark = pytest.mark.global_rng
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -91,8 +91,8 @@ def test_n170_config_on_the_real_recordings(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)  # the config names its input relative to the project
     content = read_yaml(ROOT / "configs" / "prepare-n170.yaml")
     trials = Trials.load(prepare(PrepareConfig(**{**content, "output": tmp_path / "n170"})))
-    assert trials.data.shape == (1146, 4, 128)
-    assert trials.rejected["peak_to_peak"] == 28
+    assert trials.data.shape == (1140, 4, 192)
+    assert trials.rejected["peak_to_peak"] == 34
     assert {name: len(paths) for name, paths in trials.image_pools().items()} == {
         "faces": 48, "houses": 48,
     }  # fmt: skip

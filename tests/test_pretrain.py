@@ -28,6 +28,9 @@ from dreamdiffusion.pretrain import (
 )
 from dreamdiffusion.windows import Windows
 
+# A module that is built draws its first weights from torch's global numbers.
+pytestmark = pytest.mark.global_rng
+
 TINY = {
     "patch_size": 4,
     "embed_dim": 32,

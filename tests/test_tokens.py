@@ -16,6 +16,9 @@ from dreamdiffusion.tokens import (
     unpatchify,
 )
 
+# One test draws from torch's global numbers to show that masking does not.
+pytestmark = pytest.mark.global_rng
+
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

@@ -17,6 +17,9 @@ from dreamdiffusion.generator_tasks import contrastive_loss, snr_weight
 from dreamdiffusion.pictures import draw_pictures, read_pictures, to_tensor
 from dreamdiffusion.train_generator import SCHEDULE, train_generator
 
+# A module that is built draws its first weights from torch's global numbers.
+pytestmark = pytest.mark.global_rng
+
 
 def write(path: Path, color: tuple[int, int, int] = (255, 0, 0)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)

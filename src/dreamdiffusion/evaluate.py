@@ -90,8 +90,11 @@ def evaluate(config: EvaluateConfig) -> Path:
     result["baselines"] = []
     if config.split != "train":
         for name, told_of in LDA.items():
-            decoder = LinearDecoder.load(config.model / f"{name}.safetensors")
             metric = f"{name}_category_top1"
+            if not (config.model / f"{name}.safetensors").is_file():
+                result["not_scored"][metric] = "the model's training trials were too few to fit it"
+                continue
+            decoder = LinearDecoder.load(config.model / f"{name}.safetensors")
             record = lda_baseline(decoder, metric, trials, rows, moved, rng, **counts)
             result["baselines"].append(record)
             result["protocol"][metric] = (

@@ -9,6 +9,7 @@ before the first step, and one that is missing or unreadable ends the run by nam
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from .runtime import choose_device, step_generator
 from .splits import Split, split_by
 from .tokens import count_tokens
 from .trials import Trials
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -266,9 +269,14 @@ def finetune(config: FinetuneConfig) -> Path:
 def fit_baselines(trials: Trials, split: Split, folder: Path) -> None:
     """Fit the linear baselines on the same training trials and lay them beside the model.
 
-    A model can then be compared with them on any later recording, without its training data.
+    A model can then be compared with them on any later recording, without its training data. They
+    need two categories, and two training trials of each; otherwise none is written.
     """
     labels = trials.metadata["category"].to_numpy()[split.train]
+    counts = np.unique(labels, return_counts=True)[1]
+    if len(counts) < 2 or counts.min() < 2:
+        logger.warning("no linear baseline: it needs two training trials of each category")
+        return
     for covariance in ("class", "pooled"):
         decoder = fit_lda(
             np.asarray(trials.data[split.train]), labels, trials.sfreq, covariance=covariance
