@@ -11,7 +11,7 @@ from PIL import Image
 
 from dreamdiffusion.config import OptimConfig, RuntimeConfig, TrainJudgeConfig
 from dreamdiffusion.judge import Judge, label_indices
-from dreamdiffusion.train_judge import augment, draw_pictures, read_class_folders, train_judge
+from dreamdiffusion.train_judge import augment, draw_labelled, read_class_folders, train_judge
 
 SHADES = {"dark": (20, 25, 20), "red": (200, 30, 30), "light": (230, 240, 230)}
 
@@ -131,11 +131,11 @@ def test_augmentation_moves_but_does_not_lose_the_object():
 
 
 def test_drawn_pictures_are_labelled():
-    pictures = draw_pictures(40, 32, seed=5)
+    pictures = draw_labelled(40, 32, seed=5)
     assert pictures.images.shape == (40, 3, 32, 32)
     assert pictures.held_out.sum() == 4
     assert len(pictures.names["category"]) >= 24
-    assert torch.equal(draw_pictures(40, 32, seed=5).images, pictures.images)
+    assert torch.equal(draw_labelled(40, 32, seed=5).images, pictures.images)
 
 
 def test_class_folders_hold_out_some_of_every_class(tmp_path):

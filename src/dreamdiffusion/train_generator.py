@@ -15,7 +15,14 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from .config import ClipSizes, TrainGeneratorConfig, UnetSizes, VaeSizes, write_yaml
+from .config import (
+    ClipSizes,
+    TrainConfig,
+    TrainGeneratorConfig,
+    UnetSizes,
+    VaeSizes,
+    write_yaml,
+)
 from .engine import fit
 from .generator import Generator, encode_images, load_generator
 from .generator_tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
@@ -91,7 +98,7 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     )
     folder = output / "generator"
     save_generator(folder, tokenizer, clip, vae, unet)
-    draw_samples(folder, _spread(captions, 48), output / "samples.png", config.unet_train.seed)
+    draw_samples(folder, _spread(captions, 48), output / "samples.png", config.unet_train)
     return folder
 
 
@@ -258,17 +265,17 @@ def _copy_text_tower(clip: CLIPModel, text_encoder: CLIPTextModel) -> None:
     text_encoder.load_state_dict({prefix + key: value for key, value in tower.items()})
 
 
-def draw_samples(folder: Path, captions: list[str], path: Path, seed: int) -> None:
+def draw_samples(folder: Path, captions: list[str], path: Path, train: TrainConfig) -> None:
     """Draw one picture a caption, as a user would, and write them as one grid."""
     generator = load_generator(folder)
-    pipeline = generator.pipeline.to(choose_device(TrainGeneratorConfig().unet_train.runtime))
+    pipeline = generator.pipeline.to(choose_device(train.runtime))
     images: list[Image.Image] = []
     for i in range(0, len(captions), 16):
         images += pipeline(
             captions[i : i + 16],
             num_inference_steps=20,
             guidance_scale=3.0,
-            generator=torch.Generator().manual_seed(seed + i),
+            generator=torch.Generator().manual_seed(train.seed + i),
             height=generator.image_size,
             width=generator.image_size,
         ).images  # pyright: ignore[reportAttributeAccessIssue]

@@ -25,7 +25,7 @@ HELD_OUT = 0.1
 
 
 @dataclass
-class Pictures:
+class LabelledPictures:
     """Labelled pictures, split into a part to train on and a held-out part.
 
     Attributes
@@ -49,7 +49,7 @@ class Pictures:
     source: str
 
 
-def draw_pictures(n_scenes: int, size: int, seed: int) -> Pictures:
+def draw_labelled(n_scenes: int, size: int, seed: int) -> LabelledPictures:
     """Draw ``n_scenes`` scenes; every tenth is held out.
 
     The seeds of the scenes are drawn from a stream of their own, so they are other pictures than
@@ -66,10 +66,12 @@ def draw_pictures(n_scenes: int, size: int, seed: int) -> Pictures:
         labels["color"][i] = colors.index(scene.color)
     held_out = torch.arange(n_scenes) % round(1 / HELD_OUT) == 0
     names = {"category": categories, "color": colors}
-    return Pictures(images, labels, names, held_out, f"{n_scenes} drawn scenes, seed {seed}")
+    return LabelledPictures(
+        images, labels, names, held_out, f"{n_scenes} drawn scenes, seed {seed}"
+    )
 
 
-def read_class_folders(folder: Path, size: int, seed: int) -> Pictures:
+def read_class_folders(folder: Path, size: int, seed: int) -> LabelledPictures:
     """Read ``folder/<category>/*.png`` (or jpg, webp, bmp), squashed to a square.
 
     Parameters
@@ -107,7 +109,7 @@ def read_class_folders(folder: Path, size: int, seed: int) -> Pictures:
         images += [read_image(file, size) for file in files]
     names = [path.name for path in classes]
     source = f"{len(images)} pictures of {len(names)} class folders in {folder.name}"
-    return Pictures(
+    return LabelledPictures(
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
         {"category": torch.tensor(labels)},
         {"category": names},
@@ -160,7 +162,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 class JudgeTask:
     """The judge's cross-entropy on augmented pictures, with light label smoothing."""
 
-    def __init__(self, judge: Judge, pictures: Pictures, config: TrainJudgeConfig) -> None:
+    def __init__(self, judge: Judge, pictures: LabelledPictures, config: TrainJudgeConfig) -> None:
         self.modules: dict[str, nn.Module] = {"judge": judge}
         self.judge = judge
         self.pictures = pictures
@@ -215,7 +217,7 @@ def train_judge(config: TrainJudgeConfig) -> Path:
         As `read_class_folders`.
     """
     if config.data is None:
-        pictures = draw_pictures(config.n_scenes, config.image_size, config.seed)
+        pictures = draw_labelled(config.n_scenes, config.image_size, config.seed)
     else:
         pictures = read_class_folders(config.data, config.image_size, config.seed)
     config.output.mkdir(parents=True, exist_ok=True)
