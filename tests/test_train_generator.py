@@ -13,7 +13,8 @@ from PIL import Image
 from tiny import SIZE
 
 from dreamdiffusion.config import TrainGeneratorConfig
-from dreamdiffusion.generator_tasks import contrastive_loss, snr_weight
+from dreamdiffusion.generator import prediction_target
+from dreamdiffusion.generator_tasks import contrastive_loss, loss_weight
 from dreamdiffusion.pictures import draw_pictures, read_pictures, to_tensor
 from dreamdiffusion.train_generator import SCHEDULE, train_generator
 
@@ -82,17 +83,34 @@ def test_contrastive_loss_by_hand() -> None:
     assert float(contrastive_loss(logits, ids)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_weight_is_min_snr() -> None:
-    """By hand: SNR = a / (1 - a); above gamma the weight is gamma / SNR, below it is 1."""
-    scheduler = DDPMScheduler(**SCHEDULE)
+def test_weights_of_the_timesteps() -> None:
+    """By hand: SNR = a / (1 - a), capped at gamma; the velocity counts one more."""
     beta = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     alpha = np.cumprod(1 - beta)
     snr = alpha / (1 - alpha)
     timesteps = torch.tensor([0, 100, 500, 999])
-    expected = np.minimum(snr, 5) / snr
-    got = snr_weight(scheduler, timesteps, 5.0).numpy()
-    np.testing.assert_allclose(got, expected[timesteps], rtol=1e-3)
-    assert expected[999] == 1 and expected[0] < 0.01
+    for kind, counts in (("epsilon", snr), ("v_prediction", snr + 1)):
+        scheduler = DDPMScheduler(**(SCHEDULE | {"prediction_type": kind}))
+        expected = np.minimum(counts, 5) / counts
+        got = loss_weight(scheduler, timesteps, 5.0).numpy()
+        np.testing.assert_allclose(got, expected[timesteps], rtol=1e-3)
+        assert expected[999] == 1 and expected[0] < 0.01
+
+
+def test_target_is_the_noise_or_the_velocity() -> None:
+    """v = sqrt(a) noise - sqrt(1 - a) latents (Salimans and Ho 2022); unknown kinds are named."""
+    latents, noise = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
+    timesteps = torch.tensor([10, 900])
+
+    def target(kind: str) -> torch.Tensor:
+        scheduler = DDPMScheduler(**(SCHEDULE | {"prediction_type": kind}))
+        return prediction_target(scheduler, latents, noise, timesteps)
+
+    a = DDPMScheduler(**SCHEDULE).alphas_cumprod[timesteps].view(2, 1, 1, 1)
+    assert torch.equal(target("epsilon"), noise)
+    torch.testing.assert_close(target("v_prediction"), a.sqrt() * noise - (1 - a).sqrt() * latents)
+    with pytest.raises(ValueError, match="'sample'"):
+        target("sample")
 
 
 def test_trains_from_class_folders_and_opens_as_stable_diffusion(tmp_path: Path) -> None:

@@ -25,7 +25,13 @@ from .config import FinetuneConfig, write_yaml
 from .decoders.linear import fit_lda
 from .encoder import EEGEncoder
 from .engine import fit
-from .generator import Generator, embed_images, encode_images, load_generator
+from .generator import (
+    Generator,
+    embed_images,
+    encode_images,
+    load_generator,
+    prediction_target,
+)
 from .pictures import read_images, to_tensor
 from .pipeline import EEGToImagePipeline, add_time_condition, cross_attention
 from .processor import EEGProcessor
@@ -161,14 +167,15 @@ class FinetuneTask:
         noise = torch.randn(latents.shape, generator=generator)
         n_train = self.scheduler.config["num_train_timesteps"]
         timesteps = torch.randint(0, n_train, (len(trials),), generator=generator)
-        noise_pred = self.unet(
+        predicted = self.unet(
             self.scheduler.add_noise(latents, noise, timesteps).to(device),  # pyright: ignore[reportArgumentType]
             timesteps.to(device),
             encoder_hidden_states=condition.encoder_hidden_states,
             class_labels=condition.time_condition,
             return_dict=False,
         )[0]
-        error = F.mse_loss(noise_pred.float(), noise.to(device))
+        wanted = prediction_target(self.scheduler, latents, noise, timesteps).to(device)
+        error = F.mse_loss(predicted.float(), wanted)
         loss = self.config.noise_weight * error + self.config.clip_weight * clip
         return {"loss": loss, "noise": error, "clip": clip}
 

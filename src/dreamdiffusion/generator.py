@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from transformers import CLIPModel
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -91,6 +92,27 @@ def decode_latents(vae: AutoencoderKL, latents: torch.Tensor, batch_size: int = 
     scale = vae.config["scaling_factor"]
     parts = [vae.decode(part / scale).sample for part in latents.split(batch_size)]  # pyright: ignore[reportAttributeAccessIssue]
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+
+
+def prediction_target(
+    scheduler: DDPMScheduler, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+) -> torch.Tensor:
+    """Return what the U-Net is trained to predict: the noise, or the velocity (SD 2.x).
+
+    Raises
+    ------
+    ValueError
+        If the generator's scheduler asks for another prediction.
+    """
+    kind = scheduler.config["prediction_type"]
+    if kind == "epsilon":
+        return noise
+    if kind == "v_prediction":
+        return scheduler.get_velocity(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
+    raise ValueError(
+        f"the generator's scheduler has prediction_type {kind!r}; "
+        "training supports epsilon and v_prediction"
+    )
 
 
 def clip_pixels(images: torch.Tensor, size: int) -> torch.Tensor:

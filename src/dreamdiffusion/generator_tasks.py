@@ -10,7 +10,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 from transformers import CLIPModel
 
-from .generator import clip_pixels
+from .generator import clip_pixels, prediction_target
 from .pictures import Pictures
 
 SQUARE_WEIGHT = 5.0
@@ -131,11 +131,7 @@ def _edges(output: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 
 class UnetTask:
-    """Noise prediction on cached latents under cached caption encodings.
-
-    The loss of each timestep is weighted by min(SNR, gamma) / SNR (Hang et al. 2023), which lets a
-    small model converge in a fraction of the steps.
-    """
+    """Denoising of cached latents under cached caption encodings; see `loss_weight`."""
 
     def __init__(
         self,
@@ -166,17 +162,24 @@ class UnetTask:
         predicted = self.unet(
             noisy, timesteps.to(device), self.encodings[ids].to(device), return_dict=False
         )[0]
-        error = (predicted.float() - noise.to(device)).square().mean((1, 2, 3))
-        return {
-            "loss": (error * snr_weight(self.scheduler, timesteps, self.gamma).to(device)).mean()
-        }
+        target = prediction_target(self.scheduler, latents, noise, timesteps).to(device)
+        error = (predicted.float() - target).square().mean((1, 2, 3))
+        weight = loss_weight(self.scheduler, timesteps, self.gamma).to(device)
+        return {"loss": (error * weight).mean()}
 
     def validate(self) -> dict[str, float]:
         return {}
 
 
-def snr_weight(scheduler: DDPMScheduler, timesteps: torch.Tensor, gamma: float) -> torch.Tensor:
-    """Return min(SNR, gamma) / SNR of each timestep."""
+def loss_weight(scheduler: DDPMScheduler, timesteps: torch.Tensor, gamma: float) -> torch.Tensor:
+    """Return each timestep's weight in the U-Net's loss.
+
+    The error of the denoised latents counts SNR times in that of the noise, and SNR + 1 times in
+    that of the velocity (Salimans and Ho 2022). Both are cut off at ``gamma`` (Hang et al. 2023):
+    nearly clean latents would otherwise take most of a small network's effort.
+    """
     alpha = scheduler.alphas_cumprod[timesteps]
-    snr = alpha / (1 - alpha)
-    return snr.clamp(max=gamma) / snr
+    counts = alpha / (1 - alpha)
+    if scheduler.config["prediction_type"] == "v_prediction":
+        counts = counts + 1
+    return counts.clamp(max=gamma) / counts

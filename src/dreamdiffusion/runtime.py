@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .config import RuntimeConfig
 
@@ -52,7 +53,12 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
     wanted = precision == "bf16" or (
         precision == "auto" and (device.type == "cuda" or cpu_has_bf16())
     )
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted))
+        if wanted and device.type == "cpu":
+            # torch's fused attention has a slow bfloat16 backward on CPUs: over the short
+            # sequences here the plain product made a step 1.35 (U-Net) to 1.6 times (CLIP) faster.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         yield
 
 

@@ -35,6 +35,9 @@ SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "steps_offset": 1,
+    # As Stable Diffusion 2: predicting the noise puts little weight on the noisy timesteps, which
+    # decide what is drawn.
+    "prediction_type": "v_prediction",
 }
 """Stable Diffusion's noise schedule."""
 
