@@ -81,7 +81,7 @@ def run(config: FinetuneConfig, images: int) -> dict:
 
 
 def pool(rows: list[dict], variant: str) -> dict:
-    """Mean over seeds; the trials are the same for every seed, so their interval does not shrink."""
+    """Mean over seeds; their trials are the same, so the interval does not shrink."""
     of_variant = [row[METRIC] for row in rows if row["variant"] == variant]
     if not of_variant:
         return {"variant": variant, "n_seeds": 0}

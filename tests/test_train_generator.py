@@ -10,12 +10,12 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from PIL import Image
-from tiny import SIZE
+from tiny import SIZE, write_generator
 
 from dreamdiffusion.config import TrainGeneratorConfig
-from dreamdiffusion.generator import prediction_target
-from dreamdiffusion.generator_tasks import contrastive_loss, loss_weight
-from dreamdiffusion.pictures import draw_pictures, read_pictures, to_tensor
+from dreamdiffusion.generator import load_generator, prediction_target
+from dreamdiffusion.generator_tasks import ClipImageTask, contrastive_loss, loss_weight
+from dreamdiffusion.pictures import Pictures, draw_pictures, read_pictures, to_tensor
 from dreamdiffusion.train_generator import SCHEDULE, train_generator
 
 # A module that is built draws its first weights from torch's global numbers.
@@ -111,6 +111,34 @@ def test_target_is_the_noise_or_the_velocity() -> None:
     torch.testing.assert_close(target("v_prediction"), a.sqrt() * noise - (1 - a).sqrt() * latents)
     with pytest.raises(ValueError, match="'sample'"):
         target("sample")
+
+
+def test_image_tower_learns_each_length_of_caption_by_itself(tmp_path: Path) -> None:
+    """The loss is the mean over the lengths; within one, pictures of the same text agree."""
+    clip = load_generator(write_generator(tmp_path / "generator")).clip
+    pixels = np.random.default_rng(0).integers(0, 255, (4, SIZE, SIZE, 3), dtype=np.uint8)
+    pictures = Pictures(pixels, ["a"] * 4)
+    tokens = torch.tensor([[0, 5, 1, 1], [0, 6, 1, 1], [0, 7, 1, 1], [0, 8, 1, 1]])
+    everyone = torch.arange(4)
+
+    def loss(ids: list[list[int]]) -> float:
+        task = ClipImageTask(clip, pictures, tokens, torch.tensor(ids))
+        return float(task.loss(everyone, torch.Generator().manual_seed(0))["loss"].detach())
+
+    long, short = [0, 1, 2, 3], [0, 0, 1, 1]
+    assert loss([long, short]) == pytest.approx((loss([long]) + loss([short])) / 2, rel=1e-5)
+    # Where all pictures say the same, there is nothing to tell apart: every answer is right.
+    assert loss([[2, 2, 2, 2]]) == pytest.approx(np.log(4), rel=1e-5)
+    assert not any(p.requires_grad for p in clip.text_model.parameters())
+    assert all(p.requires_grad for p in clip.vision_model.parameters())
+
+
+def test_drawn_pictures_have_captions_of_three_lengths() -> None:
+    pictures = draw_pictures(12, SIZE, seed=3)
+    for texts in zip(pictures.captions, *pictures.captions_by_length, strict=True):
+        caption, full, colored, short = texts
+        assert caption in (full, colored, short)
+        assert full.startswith(colored) and colored.endswith(short.split(" ", 1)[1])
 
 
 def test_trains_from_class_folders_and_opens_as_stable_diffusion(tmp_path: Path) -> None:

@@ -50,7 +50,15 @@ class ClipImageTask:
     """More training for CLIP's image tower alone, against a locked text tower (Zhai et al. 2022).
 
     The image tower learns shapes later than the text tower learns words. Locked, each caption is
-    encoded once.
+    encoded once, and every picture can be compared with all its captions, one length at a time:
+    within one length no right answer is called wrong.
+
+    Parameters
+    ----------
+    tokens
+        Of the distinct captions, ``(n_captions, max_length)``.
+    caption_ids
+        Rows of ``tokens``, int64 ``(n_lengths, n_pictures)``.
     """
 
     def __init__(
@@ -67,11 +75,14 @@ class ClipImageTask:
     def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         clip = self.clip
         pixels = augment(self.pictures.tensor(indices), generator)
-        ids = self.caption_ids[indices]
-        texts = F.normalize(clip.text_projection(self.texts[ids].to(clip.device)).float(), dim=-1)
         seen = clip.vision_model(pixel_values=clip_pixels(pixels, pixels.shape[-1]).to(clip.device))
         images = F.normalize(clip.visual_projection(seen.pooler_output).float(), dim=-1)
-        return {"loss": contrastive_loss(clip.logit_scale.exp() * texts @ images.T, ids)}
+        losses = []
+        for ids in self.caption_ids[:, indices]:
+            texts = clip.text_projection(self.texts[ids].to(clip.device)).float()
+            logits = clip.logit_scale.exp() * F.normalize(texts, dim=-1) @ images.T
+            losses.append(contrastive_loss(logits, ids))
+        return {"loss": torch.stack(losses).mean()}
 
     def validate(self) -> dict[str, float]:
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,14 @@ class Pictures:
         uint8 ``(n, height, width, 3)``.
     captions
         One text a picture.
+    captions_by_length
+        All the texts of each picture; a list holds one for every picture, said at one length ("a
+        red sailboat", or "a sailboat"). Empty where a picture has but one text.
     """
 
     pixels: np.ndarray
     captions: list[str]
+    captions_by_length: list[list[str]] = field(default_factory=list)
 
     def tensor(self, indices: torch.Tensor | slice) -> torch.Tensor:
         """Return pictures as float32 ``(k, 3, height, width)`` in [-1, 1], as the VAE takes."""
@@ -72,7 +76,8 @@ def draw_pictures(n: int, size: int, seed: int) -> Pictures:
 
     Half of them keep their full caption; a quarter each say only colour and category, or only the
     category. Full captions alone could be told apart by colour and background, and a CLIP trained
-    on them learns the category last.
+    on them learns the category last. All three of every picture are in
+    ``captions_by_length``.
     """
     rng = np.random.default_rng([seed, 7])
     scenes = [random_scene(rng) for _ in range(n)]
@@ -80,11 +85,9 @@ def draw_pictures(n: int, size: int, seed: int) -> Pictures:
     for i, scene in enumerate(tqdm(scenes, desc="drawing scenes", unit="picture")):
         pixels[i] = np.asarray(render(scene, size))
     words = np.random.default_rng([seed, 8]).choice(3, n, p=[0.5, 0.25, 0.25])
-    captions = [
-        (scene.caption, *scene.short_captions)[which]
-        for scene, which in zip(scenes, words, strict=True)
-    ]
-    return Pictures(pixels, captions)
+    texts = [(scene.caption, *scene.short_captions) for scene in scenes]
+    captions = [texts[i][which] for i, which in enumerate(words)]
+    return Pictures(pixels, captions, [list(length) for length in zip(*texts, strict=True)])
 
 
 def read_pictures(folder: Path, size: int, flip: bool = False) -> Pictures:

@@ -63,15 +63,15 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
         pictures = read_pictures(config.data, config.image_size, config.flip)
     start = load_generator(config.init) if config.init else None
     tokenizer, clip, vae, unet = _build(config, pictures, start)
-    captions = sorted(set(pictures.captions))
-    number = {text: i for i, text in enumerate(captions)}
-    caption_ids = torch.tensor([number[text] for text in pictures.captions])
+    captions, caption_ids = _number([pictures.captions])
+    caption_ids = caption_ids[0]
     tokens = _tokenize(tokenizer, captions)
 
     clip_task = ClipTask(clip, pictures, tokens, caption_ids)
     fit(clip_task, config.clip_train, output / "clip-train", "CLIP")
     # From here on the text tower stays as it is: it is what the U-Net is conditioned on.
-    image_task = ClipImageTask(clip.cpu(), pictures, tokens, caption_ids)
+    texts, text_ids = _number(pictures.captions_by_length or [pictures.captions])
+    image_task = ClipImageTask(clip.cpu(), pictures, _tokenize(tokenizer, texts), text_ids)
     fit(image_task, config.clip_image_train, output / "clip-image-train", "CLIP images")
     vae_task = VaeTask(vae, pictures, config.vae.kl_weight)
     fit(vae_task, config.vae_train, output / "vae-train", "VAE")
@@ -103,6 +103,13 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     save_generator(folder, tokenizer, clip, vae, unet)
     draw_samples(folder, _spread(captions, 48), output / "samples.png", config.unet_train)
     return folder
+
+
+def _number(lists: list[list[str]]) -> tuple[list[str], torch.Tensor]:
+    """Return the distinct texts, sorted, and the place of each text, int64 as the lists."""
+    distinct = sorted({text for texts in lists for text in texts})
+    place = {text: i for i, text in enumerate(distinct)}
+    return distinct, torch.tensor([[place[text] for text in texts] for texts in lists])
 
 
 def _spread(items: list[str], n: int) -> list[str]:
