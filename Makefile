@@ -31,26 +31,12 @@ types: $(STAMP)  ## check types
 docs: $(STAMP)  ## regenerate docs/cli.md
 	$(BIN)/python -c "from dreamdiffusion.cli import reference; print(reference(), end='')" > docs/cli.md
 
-# Training goes on where it was stopped; recordings are written anew. finetune reads the generator
-# from weights/, so that the bundled model names the bundled generator.
-weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores, minutes on a GPU)
-	rm -rf runs/scenes-person runs/scenes-people runs/scenes-trials runs/scenes-windows
-	$(RUN) simulate --output runs/scenes-person --n_runs 10
-	$(RUN) simulate --output runs/scenes-people --first_subject 2 --n_subjects 10 --n_runs 3
-	$(RUN) prepare --config configs/prepare-scenes.yaml
-	$(RUN) prepare --config configs/prepare-scenes-windows.yaml
-	$(RUN) train-judge --config configs/judge-scenes.yaml
-	$(RUN) train-generator --config configs/generator-scenes.yaml
-	mkdir -p weights/judge
-	cp runs/judge-scenes/config.json runs/judge-scenes/*.safetensors weights/judge/
-	rm -rf weights/scenes-generator
-	cp -r runs/generator-scenes/generator weights/scenes-generator
-	$(RUN) pretrain --config configs/pretrain-scenes.yaml
-	$(RUN) finetune --config configs/finetune-scenes.yaml
-	$(RUN) evaluate --config configs/evaluate-scenes.yaml
+weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped
+	BIN=$(BIN) scripts/make_weights.sh
 
-bench: $(STAMP)  ## run the benchmarks
-	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+bench: $(STAMP)  ## measure the bundled generator and the simulation (minutes)
+	$(BIN)/python benchmarks/generator.py
+	$(BIN)/python benchmarks/decodability.py
 
 clean:  ## remove the environment and caches, keep runs/
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -97,6 +97,11 @@ COMMANDS: dict[str, Command] = {
         "evaluate:evaluate",
         "config:EvaluateConfig",
     ),
+    "convert": Command(
+        "import a checkpoint of the authors' release, executing nothing in it",
+        "convert:convert",
+        "config:ConvertConfig",
+    ),
     "info": Command(
         "show versions, device and bundled weights, or what a file or folder holds",
         "info:info",

@@ -332,6 +332,29 @@ class TrainJudgeConfig(TrainConfig):
     optim: OptimConfig = OptimConfig(lr=2e-3, betas=(0.9, 0.99), warmup_steps=50)
 
 
+class ConvertConfig(Schema):
+    """Import a checkpoint of the authors' release; nothing in the file is executed."""
+
+    input: Path = Field(default=Path("checkpoint.pth"), description="file of either stage")
+    output: Path = Path("runs/convert")
+    generator: Path | None = Field(
+        default=None,
+        description="diffusers folder that tells the sizes of U-Net and VAE; empty: SD 1.5's",
+    )
+    num_heads: PositiveInt = Field(default=16, description="of the encoder; the file lacks it")
+    decoder_num_heads: PositiveInt = 16
+    ch_names: list[str] | None = Field(
+        default=None, description="channels in the order of the training data; empty: numbered"
+    )
+    sfreq: PositiveFloat = Field(
+        default=512 / 0.44, description="Hz; the release stretches 440 ms to 512 points"
+    )
+    tmin: float = Field(default=0.02, description="s from stimulus onset")
+    unit: PositiveFloat = Field(
+        default=1e-6, description="volts per number of the training data, which names no unit"
+    )
+
+
 class DemoConfig(Schema):
     """From nothing to decoded images with the bundled weights."""
 

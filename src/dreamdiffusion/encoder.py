@@ -176,6 +176,8 @@ class EEGEncoder(StrictModel):
         Attention heads.
     mlp_ratio
         Width of the feed-forward layer over ``embed_dim`` (paper's released configuration: 1).
+    use_cls_token
+        Whether a cls token takes part. Only encoders fine-tuned by the authors' release lack it.
 
     Raises
     ------
@@ -193,12 +195,14 @@ class EEGEncoder(StrictModel):
         depth: int = 24,
         num_heads: int = 16,
         mlp_ratio: float = 1.0,
+        use_cls_token: bool = True,
     ):
         super().__init__()
         self.n_tokens = count_tokens(n_times, patch_size)
         self.embed_dim = embed_dim
         self.patch_embed = PatchEmbedding(n_chans, patch_size, embed_dim)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        if use_cls_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         # A buffer, so no optimiser moves it; kept in files, because imported weights may bring
         # their own positions (the authors' release trained them).
         self.register_buffer("pos_embed", sincos_positions(self.n_tokens, embed_dim))
@@ -209,7 +213,8 @@ class EEGEncoder(StrictModel):
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Draw new weights (facts of the release), from ``generator`` or torch's global one."""
         initialise(self, generator)
-        nn.init.normal_(self.cls_token, std=0.02, generator=generator)
+        if self.config["use_cls_token"]:
+            nn.init.normal_(self.cls_token, std=0.02, generator=generator)
 
     def embed(self, eeg: torch.Tensor) -> torch.Tensor:
         """Return tokens with their positions, before any block: ``(B, C, T)`` -> ``(B, N, D)``.
@@ -230,15 +235,17 @@ class EEGEncoder(StrictModel):
 
     def _transform(self, tokens: torch.Tensor) -> torch.Tensor:
         """Put the cls token in front and run the blocks: ``(B, n, D)`` -> ``(B, 1 + n, D)``."""
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
-        x = torch.cat([cls.to(tokens.dtype), tokens], dim=1)
+        x = tokens
+        if self.config["use_cls_token"]:
+            cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+            x = torch.cat([cls.to(tokens.dtype), tokens], dim=1)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
 
     def forward(self, eeg: torch.Tensor) -> torch.Tensor:
         """Embed EEG ``(B, C, T)`` as tokens ``(B, N, D)``; the cls token takes part unreturned."""
-        return self._transform(self.embed(eeg))[:, 1:]
+        return self._transform(self.embed(eeg))[:, -self.n_tokens :]
 
     def encode_visible(self, eeg: torch.Tensor, ids_keep: torch.Tensor) -> torch.Tensor:
         """Embed the visible tokens alone; hidden ones cost nothing and leave no trace.
