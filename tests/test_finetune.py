@@ -77,7 +77,9 @@ def test_trains_encoder_projectors_and_cross_attention_alone(task: FinetuneTask)
     assert silent == []
 
 
-def test_losses_against_hand_worked_values(task: FinetuneTask) -> None:
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_losses_against_hand_worked_values(task: FinetuneTask, kind: str) -> None:
+    task.scheduler.register_to_config(prediction_type=kind)
     indices = torch.tensor([0, 3, 5, 6])
     record = task._loss(task.eeg[indices], indices, step_generator(1, 2), 0.0)
     draw = step_generator(1, 2)
@@ -102,7 +104,11 @@ def test_losses_against_hand_worked_values(task: FinetuneTask) -> None:
             encoder_hidden_states=condition.encoder_hidden_states,
             class_labels=condition.time_condition,
         ).sample
-        error = ((predicted - noise) ** 2).mean()
+        wanted = {
+            "epsilon": noise,
+            "v_prediction": alpha.sqrt() * noise - (1 - alpha).sqrt() * latents,
+        }
+        error = ((predicted - wanted[kind]) ** 2).mean()
     torch.testing.assert_close(record["clip"], (1 - cosine).mean(), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(record["noise"], error, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(record["loss"], record["noise"] + record["clip"])
