@@ -32,6 +32,9 @@ class RuntimeConfig(Schema):
         description="auto: bf16 autocast on a GPU and on a CPU that has bf16 instructions",
     )
     threads: int = Field(default=0, description="CPU threads; 0 leaves the choice to torch")
+    micro_batch: int = Field(
+        default=0, ge=0, description="samples computed at once by a process; 0: its whole share"
+    )
 
 
 class OptimConfig(Schema):

@@ -21,6 +21,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional
 
+from .runtime import Draw
 from .tokens import count_tokens, patchify, random_masking
 
 
@@ -350,17 +351,15 @@ class MaskedAutoencoder(StrictModel):
             x = block(x)
         return self.decoder_pred(self.decoder_norm(x))[:, 1:]
 
-    def forward(
-        self, eeg: torch.Tensor, mask_ratio: float, generator: torch.Generator
-    ) -> Reconstruction:
+    def forward(self, eeg: torch.Tensor, mask_ratio: float, draw: Draw) -> Reconstruction:
         """Hide tokens of EEG ``(B, C, T)`` at random and predict them.
 
         Parameters
         ----------
         mask_ratio
             Fraction of hidden tokens, above 0 and below 1; the paper's is 0.75.
-        generator
-            Decides which; may lie on another device than the model.
+        draw
+            Decides which, for as many windows as ``eeg`` has.
 
         Returns
         -------
@@ -368,7 +367,7 @@ class MaskedAutoencoder(StrictModel):
             ``loss``, ``pred`` and ``mask``. The loss counts hidden tokens only, against the signal
             as it is (not normalised per token).
         """
-        chosen = random_masking(self.encoder.n_tokens, len(eeg), mask_ratio, generator)
+        chosen = random_masking(self.encoder.n_tokens, mask_ratio, draw)
         ids_keep, ids_restore, mask = (part.to(eeg.device) for part in chosen)
         pred = self.decode(self.encoder.encode_visible(eeg, ids_keep), ids_restore)
         target = patchify(eeg, self.config["patch_size"])
