@@ -14,7 +14,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import finetune_config, write_generator, write_trials
+from tiny import SIZE, finetune_config, write_generator, write_trials
 
 from dreamdiffusion.condition import EEGConditioner, drop_condition
 from dreamdiffusion.engine import trained_parameters
@@ -56,7 +56,8 @@ def task(tmp_path: Path) -> FinetuneTask:
         encoder,
         make_conditioner(config, encoder, generator),
         generator.unet,
-        DDPMScheduler.from_config(generator.pipeline.scheduler.config),
+        DDPMScheduler.from_config(generator.scheduler.config),
+        SIZE,
     )
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny import SIZE, finetune_config, write_generator
 
 from dreamdiffusion.finetune import finetune
-from dreamdiffusion.pipeline import CROSS_ATTENTION, EEGToImagePipeline, clip_folder
+from dreamdiffusion.pipeline import CROSS_ATTENTION, EEGToImagePipeline, clip_source
 from dreamdiffusion.trials import Trials
 
 # A module that is built draws its first weights from torch's global numbers.
@@ -146,7 +146,7 @@ def test_adapter_names_what_is_wrong(folder: Path, tmp_path: Path) -> None:
 
     shutil.copytree(folder, tmp_path / "copy")
     model = tmp_path / "copy" / "finetune" / "model"
-    assert clip_folder(model) == (tmp_path / "copy" / "generator" / "clip").resolve()
+    assert clip_source(model) == (tmp_path / "copy" / "generator" / "clip").resolve()
     weights = load_file(model / CROSS_ATTENTION)
     weights.pop(sorted(weights)[0])
     save_file(weights, model / CROSS_ATTENTION)

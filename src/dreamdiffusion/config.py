@@ -9,10 +9,21 @@ Importing this module must stay cheap, so it imports no torch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+Source = Annotated[str, BeforeValidator(str)]
+"""A folder, or the id of a repository on the hub."""
 
 Montage = Literal["muse4", "emotiv14", "easycap32", "easycap64", "biosemi128"]
 
@@ -241,8 +252,13 @@ class FinetuneConfig(TrainConfig):
     data: Path = Field(
         default=Path("runs/trials"), description="folder written by prepare, kind trials"
     )
-    generator: Path = Field(
-        default=Path("weights/scenes-generator"), description="diffusers folder"
+    generator: Source = Field(
+        default="weights/scenes-generator",
+        description="diffusers folder, or hub id of a Stable Diffusion",
+    )
+    clip: Source | None = Field(
+        default=None,
+        description="folder or hub id; empty: the generator's own, else the paper's ViT-L/14",
     )
     pretrained: Path | None = Field(
         default=None, description="output of pretrain; empty: from scratch"

@@ -31,6 +31,7 @@ from .generator import (
     encode_images,
     load_generator,
     prediction_target,
+    unet_extras,
 )
 from .pictures import read_images, to_tensor
 from .pipeline import EEGToImagePipeline, add_time_condition, cross_attention
@@ -128,7 +129,9 @@ class FinetuneTask:
         conditioner: EEGConditioner,
         unet: UNet2DConditionModel,
         scheduler: DDPMScheduler,
+        image_size: int,
     ) -> None:
+        self.image_size = image_size
         self.config, self.eeg, self.pairs, self.scheduler = config, eeg, pairs, scheduler
         self.train = torch.from_numpy(train)
         self.validation = torch.from_numpy(validation)
@@ -172,6 +175,7 @@ class FinetuneTask:
             timesteps.to(device),
             encoder_hidden_states=condition.encoder_hidden_states,
             class_labels=condition.time_condition,
+            **unet_extras(self.unet, len(trials), self.image_size),
             return_dict=False,
         )[0]
         wanted = prediction_target(self.scheduler, latents, noise, timesteps).to(device)
@@ -230,7 +234,7 @@ def finetune(config: FinetuneConfig) -> Path:
     device = choose_device(config.runtime)
     trials = Trials.load(config.data)
     split = make_split(trials, config)
-    generator = load_generator(config.generator)
+    generator = load_generator(config.generator, config.clip)
     generator.vae.to(device)  # pyright: ignore[reportArgumentType]
     generator.clip.to(device)  # pyright: ignore[reportArgumentType]
     pairs = load_pairs(trials, generator)
@@ -240,7 +244,7 @@ def finetune(config: FinetuneConfig) -> Path:
     unet = generator.unet
     add_time_condition(unet)
     conditioner = make_conditioner(config, encoder, generator)
-    scheduler = DDPMScheduler.from_config(generator.pipeline.scheduler.config)
+    scheduler = DDPMScheduler.from_config(generator.scheduler.config)
     task = FinetuneTask(
         config,
         eeg,
@@ -251,6 +255,7 @@ def finetune(config: FinetuneConfig) -> Path:
         conditioner,
         unet,
         scheduler,  # pyright: ignore[reportArgumentType]
+        generator.image_size,
     )
     unet.to(device)  # pyright: ignore[reportArgumentType]
     fit(task, config, output, "fine-tuning", {"encoder": config.encoder_lr_scale})
@@ -258,9 +263,9 @@ def finetune(config: FinetuneConfig) -> Path:
     if not is_main_process():
         return folder
     pipeline = EEGToImagePipeline(
-        processor, encoder, conditioner, generator.vae, unet, generator.pipeline.scheduler
+        processor, encoder, conditioner, generator.vae, unet, generator.scheduler
     )
-    pipeline.save_adapter(folder, config.generator)
+    pipeline.save_adapter(folder, config.generator, config.clip)
     split.save(folder / "split.json")
     fit_baselines(trials, split, folder)
     about = {

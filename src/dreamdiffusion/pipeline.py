@@ -24,7 +24,7 @@ from torch import nn
 
 from .condition import Condition, EEGConditioner
 from .encoder import EEGEncoder
-from .generator import decode_latents, load_generator
+from .generator import PAPER_CLIP, decode_latents, image_size, load_generator, unet_extras
 from .processor import EEGProcessor
 
 ADAPTER = "adapter.json"
@@ -114,13 +114,13 @@ class EEGToImagePipeline(DiffusionPipeline):
         kwargs.setdefault("use_safetensors", True)
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
-    def save_adapter(self, folder: Path, generator: Path) -> None:
+    def save_adapter(self, folder: Path, generator: str | Path, clip: str | None = None) -> None:
         """Write only what fine-tuning made, and where the generator lies, relative to the folder.
 
         Parameters
         ----------
-        generator
-            The folder that was fine-tuned from; it must stay as it is.
+        generator, clip
+            What was fine-tuned from, see `load_generator`; a folder must stay as it is.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.eeg_processor.save_pretrained(folder / "eeg_processor")
@@ -129,7 +129,9 @@ class EEGToImagePipeline(DiffusionPipeline):
         weights = cross_attention(self.unet).state_dict()
         tensors = {key: value.detach().half().contiguous().cpu() for key, value in weights.items()}
         save_file(tensors, folder / CROSS_ATTENTION)
-        content = {"generator": os.path.relpath(generator, folder)}
+        content = {"generator": _relative(generator, folder)}
+        if clip is not None:
+            content["clip"] = _relative(clip, folder)
         (folder / ADAPTER).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @torch.no_grad()
@@ -195,9 +197,16 @@ class EEGToImagePipeline(DiffusionPipeline):
         latents = self._start(count, latents, generator, condition.time_condition)
         self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
         latents = latents * self.scheduler.init_noise_sigma
-        guided = guidance_scale > 1
+        # A U-Net that was distilled with guidance takes the scale as a number instead.
+        guided = guidance_scale > 1 and not self.unet.config["time_cond_proj_dim"]
         if guided:
             condition = Condition(*(torch.cat([torch.zeros_like(p), p]) for p in condition))
+        extras = unet_extras(
+            self.unet,
+            len(condition.time_condition),
+            image_size(self.unet, self.vae),
+            guidance_scale,
+        )
         # Stochastic schedulers draw noise in their steps, from the same source.
         extra = {"generator": generator} if _takes_generator(self.scheduler) else {}
         with self.progress_bar(total=num_inference_steps) as bar:  # pyright: ignore[reportCallIssue]
@@ -209,6 +218,7 @@ class EEGToImagePipeline(DiffusionPipeline):
                     encoder_hidden_states=condition.encoder_hidden_states,
                     class_labels=condition.time_condition,
                     return_dict=False,
+                    **extras,
                 )[0]
                 if guided:
                     without, with_eeg = noise_pred.chunk(2)
@@ -243,8 +253,8 @@ class EEGToImagePipeline(DiffusionPipeline):
         return latents.to(like)
 
 
-def clip_folder(model: Path) -> Path:
-    """Return the folder of the CLIP that a model's EEG embedding is aligned with.
+def clip_source(model: Path) -> str | Path:
+    """Return folder or hub id of the CLIP that a model's EEG embedding is aligned with.
 
     Raises
     ------
@@ -254,7 +264,12 @@ def clip_folder(model: Path) -> Path:
     candidates = [model / "clip"]
     if (model / ADAPTER).is_file():
         content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
-        candidates.append((model / content["generator"] / "clip").resolve())
+        if "clip" in content:
+            return _resolve(content["clip"], model)
+        generator = _resolve(content["generator"], model)
+        if not isinstance(generator, Path):
+            return PAPER_CLIP
+        candidates.append(generator / "clip")
     for candidate in candidates:
         if (candidate / "config.json").is_file():
             return candidate
@@ -263,13 +278,25 @@ def clip_folder(model: Path) -> Path:
     )
 
 
+def _relative(source: str | Path, folder: Path) -> str:
+    """Return a folder as seen from another; the id of a repository stays as it is."""
+    return os.path.relpath(source, folder) if Path(source).is_dir() else str(source)
+
+
+def _resolve(source: str, folder: Path) -> str | Path:
+    """Undo `_relative`."""
+    path = (folder / source).resolve()
+    return path if path.is_dir() or source.startswith(".") else source
+
+
 def _takes_generator(scheduler: Any) -> bool:
     return "generator" in scheduler.step.__code__.co_varnames
 
 
 def _load_adapter(cls: type[EEGToImagePipeline], folder: Path) -> EEGToImagePipeline:
     content = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-    generator = load_generator((folder / content["generator"]).resolve())
+    clip = _resolve(content["clip"], folder) if "clip" in content else None
+    generator = load_generator(_resolve(content["generator"], folder), clip)
     add_time_condition(generator.unet)
     layers = cross_attention(generator.unet)
     try:
@@ -286,7 +313,7 @@ def _load_adapter(cls: type[EEGToImagePipeline], folder: Path) -> EEGToImagePipe
         conditioner=EEGConditioner.from_pretrained(folder / "conditioner"),
         vae=generator.vae,
         unet=generator.unet,
-        scheduler=generator.pipeline.scheduler,
+        scheduler=generator.scheduler,
     )
     for module in (pipeline.eeg_encoder, pipeline.conditioner, pipeline.vae, pipeline.unet):
         module.eval().requires_grad_(False)
