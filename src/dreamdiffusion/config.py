@@ -294,6 +294,9 @@ class FinetuneConfig(TrainConfig):
 class SampleConfig(Schema):
     """How images are drawn from latents; the words of diffusers."""
 
+    scheduler: Literal["own", "plms", "ddim", "dpm++", "unipc", "lcm"] = Field(
+        default="own", description="own: the generator's; plms: the paper's; lcm: 1-4 steps"
+    )
     num_inference_steps: PositiveInt = 20
     guidance_scale: float = Field(default=3.0, ge=1)
     num_images_per_prompt: PositiveInt = 4

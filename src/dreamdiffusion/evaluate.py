@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .config import EvaluateConfig, SampleConfig, write_yaml
 from .decoders.linear import LinearDecoder
 from .gallery import draw_gallery, save_gallery
-from .generator import embed_images, load_clip
+from .generator import change_scheduler, embed_images, load_clip
 from .judge import Judge, label_indices
 from .metrics import retrieval_pairs, top1_pairs
 from .pictures import read_image
@@ -69,6 +69,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     embed = load_embedder(clip_source(config.model), device)
     pipe = EEGToImagePipeline.from_pretrained(config.model).to(device)
     pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = change_scheduler(pipe.scheduler, config.sample.scheduler)
     rng = np.random.default_rng([config.sample.seed, 0])
     moved = random_derangement(len(rows), rng)
     eeg = np.asarray(trials.data[rows])

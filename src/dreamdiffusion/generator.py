@@ -18,7 +18,12 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from transformers import CLIPVisionModelWithProjection
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -27,6 +32,16 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 PAPER_CLIP = "openai/clip-vit-large-patch14"
 """The image tower of the paper, for generators that bring none."""
+
+
+SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    # PNDM without its Runge-Kutta steps is PLMS (Liu et al. 2022).
+    "plms": (PNDMScheduler, {"skip_prk_steps": True}),
+    "ddim": (DDIMScheduler, {}),
+    "dpm++": (DPMSolverMultistepScheduler, {}),
+    "unipc": (UniPCMultistepScheduler, {}),
+    "lcm": (LCMScheduler, {}),
+}
 
 
 @dataclass
@@ -100,6 +115,14 @@ def _fetch(load: Any, source: str | Path, what: str, subfolder: str = "", **opti
             f"the hub ({str(error).splitlines()[0]}); dreamdiffusion train-generator makes a small "
             "one"
         ) from error
+
+
+def change_scheduler(scheduler: Any, name: str) -> Any:
+    """Return the scheduler called ``name`` for the same noise schedule; ``own`` is this one."""
+    if name == "own":
+        return scheduler
+    kind, options = SCHEDULERS[name]
+    return kind.from_config(scheduler.config, **options)
 
 
 def unet_extras(

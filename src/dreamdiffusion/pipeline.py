@@ -21,10 +21,18 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from .condition import Condition, EEGConditioner
 from .encoder import EEGEncoder
-from .generator import PAPER_CLIP, decode_latents, image_size, load_generator, unet_extras
+from .generator import (
+    PAPER_CLIP,
+    decode_latents,
+    encode_images,
+    image_size,
+    load_generator,
+    unet_extras,
+)
 from .processor import EEGProcessor
 
 ADAPTER = "adapter.json"
@@ -71,9 +79,12 @@ class EEGToImagePipeline(DiffusionPipeline):
         Tokens -> condition of the U-Net, and embedding in CLIP's image space.
     vae, unet, scheduler
         The generator, its cross-attention fine-tuned.
+    tokenizer, text_encoder
+        Of the generator, for a text beside the EEG; may be missing.
     """
 
-    model_cpu_offload_seq = "eeg_encoder->conditioner->unet->vae"
+    model_cpu_offload_seq = "eeg_encoder->conditioner->text_encoder->unet->vae"
+    _optional_components = ["tokenizer", "text_encoder"]  # noqa: RUF012 - diffusers reads a list
 
     def __init__(
         self,
@@ -83,6 +94,8 @@ class EEGToImagePipeline(DiffusionPipeline):
         vae: AutoencoderKL,
         unet: UNet2DConditionModel,
         scheduler: SchedulerMixin,
+        tokenizer: CLIPTokenizer | None = None,
+        text_encoder: CLIPTextModel | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -92,6 +105,8 @@ class EEGToImagePipeline(DiffusionPipeline):
             vae=vae,
             unet=unet,
             scheduler=scheduler,
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
         )
 
     @classmethod
@@ -162,6 +177,11 @@ class EEGToImagePipeline(DiffusionPipeline):
         latents: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
+        prompt: str | list[str] | None = None,
+        eeg_strength: float = 1.0,
+        text_strength: float = 1.0,
+        image: Image.Image | torch.Tensor | None = None,
+        strength: float = 0.8,
     ) -> EEGToImageOutput | tuple[Any]:
         """Draw images for trials.
 
@@ -181,48 +201,61 @@ class EEGToImagePipeline(DiffusionPipeline):
         output_type
             ``pil``, ``np`` ``(n, height, width, 3)`` or ``pt`` ``(n, 3, height, width)``, the last
             two in [0, 1]; n is trials x images, trial by trial; ``latent``.
+        prompt
+            A text beside the EEG, one for all trials or one for each.
+        eeg_strength, text_strength
+            How much of ``guidance_scale`` each of them gets, 0 to 1.
+        image
+            Start from this picture instead of noise: PIL, or ``(n or 1, 3, height, width)`` in
+            [0, 1].
+        strength
+            How much of it is drawn anew, 0 to 1.
 
         Raises
         ------
         ValueError
-            If the EEG does not fit the model, or the output type is unknown.
+            If the EEG does not fit the model, the output type is unknown, a strength is outside 0
+            to 1, or there is a prompt and no text encoder.
         """
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type is {output_type!r}, expected pil, np, pt or latent")
+        for name, value in (
+            ("eeg_strength", eeg_strength),
+            ("text_strength", text_strength),
+            ("strength", strength),
+        ):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}, expected a number from 0 to 1")
+        # A U-Net that was distilled with guidance takes the scale as a number instead.
+        distilled = bool(self.unet.config["time_cond_proj_dim"])
+        scale = 1.0 if distilled else max(1.0, guidance_scale)
         condition = self.conditioner(self._tokens(eeg, ch_names, sfreq))
-        condition = Condition(
-            *(part.repeat_interleave(num_images_per_prompt, 0) for part in condition)
-        )
-        count = len(condition.time_condition)
+        calls = _guide(condition, Condition(*map(torch.zeros_like, condition)), scale, eeg_strength)
+        if prompt is not None:
+            text, empty = self._encode_prompt(prompt, condition)
+            calls += [(text, scale * text_strength), (empty, -scale * text_strength)]
+        k = num_images_per_prompt
+        calls = [(Condition(*(p.repeat_interleave(k, 0) for p in c)), w) for c, w in calls]
+        count = len(condition.time_condition) * k
         latents = self._start(count, latents, generator, condition.time_condition)
         self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
-        latents = latents * self.scheduler.init_noise_sigma
-        # A U-Net that was distilled with guidance takes the scale as a number instead.
-        guided = guidance_scale > 1 and not self.unet.config["time_cond_proj_dim"]
-        if guided:
-            condition = Condition(*(torch.cat([torch.zeros_like(p), p]) for p in condition))
-        extras = unet_extras(
-            self.unet,
-            len(condition.time_condition),
-            image_size(self.unet, self.vae),
-            guidance_scale,
-        )
+        timesteps = self.scheduler.timesteps
+        if image is None:
+            latents = latents * self.scheduler.init_noise_sigma
+        else:
+            timesteps = self._skip(num_inference_steps, strength)
+            start = self._encode_picture(image, latents)
+            # With nothing to draw anew the picture comes back as the VAE sees it.
+            if len(timesteps):
+                start = self.scheduler.add_noise(start, latents, timesteps[:1])
+            latents = start
+        pixels = image_size(self.unet, self.vae)
         # Stochastic schedulers draw noise in their steps, from the same source.
         extra = {"generator": generator} if _takes_generator(self.scheduler) else {}
-        with self.progress_bar(total=num_inference_steps) as bar:  # pyright: ignore[reportCallIssue]
-            for timestep in self.scheduler.timesteps:
-                both = torch.cat([latents] * 2) if guided else latents  # pyright: ignore[reportArgumentType]
-                noise_pred = self.unet(
-                    self.scheduler.scale_model_input(both, timestep),
-                    timestep,
-                    encoder_hidden_states=condition.encoder_hidden_states,
-                    class_labels=condition.time_condition,
-                    return_dict=False,
-                    **extras,
-                )[0]
-                if guided:
-                    without, with_eeg = noise_pred.chunk(2)
-                    noise_pred = without + guidance_scale * (with_eeg - without)
+        with self.progress_bar(total=len(timesteps)) as bar:  # pyright: ignore[reportCallIssue]
+            for timestep in timesteps:
+                noisy = self.scheduler.scale_model_input(latents, timestep)
+                noise_pred = self._predict(noisy, timestep, calls, pixels, guidance_scale)
                 latents = self.scheduler.step(
                     noise_pred, timestep, latents, return_dict=False, **extra
                 )[0]
@@ -236,6 +269,83 @@ class EEGToImagePipeline(DiffusionPipeline):
             images = [Image.fromarray((image * 255).round().astype(np.uint8)) for image in images]
         self.maybe_free_model_hooks()
         return EEGToImageOutput(images) if return_dict else (images,)
+
+    def _predict(
+        self,
+        noisy: torch.Tensor,
+        timestep: torch.Tensor,
+        calls: list[tuple[Condition, float]],
+        pixels: int,
+        guidance_scale: float,
+    ) -> Any:
+        """Return the weighted sum of the U-Net's predictions; equally long conditions in one go."""
+        by_length: dict[int, list[tuple[Condition, float]]] = {}
+        for condition, weight in calls:
+            length = condition.encoder_hidden_states.shape[1]
+            by_length.setdefault(length, []).append((condition, weight))
+        total: Any = 0
+        for group in by_length.values():
+            states, times = (torch.cat(parts) for parts in zip(*(c for c, _ in group), strict=True))
+            predicted = self.unet(
+                torch.cat([noisy] * len(group)),
+                timestep,
+                encoder_hidden_states=states,
+                class_labels=times,
+                return_dict=False,
+                **unet_extras(self.unet, len(times), pixels, guidance_scale),
+            )[0]
+            for part, (_, weight) in zip(predicted.chunk(len(group)), group, strict=True):
+                total = total + weight * part
+        return total
+
+    def _encode_prompt(
+        self, prompt: str | list[str], condition: Condition
+    ) -> tuple[Condition, Condition]:
+        """Return the conditions of a text and of no text."""
+        if self.tokenizer is None or self.text_encoder is None:
+            raise ValueError(
+                "there is a prompt, but the model has no text encoder: give the pipeline the "
+                "tokenizer and text_encoder of its generator"
+            )
+        count = len(condition.time_condition)
+        texts = [prompt] * count if isinstance(prompt, str) else list(prompt)
+        if len(texts) != count:
+            raise ValueError(f"there are {len(texts)} prompts for {count} trials")
+        ids = self.tokenizer(
+            texts + [""] * count,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        states = self.text_encoder(input_ids=ids.to(self.text_encoder.device)).last_hidden_state
+        with_text, without = states.to(condition.encoder_hidden_states).chunk(2)
+        no_eeg = torch.zeros_like(condition.time_condition)
+        return Condition(with_text, no_eeg), Condition(without, no_eeg)
+
+    def _skip(self, steps: int, strength: float) -> Any:
+        """Return the timesteps that are left when a picture is the start."""
+        first = (steps - min(int(steps * strength), steps)) * getattr(self.scheduler, "order", 1)
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(first)
+        return self.scheduler.timesteps[first:]
+
+    def _encode_picture(self, image: Any, like: torch.Tensor) -> torch.Tensor:
+        size = image_size(self.unet, self.vae)
+        if isinstance(image, Image.Image):
+            pixels = np.asarray(image.convert("RGB").resize((size, size)), dtype=np.float32) / 255
+            image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        if (
+            image.ndim != 4
+            or image.shape[1:] != (3, size, size)
+            or len(image) not in (1, len(like))
+        ):
+            raise ValueError(
+                f"image has shape {tuple(image.shape)}, expected (1 or {len(like)}, 3, {size}, "
+                f"{size})"
+            )
+        pixels = image.to(like.device, self.vae.dtype) * 2 - 1
+        return encode_images(self.vae, pixels).to(like).expand(like.shape)
 
     def _start(
         self,
@@ -251,6 +361,15 @@ class EEGToImagePipeline(DiffusionPipeline):
         if tuple(latents.shape) != shape:
             raise ValueError(f"latents have shape {tuple(latents.shape)}, expected {shape}")
         return latents.to(like)
+
+
+def _guide(
+    with_eeg: Condition, without: Condition, scale: float, strength: float
+) -> list[tuple[Condition, float]]:
+    """Return conditions and weights: ``without + scale * strength * (with_eeg - without)``."""
+    weight = scale * strength
+    calls = [(without, 1 - weight), (with_eeg, weight)]
+    return [(condition, w) for condition, w in calls if w]
 
 
 def clip_source(model: Path) -> str | Path:
@@ -289,6 +408,17 @@ def _resolve(source: str, folder: Path) -> str | Path:
     return path if path.is_dir() or source.startswith(".") else source
 
 
+def _load_text(source: str | Path) -> dict[str, Any]:
+    """Return tokenizer and text encoder of a generator folder that has them."""
+    if not (Path(source) / "text_encoder").is_dir():
+        return {}
+    encoder = CLIPTextModel.from_pretrained(
+        source, subfolder="text_encoder", use_safetensors=True, dtype=torch.float32
+    )
+    tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
+    return {"tokenizer": tokenizer, "text_encoder": encoder.eval().requires_grad_(False)}
+
+
 def _takes_generator(scheduler: Any) -> bool:
     return "generator" in scheduler.step.__code__.co_varnames
 
@@ -296,7 +426,8 @@ def _takes_generator(scheduler: Any) -> bool:
 def _load_adapter(cls: type[EEGToImagePipeline], folder: Path) -> EEGToImagePipeline:
     content = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
     clip = _resolve(content["clip"], folder) if "clip" in content else None
-    generator = load_generator(_resolve(content["generator"], folder), clip)
+    source = _resolve(content["generator"], folder)
+    generator = load_generator(source, clip)
     add_time_condition(generator.unet)
     layers = cross_attention(generator.unet)
     try:
@@ -314,6 +445,7 @@ def _load_adapter(cls: type[EEGToImagePipeline], folder: Path) -> EEGToImagePipe
         vae=generator.vae,
         unet=generator.unet,
         scheduler=generator.scheduler,
+        **_load_text(source),
     )
     for module in (pipeline.eeg_encoder, pipeline.conditioner, pipeline.vae, pipeline.unet):
         module.eval().requires_grad_(False)
