@@ -205,6 +205,10 @@ class UnetSizes(Schema):
     layers_per_block: PositiveInt = 2
     plain_levels: int = 1
     heads: PositiveInt = 4
+    pooled_condition: bool = Field(
+        default=True,
+        description="add the pooled condition to the timestep's embedding, beside cross-attention",
+    )
 
 
 class TrainGeneratorConfig(Schema):

@@ -202,6 +202,8 @@ def build_unet(
         cross_attention_dim=cross_attention_dim,
         attention_head_dim=sizes.heads,
         norm_num_groups=32,
+        addition_embed_type="text" if sizes.pooled_condition else None,
+        addition_embed_type_num_heads=sizes.heads,
     )
 
 
