@@ -13,6 +13,7 @@ from torch import nn
 
 from dreamdiffusion.config import OptimConfig, TrainConfig
 from dreamdiffusion.engine import build_optimizer, fit, learning_rate, trained_parameters
+from dreamdiffusion.memory import peak_bytes, planned_bytes
 from dreamdiffusion.runtime import Draw, batch_indices
 
 # nn.Linear draws its first weights from torch's global numbers; they are overwritten here.
@@ -167,3 +168,19 @@ def test_nothing_to_train_is_an_error(tmp_path: Path) -> None:
     task.model.requires_grad_(False)
     with pytest.raises(ValueError, match="every parameter is frozen"):
         fit(task, config(), tmp_path, "slope")
+
+
+def test_planned_memory_by_hand() -> None:
+    """A 3 x 2 matrix, a bias of 3 (trained) and a frozen 2 x 2 in half precision."""
+    trained, frozen = nn.Linear(2, 3), nn.Linear(2, 2, bias=False).half()
+    weights = (6 + 3) * 4 + 4 * 2
+    parameters = list(trained.parameters())
+    assert planned_bytes(parameters, [trained, frozen, trained], False) == weights + 3 * 9 * 4
+    assert planned_bytes(parameters, [trained, frozen], True) == weights + 4 * 9 * 4
+    assert peak_bytes(torch.device("cpu")) > 10_000_000
+
+
+def test_a_missing_optimiser_is_named() -> None:
+    modules = {"a": nn.Linear(2, 2)}
+    with pytest.raises(ValueError, match="pip install bitsandbytes"):
+        build_optimizer(trained_parameters(modules), OptimConfig(kind="adamw8bit"), {})

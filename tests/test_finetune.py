@@ -272,3 +272,13 @@ def test_kill_and_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
     for path in sorted(plain.rglob("*.safetensors")):
         same = resumed / path.relative_to(plain)
         assert path.read_bytes() == same.read_bytes(), f"{path.name} after a kill at {stop_after}"
+
+
+def test_low_memory_learns_the_same(tmp_path: Path) -> None:
+    """Activations computed twice, pictures one by one: the same weights."""
+    one = load_file(finetune(finetune_config(tmp_path)) / "cross_attention.safetensors")
+    runtime = {"device": "cpu", "precision": "fp32", "memory": "low", "micro_batch": 2}
+    config = finetune_config(tmp_path, runtime=runtime, output=tmp_path / "low")
+    two = load_file(finetune(config) / "cross_attention.safetensors")
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=2e-3, rtol=1e-2)

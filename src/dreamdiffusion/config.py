@@ -46,11 +46,18 @@ class RuntimeConfig(Schema):
     micro_batch: int = Field(
         default=0, ge=0, description="samples computed at once by a process; 0: its whole share"
     )
+    memory: Literal["normal", "low"] = Field(
+        default="normal",
+        description="low: compute activations twice, pictures one by one and in tiles",
+    )
 
 
 class OptimConfig(Schema):
     """AdamW; the rate warms up linearly, then stays or falls as half a cosine to zero."""
 
+    kind: Literal["adamw", "adamw8bit"] = Field(
+        default="adamw", description="adamw8bit: moments in 8 bits (needs bitsandbytes, a GPU)"
+    )
     lr: PositiveFloat = 2.5e-4
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(

@@ -20,6 +20,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from .runtime import Draw
 from .tokens import count_tokens, patchify, random_masking
@@ -186,6 +187,8 @@ class EEGEncoder(StrictModel):
         If the sizes do not fit each other.
     """
 
+    _supports_gradient_checkpointing = True
+
     @register_to_config
     def __init__(
         self,
@@ -199,6 +202,7 @@ class EEGEncoder(StrictModel):
         use_cls_token: bool = True,
     ):
         super().__init__()
+        self.gradient_checkpointing = False
         self.n_tokens = count_tokens(n_times, patch_size)
         self.embed_dim = embed_dim
         self.patch_embed = PatchEmbedding(n_chans, patch_size, embed_dim)
@@ -241,7 +245,10 @@ class EEGEncoder(StrictModel):
             cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
             x = torch.cat([cls.to(tokens.dtype), tokens], dim=1)
         for block in self.blocks:
-            x = block(x)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
         return self.norm(x)
 
     def forward(self, eeg: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import sys
 import time
@@ -26,13 +27,17 @@ from tqdm import tqdm
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import OptimConfig, TrainConfig
+from .memory import peak_bytes, planned_bytes
 from .runtime import Draw, autocast, batch_indices, choose_device
+
+logger = logging.getLogger(__name__)
 
 
 class Task(Protocol):
     """What a stage trains: its modules, its loss on a batch and its validation.
 
-    A task whose loss compares samples with each other sets ``whole_batch = True``.
+    A task whose loss compares samples with each other sets ``whole_batch = True``; one that uses
+    further modules, which are not trained, lists them as ``frozen``.
     """
 
     n_samples: int
@@ -80,7 +85,7 @@ def trained_parameters(modules: dict[str, nn.Module]) -> dict[str, nn.Parameter]
 
 def build_optimizer(
     parameters: dict[str, nn.Parameter], optim: OptimConfig, lr_scale: dict[str, float]
-) -> torch.optim.AdamW:
+) -> torch.optim.Optimizer:
     """Return AdamW with weight decay on parameters of more than one dimension only."""
     groups = []
     for name, parameter in parameters.items():
@@ -95,7 +100,16 @@ def build_optimizer(
     for group in groups:
         key = (group["weight_decay"], group["scale"])
         merged.setdefault(key, {**group, "params": []})["params"] += group["params"]
-    return torch.optim.AdamW(list(merged.values()), lr=optim.lr, betas=optim.betas, fused=True)
+    groups = list(merged.values())
+    if optim.kind == "adamw8bit":
+        try:
+            import bitsandbytes
+        except ImportError as error:
+            raise ValueError(
+                "optim.kind is adamw8bit, which needs bitsandbytes: pip install bitsandbytes"
+            ) from error
+        return bitsandbytes.optim.AdamW8bit(groups, lr=optim.lr, betas=optim.betas)
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
 
 
 def fit(
@@ -148,6 +162,17 @@ def fit(
     history = _read_log(log_path, before=first) if workers.main else []
     if first and workers.main:
         tqdm.write(f"{name}: resuming at step {first} of {config.steps}", file=sys.stderr)
+    on_device = [*task.modules.values(), *getattr(task, "frozen", [])]
+    if workers.main:
+        planned = planned_bytes(parameters.values(), on_device, bool(decay))
+        count = sum(p.numel() for p in parameters.values())
+        logger.info(
+            "%s: %.1f M parameters are trained; weights, gradients and moments take %.2f GB, what "
+            "a step keeps comes on top",
+            name,
+            count / 1e6,
+            planned / 1e9,
+        )
     clock = time.monotonic()
     bar = tqdm(
         total=config.steps, initial=first, desc=name, unit="step", file=sys.stderr, mininterval=1,
@@ -190,6 +215,8 @@ def fit(
         raise
     finally:
         bar.close()
+    if workers.main:
+        logger.info("%s: at most %.2f GB were in use", name, peak_bytes(workers.device) / 1e9)
     with torch.no_grad():
         for key, value in averages.items():
             parameters[key].copy_(value)
@@ -273,7 +300,7 @@ def _step(
     task: Task,
     model: nn.Module,
     config: TrainConfig,
-    optimizer: torch.optim.AdamW,
+    optimizer: torch.optim.Optimizer,
     parameters: dict[str, nn.Parameter],
     step: int,
     workers: Workers,

@@ -138,6 +138,7 @@ class FinetuneTask:
         self.encoder, self.conditioner, self.unet = encoder, conditioner, unet
         self.n_samples = len(train)
         self.modules: dict[str, nn.Module] = {"encoder": encoder, "conditioner": conditioner}
+        self.frozen = [unet]
         unet.eval().requires_grad_(False)
         if config.train_cross_attention and config.noise_weight:
             layers = cross_attention(unet)
@@ -237,7 +238,14 @@ def finetune(config: FinetuneConfig) -> Path:
     generator = load_generator(config.generator, config.clip)
     generator.vae.to(device)  # pyright: ignore[reportArgumentType]
     generator.clip.to(device)  # pyright: ignore[reportArgumentType]
+    low_memory = config.runtime.memory == "low"
+    if low_memory:
+        generator.vae.enable_slicing()
+        generator.vae.enable_tiling()
     pairs = load_pairs(trials, generator)
+    # Their work is done: latents and embeddings are kept.
+    generator.vae.cpu()
+    generator.clip.cpu()
     encoder = make_encoder(trials, config)
     processor = EEGProcessor.fit(trials, split.train, config.scale, encoder.config["n_chans"])
     eeg = processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
@@ -258,6 +266,9 @@ def finetune(config: FinetuneConfig) -> Path:
         generator.image_size,
     )
     unet.to(device)  # pyright: ignore[reportArgumentType]
+    if low_memory:
+        unet.enable_gradient_checkpointing()
+        encoder.enable_gradient_checkpointing()
     fit(task, config, output, "fine-tuning", {"encoder": config.encoder_lr_scale})
     folder = output / "model"
     if not is_main_process():
