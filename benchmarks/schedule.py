@@ -3,9 +3,9 @@
     python benchmarks/schedule.py              # all, about 20 minutes and 20 GB on 2 cores
     python benchmarks/schedule.py --only msm   # one of msm, finetune, sampling
 
-The plain schedule does the work as the authors' release does (facts of their code): fp32, attention as
-explicit products, AdamW parameter by parameter, gradients of the whole U-Net, VAE and CLIP run in
-every step, 251 evaluations for an image. Weights are random: time and memory do not depend on them.
+The plain schedule does the work as the authors' release does: fp32, attention as explicit products,
+AdamW parameter by parameter, gradients of the whole U-Net, VAE and CLIP run in every step, 251
+evaluations for an image. Weights are random: time and memory do not depend on them.
 Each measurement is a process of its own, plain and ours in turn, and the faster of the two rounds
 counts. Writes ``docs/results/schedule.json``; the ratio is the result.
 """
