@@ -29,7 +29,7 @@ from dreamdiffusion.finetune import (
 )
 from dreamdiffusion.generator import embed_images, encode_images, load_generator
 from dreamdiffusion.pictures import read_images, to_tensor
-from dreamdiffusion.pipeline import add_time_condition
+from dreamdiffusion.pipeline import EEGToImagePipeline, add_time_condition, cross_attention
 from dreamdiffusion.processor import EEGProcessor
 from dreamdiffusion.runtime import Draw
 from dreamdiffusion.trials import Trials
@@ -282,3 +282,21 @@ def test_low_memory_learns_the_same(tmp_path: Path) -> None:
     two = load_file(finetune(config) / "cross_attention.safetensors")
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, atol=2e-3, rtol=1e-2)
+
+
+def test_low_rank_updates_are_merged_into_the_cross_attention(tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    optim = {"lr": 0.05, "clip_grad": 1.0}
+    config = finetune_config(tmp_path, lora_rank=2, optim=optim)
+    after = load_file(finetune(config) / "cross_attention.safetensors")
+    before = cross_attention(load_generator(config.generator).unet).state_dict()
+    assert after.keys() == before.keys()
+    changed = [key for key in after if not torch.equal(after[key], before[key].half())]
+    assert {key.split(".", 1)[1] for key in changed} == {
+        f"{part}.weight" for part in ("to_q", "to_k", "to_v", "to_out.0")
+    }
+    for key in changed:
+        sizes = torch.linalg.svdvals(after[key].float() - before[key])
+        assert sizes[0] > 0.05, key
+        assert sizes[2] < 0.02 * sizes[0], key  # rank two, but for the rounding of the file
+    EEGToImagePipeline.from_pretrained(config.output / "model")

@@ -294,6 +294,12 @@ class FinetuneConfig(TrainConfig):
         default=0.1, ge=0, lt=1, description="for guidance at sampling"
     )
     train_cross_attention: bool = Field(default=True, description="A of E+A")
+    lora_rank: int = Field(
+        default=0,
+        ge=0,
+        description="train updates of this rank of the cross-attention (peft), merged at the end; "
+        "0: its weights themselves",
+    )
     encoder_lr_scale: PositiveFloat = 1.0
     noise_augment: float = Field(
         default=0.0, ge=0, description="sd of noise added, in units of the signal"

@@ -142,7 +142,8 @@ class FinetuneTask:
         unet.eval().requires_grad_(False)
         if config.train_cross_attention and config.noise_weight:
             layers = cross_attention(unet)
-            layers.requires_grad_(True)
+            for parameter_name, parameter in layers.named_parameters():
+                parameter.requires_grad_(not config.lora_rank or ".lora_" in parameter_name)
             self.modules["cross_attention"] = layers
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
@@ -251,6 +252,8 @@ def finetune(config: FinetuneConfig) -> Path:
     eeg = processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
     unet = generator.unet
     add_time_condition(unet)
+    if config.lora_rank:
+        add_lora(unet, config.lora_rank, config.seed)
     conditioner = make_conditioner(config, encoder, generator)
     scheduler = DDPMScheduler.from_config(generator.scheduler.config)
     task = FinetuneTask(
@@ -273,6 +276,9 @@ def finetune(config: FinetuneConfig) -> Path:
     folder = output / "model"
     if not is_main_process():
         return folder
+    if config.lora_rank:
+        unet.fuse_lora()
+        unet.unload_lora()
     pipeline = EEGToImagePipeline(
         processor, encoder, conditioner, generator.vae, unet, generator.scheduler
     )
@@ -288,6 +294,24 @@ def finetune(config: FinetuneConfig) -> Path:
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
+
+
+def add_lora(unet: UNet2DConditionModel, rank: int, seed: int) -> None:
+    """Put low-rank updates (Hu et al. 2021) beside the cross-attention's matrices.
+
+    Raises
+    ------
+    ValueError
+        If peft is not installed.
+    """
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise ValueError("lora_rank needs peft: pip install 'dreamdiffusion[lora]'") from error
+    targets = r".*\.attn2\.(to_q|to_k|to_v|to_out\.0)"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets))
 
 
 def fit_baselines(trials: Trials, split: Split, folder: Path) -> None:
