@@ -30,8 +30,8 @@ COLORS: dict[str, tuple[int, int, int]] = {
 }
 PLACES: tuple[str, ...] = ("left", "center", "right")
 BACKGROUNDS: tuple[str, ...] = ("sea", "meadow", "desert", "snow", "night sky", "sunset")
-SIZE_RANGE = (0.45, 0.7)
-ANGLE_RANGE = (-15.0, 15.0)
+SIZE_RANGE = (0.58, 0.7)
+ANGLE_RANGE = (-8.0, 8.0)
 
 _WORDS = {"icecream": "ice cream"}
 _WHERE = {"left": "on the left", "center": "in the center", "right": "on the right"}
@@ -60,9 +60,9 @@ class Scene:
     category, color, place, background : str
         One of `CATEGORIES`, `COLORS`, `PLACES`, `BACKGROUNDS`.
     size : float
-        Longer side of the turned object's bounding box as a fraction of the picture, 0.45 to 0.7.
+        Longer side of the turned object's bounding box as a fraction of the picture, 0.58 to 0.7.
     angle : float
-        Turn of the object in degrees, -15 to 15.
+        Turn of the object in degrees, -8 to 8.
     flip : bool
         Whether the object is mirrored.
     seed : int
