@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dreamdiffusion.generator import load_generator
+from dreamdiffusion.generator import image_size
 from dreamdiffusion.judge import Judge
 from dreamdiffusion.runtime import autocast
 from dreamdiffusion.simulation.scenes import CATEGORIES, random_scene, render
+from dreamdiffusion.train_generator import open_text_pipeline
 
 SEED = 20231
 
@@ -34,8 +35,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
-    generator, judge = load_generator(options.generator), Judge.from_pretrained(options.judge)
-    size = generator.image_size
+    pipeline, judge = open_text_pipeline(options.generator), Judge.from_pretrained(options.judge)
+    size = image_size(pipeline.unet, pipeline.vae)
     rng = np.random.default_rng(SEED)
     scenes = [
         random_scene(rng, category=c) for _ in range(options.per_category) for c in CATEGORIES
@@ -45,7 +46,7 @@ def main() -> None:
     for i in range(0, len(scenes), 24):
         with autocast(torch.device("cpu"), "auto"):
             parts.append(
-                generator.pipeline(
+                pipeline(
                     [scene.caption for scene in scenes[i : i + 24]],
                     num_inference_steps=options.steps,
                     guidance_scale=options.guidance_scale,

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dreamdiffusion.encoder import EEGEncoder, MaskedAutoencoder, sincos_positions
+from dreamdiffusion.runtime import Draw
 
 # A module that is built draws its first weights from torch's global numbers.
 pytestmark = pytest.mark.global_rng
@@ -31,6 +32,10 @@ SMALL_DECODER = {"decoder_embed_dim": 12, "decoder_depth": 2, "decoder_num_heads
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def draw(n: int, seed: int = 0) -> Draw:
+    return Draw(seed, 0, n)
 
 
 def small_autoencoder(seed: int = 0) -> MaskedAutoencoder:
@@ -143,9 +148,9 @@ def reference_loss(
 def test_autoencoder_agrees_with_the_plain_reference():
     model = small_autoencoder()
     eeg = torch.randn(5, 3, 32, generator=generator(5))
-    result = model(eeg, 0.75, generator(9))
+    result = model(eeg, 0.75, draw(5, 9))
     result.loss.backward()
-    noise = torch.rand(5, 8, generator=generator(9))
+    noise = draw(5, 9).rand(8)
     weights = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
     loss, pred = reference_loss(eeg, noise, 2, weights)
     loss.backward()
@@ -183,10 +188,10 @@ def test_cls_token_takes_part_in_both_stages():
 def test_hidden_tokens_leave_no_trace_in_the_prediction():
     model = small_autoencoder()
     eeg = torch.randn(1, 3, 32, generator=generator())
-    first = model(eeg, 0.75, generator(1))
+    first = model(eeg, 0.75, draw(len(eeg), 1))
     hidden = first.mask.repeat_interleave(4, dim=1)[:, None].bool()
     changed = torch.where(hidden, eeg + 100, eeg)
-    assert torch.equal(model(changed, 0.75, generator(1)).pred, first.pred)
+    assert torch.equal(model(changed, 0.75, draw(len(changed), 1)).pred, first.pred)
 
 
 def test_loss_counts_hidden_tokens_only_by_hand():
@@ -195,10 +200,10 @@ def test_loss_counts_hidden_tokens_only_by_hand():
         model.decoder_pred.weight.zero_()
         model.decoder_pred.bias.fill_(1.0)  # every prediction is 1
     eeg = torch.full((1, 3, 32), 3.0)
-    assert model(eeg, 0.75, generator()).loss.item() == pytest.approx(4.0)
-    mask = model(eeg, 0.75, generator()).mask.repeat_interleave(4, dim=1)[:, None]
+    assert model(eeg, 0.75, draw(len(eeg))).loss.item() == pytest.approx(4.0)
+    mask = model(eeg, 0.75, draw(len(eeg))).mask.repeat_interleave(4, dim=1)[:, None]
     eeg = torch.where(mask.bool(), torch.tensor(1.0), eeg)  # wrong on visible tokens only
-    assert model(eeg, 0.75, generator()).loss.item() == 0
+    assert model(eeg, 0.75, draw(len(eeg))).loss.item() == 0
 
 
 def test_parameter_counts_of_the_paper():
@@ -263,7 +268,9 @@ def test_save_and_load(tmp_path: Path):
     eeg = torch.randn(2, 3, 32, generator=generator())
     assert torch.equal(EEGEncoder.from_pretrained(tmp_path / "encoder")(eeg), model.encoder(eeg))
     loaded = MaskedAutoencoder.from_pretrained(tmp_path / "mae")
-    assert torch.equal(loaded(eeg, 0.75, generator(1)).pred, model(eeg, 0.75, generator(1)).pred)
+    assert torch.equal(
+        loaded(eeg, 0.75, draw(len(eeg), 1)).pred, model(eeg, 0.75, draw(len(eeg), 1)).pred
+    )
     loaded, info = EEGEncoder.from_pretrained(tmp_path / "encoder", output_loading_info=True)
     assert info["missing_keys"] == []
 

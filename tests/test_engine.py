@@ -13,7 +13,8 @@ from torch import nn
 
 from dreamdiffusion.config import OptimConfig, TrainConfig
 from dreamdiffusion.engine import build_optimizer, fit, learning_rate, trained_parameters
-from dreamdiffusion.runtime import batch_indices, step_generator
+from dreamdiffusion.memory import peak_bytes, planned_bytes
+from dreamdiffusion.runtime import Draw, batch_indices
 
 # nn.Linear draws its first weights from torch's global numbers; they are overwritten here.
 pytestmark = pytest.mark.global_rng
@@ -32,9 +33,9 @@ class Slope:
         self.n_samples, self.bad_step, self.calls = 10, bad_step, 0
         self.batches: list[list[int]] = []
 
-    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         self.batches.append(indices.tolist())
-        x = self.x[indices] + 0.01 * torch.randn(len(indices), 1, generator=generator)
+        x = self.x[indices] + 0.01 * draw.randn(1)
         loss = (self.model(x) - 3 * self.x[indices]).square().mean()
         if self.calls == self.bad_step:
             loss = loss * float("nan")
@@ -77,11 +78,34 @@ def test_data_order_visits_every_sample_equally(n: int, size: int, step: int, se
 
 
 def test_random_numbers_of_a_step_are_its_own() -> None:
-    def draw(*key: int) -> list[float]:
-        return torch.rand(3, generator=step_generator(*key)).tolist()
+    def draw(seed: int, step: int, stream: int = 0) -> list[float]:
+        return Draw(seed, step, 3, stream=stream).rand().tolist()
 
     assert draw(0, 5) == draw(0, 5)
     assert len({tuple(draw(*key)) for key in [(0, 5), (0, 6), (1, 5), (5, 0), (0, 5, 1)]}) == 5
+
+
+def test_a_sample_gets_the_same_numbers_in_any_part() -> None:
+    def numbers(part: slice) -> list[torch.Tensor]:
+        draw = Draw(3, 7, 6, part)
+        return [draw.rand(), draw.randn(2, 4), draw.randint(-2, 3, 5), draw.rand(1)]
+
+    whole = numbers(slice(None))
+    parts = [numbers(slice(0, 2)), numbers(slice(2, 6))]
+    for one, *pieces in zip(whole, *parts, strict=True):
+        assert torch.equal(one, torch.cat(pieces))
+    assert set(whole[2].unique().tolist()) <= {-2, -1, 0, 1, 2}
+
+
+def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path: Path) -> None:
+    whole, parts = Slope(), Slope()
+    fit(whole, config(), tmp_path / "whole", "slope")
+    runtime = {"device": "cpu", "precision": "fp32", "micro_batch": 2}
+    fit(parts, config(runtime=runtime), tmp_path / "parts", "slope")
+    assert [len(batch) for batch in parts.batches[:4]] == [2, 2, 2, 2]
+    torch.testing.assert_close(parts.model.weight, whole.model.weight, atol=1e-6, rtol=1e-5)
+    with pytest.raises(ValueError, match="batch_size is 4, which 1 processes in parts of 3"):
+        fit(Slope(), config(runtime=runtime | {"micro_batch": 3}), tmp_path / "odd", "slope")
 
 
 def test_decay_only_on_matrices_and_rates_by_module() -> None:
@@ -144,3 +168,19 @@ def test_nothing_to_train_is_an_error(tmp_path: Path) -> None:
     task.model.requires_grad_(False)
     with pytest.raises(ValueError, match="every parameter is frozen"):
         fit(task, config(), tmp_path, "slope")
+
+
+def test_planned_memory_by_hand() -> None:
+    """A 3 x 2 matrix, a bias of 3 (trained) and a frozen 2 x 2 in half precision."""
+    trained, frozen = nn.Linear(2, 3), nn.Linear(2, 2, bias=False).half()
+    weights = (6 + 3) * 4 + 4 * 2
+    parameters = list(trained.parameters())
+    assert planned_bytes(parameters, [trained, frozen, trained], False) == weights + 3 * 9 * 4
+    assert planned_bytes(parameters, [trained, frozen], True) == weights + 4 * 9 * 4
+    assert peak_bytes(torch.device("cpu")) > 10_000_000
+
+
+def test_a_missing_optimiser_is_named() -> None:
+    modules = {"a": nn.Linear(2, 2)}
+    with pytest.raises(ValueError, match="pip install bitsandbytes"):
+        build_optimizer(trained_parameters(modules), OptimConfig(kind="adamw8bit"), {})

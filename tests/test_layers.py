@@ -61,6 +61,7 @@ LAYERS: list[tuple[str, set[str]]] = [
             "finetune",
             "generate",
             "generator_tasks",
+            "memory",
             "pretrain",
             "torch_file",
             "train_generator",

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import SIZE, finetune_config, write_generator
 
 from dreamdiffusion.finetune import finetune
-from dreamdiffusion.pipeline import CROSS_ATTENTION, EEGToImagePipeline, clip_folder
+from dreamdiffusion.generator import change_scheduler, decode_latents, encode_images
+from dreamdiffusion.pipeline import CROSS_ATTENTION, EEGToImagePipeline, clip_source
 from dreamdiffusion.trials import Trials
 
 # A module that is built draws its first weights from torch's global numbers.
@@ -146,7 +148,7 @@ def test_adapter_names_what_is_wrong(folder: Path, tmp_path: Path) -> None:
 
     shutil.copytree(folder, tmp_path / "copy")
     model = tmp_path / "copy" / "finetune" / "model"
-    assert clip_folder(model) == (tmp_path / "copy" / "generator" / "clip").resolve()
+    assert clip_source(model) == (tmp_path / "copy" / "generator" / "clip").resolve()
     weights = load_file(model / CROSS_ATTENTION)
     weights.pop(sorted(weights)[0])
     save_file(weights, model / CROSS_ATTENTION)
@@ -167,3 +169,83 @@ def test_generator_opens_as_stable_diffusion(tmp_path: Path) -> None:
         height=SIZE, width=SIZE, output_type="np",
     ).images  # fmt: skip
     assert images.shape == (1, SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize("name", ["plms", "ddim", "dpm++", "unipc", "lcm"])
+def test_every_scheduler_keeps_the_noise_schedule(
+    pipe: EEGToImagePipeline, trials: Trials, name: str
+) -> None:
+    own = pipe.scheduler
+    pipe.scheduler = change_scheduler(own, name)
+    torch.testing.assert_close(pipe.scheduler.alphas_cumprod, own.alphas_cumprod)
+    assert pipe.scheduler.config["prediction_type"] == own.config["prediction_type"]
+    images = draw(pipe, trials, num_inference_steps=5)
+    assert torch.isfinite(images).all()
+    assert torch.equal(images, draw(pipe, trials, num_inference_steps=5))
+    assert change_scheduler(own, "own") is own
+
+
+def test_strengths_are_shares_of_the_guidance(pipe: EEGToImagePipeline, trials: Trials) -> None:
+    """One denoising step against the formula, with each prediction made by itself."""
+    latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    settings = {"latents": latents, "num_inference_steps": 1, "output_type": "latent"}
+    got = draw(
+        pipe, trials, prompt="a red square", guidance_scale=3.0, eeg_strength=0.5,
+        text_strength=0.25, **settings,
+    )  # fmt: skip
+    with torch.no_grad():
+        eeg = pipe.conditioner(pipe._tokens(trials.data, trials.ch_names, trials.sfreq))
+        pipe.scheduler.set_timesteps(1)
+        timestep = pipe.scheduler.timesteps[0]
+
+        def predict(states: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+            return pipe.unet(latents, timestep, states, class_labels=times).sample
+
+        def text(words: str) -> torch.Tensor:
+            ids = pipe.tokenizer([words] * 3, padding="max_length", max_length=8).input_ids
+            states = pipe.text_encoder(input_ids=torch.tensor(ids)).last_hidden_state
+            return predict(states, torch.zeros_like(eeg.time_condition))
+
+        zero = predict(*(torch.zeros_like(part) for part in eeg))
+        noise = zero + 1.5 * (predict(*eeg) - zero) + 0.75 * (text("a red square") - text(""))
+        expected = pipe.scheduler.step(noise, timestep, latents).prev_sample
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+    off = draw(pipe, trials, prompt="a red square", text_strength=0.0, **settings)
+    torch.testing.assert_close(off, draw(pipe, trials, **settings), atol=1e-4, rtol=1e-4)
+    deaf = draw(pipe, trials, eeg_strength=0.0, **settings)
+    pipe.scheduler.set_timesteps(1)
+    torch.testing.assert_close(
+        deaf, pipe.scheduler.step(zero, timestep, latents).prev_sample, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_a_picture_as_the_start(pipe: EEGToImagePipeline, trials: Trials) -> None:
+    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    settings = {"num_inference_steps": 10, "image": picture}
+    kept = draw(pipe, trials, strength=0.0, **settings)
+    expected = decode_latents(pipe.vae, encode_images(pipe.vae, picture * 2 - 1))
+    torch.testing.assert_close(kept, expected.expand(3, -1, -1, -1), atol=1e-5, rtol=1e-4)
+    calls = []
+    hook = pipe.unet.register_forward_hook(lambda *_: calls.append(1))
+    little = draw(pipe, trials, strength=0.2, **settings)
+    assert len(calls) == 2
+    draw(pipe, trials, strength=1.0, **settings)
+    assert len(calls) == 12
+    hook.remove()
+    assert not torch.equal(little, kept)
+    as_pil = Image.fromarray((picture[0].permute(1, 2, 0) * 255).byte().numpy())
+    assert draw(pipe, trials, **(settings | {"image": as_pil})).shape == (3, 3, 16, 16)
+
+
+def test_texts_and_pictures_that_do_not_fit_are_refused(
+    pipe: EEGToImagePipeline, trials: Trials
+) -> None:
+    with pytest.raises(ValueError, match="eeg_strength is 2"):
+        draw(pipe, trials, eeg_strength=2)
+    with pytest.raises(ValueError, match="2 prompts for 3 trials"):
+        draw(pipe, trials, prompt=["a", "b"])
+    with pytest.raises(ValueError, match=r"shape \(1, 3, 8, 8\)"):
+        draw(pipe, trials, image=torch.zeros(1, 3, 8, 8))
+    pipe.text_encoder = None
+    with pytest.raises(ValueError, match="no text encoder"):
+        draw(pipe, trials, prompt="a")

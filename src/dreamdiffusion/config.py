@@ -9,10 +9,21 @@ Importing this module must stay cheap, so it imports no torch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+Source = Annotated[str, BeforeValidator(str)]
+"""A folder, or the id of a repository on the hub."""
 
 Montage = Literal["muse4", "emotiv14", "easycap32", "easycap64", "biosemi128"]
 
@@ -32,11 +43,21 @@ class RuntimeConfig(Schema):
         description="auto: bf16 autocast on a GPU and on a CPU that has bf16 instructions",
     )
     threads: int = Field(default=0, description="CPU threads; 0 leaves the choice to torch")
+    micro_batch: int = Field(
+        default=0, ge=0, description="samples computed at once by a process; 0: its whole share"
+    )
+    memory: Literal["normal", "low"] = Field(
+        default="normal",
+        description="low: compute activations twice, pictures one by one and in tiles",
+    )
 
 
 class OptimConfig(Schema):
     """AdamW; the rate warms up linearly, then stays or falls as half a cosine to zero."""
 
+    kind: Literal["adamw", "adamw8bit"] = Field(
+        default="adamw", description="adamw8bit: moments in 8 bits (needs bitsandbytes, a GPU)"
+    )
     lr: PositiveFloat = 2.5e-4
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(
@@ -242,8 +263,13 @@ class FinetuneConfig(TrainConfig):
     data: Path = Field(
         default=Path("runs/trials"), description="folder written by prepare, kind trials"
     )
-    generator: Path = Field(
-        default=Path("weights/scenes-generator"), description="diffusers folder"
+    generator: Source = Field(
+        default="weights/scenes-generator",
+        description="diffusers folder, or hub id of a Stable Diffusion",
+    )
+    clip: Source | None = Field(
+        default=None,
+        description="folder or hub id; empty: the generator's own, else the paper's ViT-L/14",
     )
     pretrained: Path | None = Field(
         default=None, description="output of pretrain; empty: from scratch"
@@ -268,6 +294,12 @@ class FinetuneConfig(TrainConfig):
         default=0.1, ge=0, lt=1, description="for guidance at sampling"
     )
     train_cross_attention: bool = Field(default=True, description="A of E+A")
+    lora_rank: int = Field(
+        default=0,
+        ge=0,
+        description="train updates of this rank of the cross-attention (peft), merged at the end; "
+        "0: its weights themselves",
+    )
     encoder_lr_scale: PositiveFloat = 1.0
     noise_augment: float = Field(
         default=0.0, ge=0, description="sd of noise added, in units of the signal"
@@ -279,6 +311,9 @@ class FinetuneConfig(TrainConfig):
 class SampleConfig(Schema):
     """How images are drawn from latents; the words of diffusers."""
 
+    scheduler: Literal["own", "plms", "ddim", "dpm++", "unipc", "lcm"] = Field(
+        default="own", description="own: the generator's; plms: the paper's; lcm: 1-4 steps"
+    )
     num_inference_steps: PositiveInt = 20
     guidance_scale: float = Field(default=3.0, ge=1)
     num_images_per_prompt: PositiveInt = 4

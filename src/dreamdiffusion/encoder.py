@@ -20,7 +20,9 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
+from .runtime import Draw
 from .tokens import count_tokens, patchify, random_masking
 
 
@@ -185,6 +187,8 @@ class EEGEncoder(StrictModel):
         If the sizes do not fit each other.
     """
 
+    _supports_gradient_checkpointing = True
+
     @register_to_config
     def __init__(
         self,
@@ -198,6 +202,7 @@ class EEGEncoder(StrictModel):
         use_cls_token: bool = True,
     ):
         super().__init__()
+        self.gradient_checkpointing = False
         self.n_tokens = count_tokens(n_times, patch_size)
         self.embed_dim = embed_dim
         self.patch_embed = PatchEmbedding(n_chans, patch_size, embed_dim)
@@ -240,7 +245,10 @@ class EEGEncoder(StrictModel):
             cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
             x = torch.cat([cls.to(tokens.dtype), tokens], dim=1)
         for block in self.blocks:
-            x = block(x)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
         return self.norm(x)
 
     def forward(self, eeg: torch.Tensor) -> torch.Tensor:
@@ -350,17 +358,15 @@ class MaskedAutoencoder(StrictModel):
             x = block(x)
         return self.decoder_pred(self.decoder_norm(x))[:, 1:]
 
-    def forward(
-        self, eeg: torch.Tensor, mask_ratio: float, generator: torch.Generator
-    ) -> Reconstruction:
+    def forward(self, eeg: torch.Tensor, mask_ratio: float, draw: Draw) -> Reconstruction:
         """Hide tokens of EEG ``(B, C, T)`` at random and predict them.
 
         Parameters
         ----------
         mask_ratio
             Fraction of hidden tokens, above 0 and below 1; the paper's is 0.75.
-        generator
-            Decides which; may lie on another device than the model.
+        draw
+            Decides which, for as many windows as ``eeg`` has.
 
         Returns
         -------
@@ -368,7 +374,7 @@ class MaskedAutoencoder(StrictModel):
             ``loss``, ``pred`` and ``mask``. The loss counts hidden tokens only, against the signal
             as it is (not normalised per token).
         """
-        chosen = random_masking(self.encoder.n_tokens, len(eeg), mask_ratio, generator)
+        chosen = random_masking(self.encoder.n_tokens, mask_ratio, draw)
         ids_keep, ids_restore, mask = (part.to(eeg.device) for part in chosen)
         pred = self.decode(self.encoder.encode_visible(eeg, ids_keep), ids_restore)
         target = patchify(eeg, self.config["patch_size"])

@@ -13,16 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import CLIPModel
 
 from .config import EvaluateConfig, SampleConfig, write_yaml
 from .decoders.linear import LinearDecoder
 from .gallery import draw_gallery, save_gallery
-from .generator import embed_images
+from .generator import change_scheduler, embed_images, load_clip
 from .judge import Judge, label_indices
 from .metrics import retrieval_pairs, top1_pairs
 from .pictures import read_image
-from .pipeline import EEGToImagePipeline, clip_folder
+from .pipeline import EEGToImagePipeline, clip_source
 from .report import write_report
 from .runtime import autocast, choose_device
 from .scoring import Embed, Gallery, score_images
@@ -67,9 +66,10 @@ def evaluate(config: EvaluateConfig) -> Path:
     label_indices(judge.categories, trials.metadata["category"].iloc[rows])
 
     device = choose_device(config.runtime)
-    embed = load_embedder(clip_folder(config.model), device)
+    embed = load_embedder(clip_source(config.model), device)
     pipe = EEGToImagePipeline.from_pretrained(config.model).to(device)
     pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = change_scheduler(pipe.scheduler, config.sample.scheduler)
     rng = np.random.default_rng([config.sample.seed, 0])
     moved = random_derangement(len(rows), rng)
     eeg = np.asarray(trials.data[rows])
@@ -182,17 +182,15 @@ def load_judge(folder: Path) -> Judge:
     return Judge.from_pretrained(folder, use_safetensors=True).eval()
 
 
-def load_embedder(folder: Path, device: torch.device) -> Embed:
-    """Return the CLIP image tower in ``folder`` as a function of pictures in [0, 1].
+def load_embedder(source: str | Path, device: torch.device) -> Embed:
+    """Return the image tower of a CLIP (folder or hub id) as a function of pictures in [0, 1].
 
     Raises
     ------
     FileNotFoundError
-        If the folder holds none.
+        If there is none.
     """
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"CLIP {folder} does not exist; the model folder is not complete")
-    clip = CLIPModel.from_pretrained(folder, use_safetensors=True).to(device).eval()  # pyright: ignore[reportArgumentType]
+    clip = load_clip(source).to(device).eval()  # pyright: ignore[reportArgumentType]
 
     def embed(images: Tensor) -> Tensor:
         return embed_images(clip, images.to(device, torch.float32) * 2 - 1).cpu()

@@ -31,11 +31,12 @@ from .generator import (
     encode_images,
     load_generator,
     prediction_target,
+    unet_extras,
 )
 from .pictures import read_images, to_tensor
 from .pipeline import EEGToImagePipeline, add_time_condition, cross_attention
 from .processor import EEGProcessor
-from .runtime import choose_device, step_generator
+from .runtime import Draw, choose_device, is_main_process
 from .splits import Split, split_by
 from .tokens import count_tokens
 from .trials import Trials
@@ -63,10 +64,10 @@ class Pairs:
     first: torch.Tensor
     count: torch.Tensor
 
-    def draw(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def choose(self, indices: torch.Tensor, draw: Draw) -> torch.Tensor:
         """Return one picture for each trial, at random where only the class is known."""
         count = self.count[indices]
-        place = (torch.rand(len(indices), generator=generator) * count).long()
+        place = (draw.rand() * count).long()
         return self.first[indices] + place.minimum(count - 1)
 
 
@@ -128,50 +129,55 @@ class FinetuneTask:
         conditioner: EEGConditioner,
         unet: UNet2DConditionModel,
         scheduler: DDPMScheduler,
+        image_size: int,
     ) -> None:
+        self.image_size = image_size
         self.config, self.eeg, self.pairs, self.scheduler = config, eeg, pairs, scheduler
         self.train = torch.from_numpy(train)
         self.validation = torch.from_numpy(validation)
         self.encoder, self.conditioner, self.unet = encoder, conditioner, unet
         self.n_samples = len(train)
         self.modules: dict[str, nn.Module] = {"encoder": encoder, "conditioner": conditioner}
+        self.frozen = [unet]
         unet.eval().requires_grad_(False)
         if config.train_cross_attention and config.noise_weight:
             layers = cross_attention(unet)
-            layers.requires_grad_(True)
+            for parameter_name, parameter in layers.named_parameters():
+                parameter.requires_grad_(not config.lora_rank or ".lora_" in parameter_name)
             self.modules["cross_attention"] = layers
 
-    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         chosen = self.train[indices]
-        eeg = augment_eeg(self.eeg[chosen], self.config, generator)
-        return self._loss(eeg, chosen, generator, self.config.condition_dropout)
+        eeg = augment_eeg(self.eeg[chosen], self.config, draw)
+        return self._loss(eeg, chosen, draw, self.config.condition_dropout)
 
     def _loss(
         self,
         eeg: torch.Tensor,
         trials: torch.Tensor,
-        generator: torch.Generator,
+        draw: Draw,
         condition_dropout: float,
     ) -> dict[str, torch.Tensor]:
         device = self.encoder.device
-        pictures = self.pairs.draw(trials, generator)
+        pictures = self.pairs.choose(trials, draw)
         tokens = self.encoder(eeg.to(device))
         target = self.pairs.embeddings[pictures].to(device)
         clip = (1 - F.cosine_similarity(self.conditioner.embed(tokens), target)).mean()
         if not self.config.noise_weight:
             return {"loss": self.config.clip_weight * clip, "clip": clip}
         condition = self.conditioner(tokens)
-        dropped = torch.rand(len(trials), generator=generator) < condition_dropout
+        dropped = draw.rand() < condition_dropout
         condition = drop_condition(condition, dropped.to(device))
         latents = self.pairs.latents[pictures]
-        noise = torch.randn(latents.shape, generator=generator)
+        noise = draw.randn(*latents.shape[1:])
         n_train = self.scheduler.config["num_train_timesteps"]
-        timesteps = torch.randint(0, n_train, (len(trials),), generator=generator)
+        timesteps = draw.randint(0, n_train)
         predicted = self.unet(
             self.scheduler.add_noise(latents, noise, timesteps).to(device),  # pyright: ignore[reportArgumentType]
             timesteps.to(device),
             encoder_hidden_states=condition.encoder_hidden_states,
             class_labels=condition.time_condition,
+            **unet_extras(self.unet, len(trials), self.image_size),
             return_dict=False,
         )[0]
         wanted = prediction_target(self.scheduler, latents, noise, timesteps).to(device)
@@ -186,7 +192,7 @@ class FinetuneTask:
         self.encoder.eval()
         total: dict[str, float] = {}
         for number, part in enumerate(self.validation.split(64)):
-            draw = step_generator(self.config.seed, number, stream=1)
+            draw = Draw(self.config.seed, number, len(part), stream=1)
             record = self._loss(self.eeg[part], part, draw, condition_dropout=0.0)
             for key, value in record.items():
                 share = len(part) / len(self.validation)
@@ -196,20 +202,18 @@ class FinetuneTask:
         return total
 
 
-def augment_eeg(
-    eeg: torch.Tensor, config: FinetuneConfig, generator: torch.Generator
-) -> torch.Tensor:
+def augment_eeg(eeg: torch.Tensor, config: FinetuneConfig, draw: Draw) -> torch.Tensor:
     """Vary trials as recordings vary: added noise, small shifts in time, channels that drop out."""
-    n_trials, n_chans, n_times = eeg.shape
+    n_chans, n_times = eeg.shape[1:]
     if config.shift_augment:
         width = config.shift_augment
-        shifts = torch.randint(-width, width + 1, (n_trials,), generator=generator)
+        shifts = draw.randint(-width, width + 1)
         places = (torch.arange(n_times)[None] - shifts[:, None]).clamp(0, n_times - 1)
         eeg = eeg.gather(2, places[:, None].expand(-1, n_chans, -1))
     if config.noise_augment:
-        eeg = eeg + config.noise_augment * torch.randn(eeg.shape, generator=generator)
+        eeg = eeg + config.noise_augment * draw.randn(n_chans, n_times)
     if config.channel_dropout:
-        kept = torch.rand(n_trials, n_chans, 1, generator=generator) >= config.channel_dropout
+        kept = draw.rand(n_chans, 1) >= config.channel_dropout
         eeg = eeg * kept
     return eeg
 
@@ -227,21 +231,31 @@ def finetune(config: FinetuneConfig) -> Path:
     """
     output = config.output
     output.mkdir(parents=True, exist_ok=True)
-    write_yaml(config, output / "config.yaml")
+    if is_main_process():
+        write_yaml(config, output / "config.yaml")
     device = choose_device(config.runtime)
     trials = Trials.load(config.data)
     split = make_split(trials, config)
-    generator = load_generator(config.generator)
+    generator = load_generator(config.generator, config.clip)
     generator.vae.to(device)  # pyright: ignore[reportArgumentType]
     generator.clip.to(device)  # pyright: ignore[reportArgumentType]
+    low_memory = config.runtime.memory == "low"
+    if low_memory:
+        generator.vae.enable_slicing()
+        generator.vae.enable_tiling()
     pairs = load_pairs(trials, generator)
+    # Their work is done: latents and embeddings are kept.
+    generator.vae.cpu()
+    generator.clip.cpu()
     encoder = make_encoder(trials, config)
     processor = EEGProcessor.fit(trials, split.train, config.scale, encoder.config["n_chans"])
     eeg = processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
     unet = generator.unet
     add_time_condition(unet)
+    if config.lora_rank:
+        add_lora(unet, config.lora_rank, config.seed)
     conditioner = make_conditioner(config, encoder, generator)
-    scheduler = DDPMScheduler.from_config(generator.pipeline.scheduler.config)
+    scheduler = DDPMScheduler.from_config(generator.scheduler.config)
     task = FinetuneTask(
         config,
         eeg,
@@ -252,14 +266,23 @@ def finetune(config: FinetuneConfig) -> Path:
         conditioner,
         unet,
         scheduler,  # pyright: ignore[reportArgumentType]
+        generator.image_size,
     )
     unet.to(device)  # pyright: ignore[reportArgumentType]
+    if low_memory:
+        unet.enable_gradient_checkpointing()
+        encoder.enable_gradient_checkpointing()
     fit(task, config, output, "fine-tuning", {"encoder": config.encoder_lr_scale})
-    pipeline = EEGToImagePipeline(
-        processor, encoder, conditioner, generator.vae, unet, generator.pipeline.scheduler
-    )
     folder = output / "model"
-    pipeline.save_adapter(folder, config.generator)
+    if not is_main_process():
+        return folder
+    if config.lora_rank:
+        unet.fuse_lora()
+        unet.unload_lora()
+    pipeline = EEGToImagePipeline(
+        processor, encoder, conditioner, generator.vae, unet, generator.scheduler
+    )
+    pipeline.save_adapter(folder, config.generator, config.clip)
     split.save(folder / "split.json")
     fit_baselines(trials, split, folder)
     about = {
@@ -271,6 +294,24 @@ def finetune(config: FinetuneConfig) -> Path:
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
+
+
+def add_lora(unet: UNet2DConditionModel, rank: int, seed: int) -> None:
+    """Put low-rank updates (Hu et al. 2021) beside the cross-attention's matrices.
+
+    Raises
+    ------
+    ValueError
+        If peft is not installed.
+    """
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise ValueError("lora_rank needs peft: pip install 'dreamdiffusion[lora]'") from error
+    targets = r".*\.attn2\.(to_q|to_k|to_v|to_out\.0)"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets))
 
 
 def fit_baselines(trials: Trials, split: Split, folder: Path) -> None:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from .config import GenerateConfig, PrepareConfig, SignalConfig, write_yaml
 from .epochs import cut_trials
+from .generator import change_scheduler
 from .pipeline import EEGToImagePipeline
 from .recordings import find_recordings, read_recording
 from .runtime import autocast, choose_device
@@ -34,6 +35,7 @@ def generate(config: GenerateConfig) -> Path:
     device = choose_device(config.runtime)
     pipe = EEGToImagePipeline.from_pretrained(config.model).to(device)
     pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = change_scheduler(pipe.scheduler, config.sample.scheduler)
     trials = load_trials(config, pipe)
     chosen = np.arange(len(trials))[: config.limit]
     folder = config.output / "images"

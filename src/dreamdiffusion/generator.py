@@ -9,61 +9,145 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from transformers import CLIPModel
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from transformers import CLIPVisionModelWithProjection
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
+PAPER_CLIP = "openai/clip-vit-large-patch14"
+"""The image tower of the paper, for generators that bring none."""
+
+
+SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    # PNDM without its Runge-Kutta steps is PLMS (Liu et al. 2022).
+    "plms": (PNDMScheduler, {"skip_prk_steps": True}),
+    "ddim": (DDIMScheduler, {}),
+    "dpm++": (DPMSolverMultistepScheduler, {}),
+    "unipc": (UniPCMultistepScheduler, {}),
+    "lcm": (LCMScheduler, {}),
+}
+
+
 @dataclass
 class Generator:
-    """A loaded generator: what text-to-image needs, and the CLIP for alignment."""
+    """What draws, and the image tower that the EEG is aligned with."""
 
-    pipeline: StableDiffusionPipeline
-    clip: CLIPModel
-
-    @property
-    def vae(self) -> AutoencoderKL:
-        return self.pipeline.vae
-
-    @property
-    def unet(self) -> UNet2DConditionModel:
-        return self.pipeline.unet
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    scheduler: Any
+    clip: CLIPVisionModelWithProjection
 
     @property
     def image_size(self) -> int:
         """Pixels of the pictures that the U-Net was trained for."""
-        return int(self.unet.config["sample_size"]) * 2 ** (
-            len(self.vae.config["block_out_channels"]) - 1
-        )
+        return image_size(self.unet, self.vae)
 
 
-def load_generator(folder: Path) -> Generator:
-    """Open a generator folder; every weight must be there, as safetensors.
+def image_size(unet: UNet2DConditionModel, vae: AutoencoderKL) -> int:
+    """Return the pixels of the pictures that a U-Net was trained for."""
+    return int(unet.config["sample_size"]) * 2 ** (len(vae.config["block_out_channels"]) - 1)
+
+
+def load_generator(source: str | Path, clip: str | Path | None = None) -> Generator:
+    """Open a Stable Diffusion (1.x, 2.x, XL, or distilled from them), without its text encoders.
+
+    Parameters
+    ----------
+    source
+        A diffusers folder, or the id of one on the hub. Weights must be safetensors.
+    clip
+        The same for the CLIP whose image tower is the target of the alignment. Left out: ``clip``
+        in the generator's folder, else the paper's.
 
     Raises
     ------
     FileNotFoundError
-        If the folder or its ``clip`` is missing.
+        If there is no such folder, or the hub has no such repository or cannot be reached.
+    ValueError
+        If it is no Stable Diffusion, or its U-Net already takes class labels.
     """
-    for part in ("model_index.json", "clip/config.json"):
-        if not (folder / part).is_file():
-            raise FileNotFoundError(
-                f"generator {folder} has no {part}; make one with: dreamdiffusion train-generator"
-            )
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    clip = CLIPModel.from_pretrained(folder / "clip", use_safetensors=True, dtype=torch.float32)
-    return Generator(pipeline, clip)
+    parts = _fetch(DiffusionPipeline.load_config, source, "generator")
+    if not isinstance(parts, dict) or not {"vae", "unet", "scheduler"} <= parts.keys():
+        raise ValueError(f"generator {source} is no Stable Diffusion: it has {sorted(parts)}")
+    options = {"use_safetensors": True, "torch_dtype": torch.float32}
+    unet = _fetch(UNet2DConditionModel.from_pretrained, source, "generator", "unet", **options)
+    if unet.config["class_embed_type"] not in (None, "identity") or unet.config["num_class_embeds"]:
+        raise ValueError(f"the U-Net of {source} takes class labels, where the EEG would go in")
+    vae = _fetch(AutoencoderKL.from_pretrained, source, "generator", "vae", **options)
+    kind = getattr(diffusers, parts["scheduler"][1])
+    scheduler = _fetch(kind.from_pretrained, source, "generator", "scheduler")
+    if clip is None:
+        clip = Path(source) / "clip" if (Path(source) / "clip").is_dir() else PAPER_CLIP
+    return Generator(vae, unet, scheduler, load_clip(clip))
+
+
+def load_clip(source: str | Path) -> CLIPVisionModelWithProjection:
+    """Open the image tower of a CLIP, from a folder or the hub; errors as `load_generator`."""
+    load = CLIPVisionModelWithProjection.from_pretrained
+    return _fetch(load, source, "CLIP", use_safetensors=True, dtype=torch.float32)
+
+
+def _fetch(load: Any, source: str | Path, what: str, subfolder: str = "", **options: Any) -> Any:
+    try:
+        if subfolder:
+            options["subfolder"] = subfolder
+        return load(str(source), **options)
+    except OSError as error:
+        place = f"{source}/{subfolder}" if subfolder else str(source)
+        raise FileNotFoundError(
+            f"{what} {place} is neither a folder with what is needed, nor can it be fetched from "
+            f"the hub ({str(error).splitlines()[0]}); dreamdiffusion train-generator makes a small "
+            "one"
+        ) from error
+
+
+def change_scheduler(scheduler: Any, name: str) -> Any:
+    """Return the scheduler called ``name`` for the same noise schedule; ``own`` is this one."""
+    if name == "own":
+        return scheduler
+    kind, options = SCHEDULERS[name]
+    return kind.from_config(scheduler.config, **options)
+
+
+def unet_extras(
+    unet: UNet2DConditionModel, n: int, image_size: int, guidance_scale: float = 1.0
+) -> dict[str, Any]:
+    """Return what a U-Net wants beside latents, timestep and condition.
+
+    Stable Diffusion XL takes the picture's size and a pooled text embedding (zero, as for an empty
+    text); one that was distilled with guidance takes the guidance scale.
+    """
+    config, device = unet.config, unet.device
+    extras: dict[str, Any] = {}
+    if config["addition_embed_type"] == "text_time":
+        width = config["addition_time_embed_dim"]
+        pooled = config["projection_class_embeddings_input_dim"] - 6 * width
+        size = torch.tensor([image_size, image_size, 0, 0, image_size, image_size], device=device)
+        extras["added_cond_kwargs"] = {
+            "text_embeds": torch.zeros(n, pooled, device=device, dtype=unet.dtype),
+            "time_ids": size.to(unet.dtype).expand(n, 6),
+        }
+    if config["time_cond_proj_dim"]:
+        scale = torch.full((n,), (guidance_scale - 1) * 1000.0, device=device)
+        embedding = get_timestep_embedding(scale, config["time_cond_proj_dim"])
+        extras["timestep_cond"] = embedding.to(unet.dtype)
+    return extras
 
 
 @torch.no_grad()
@@ -125,11 +209,13 @@ def clip_pixels(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def embed_images(clip: CLIPModel, images: torch.Tensor, batch_size: int = 128) -> torch.Tensor:
+def embed_images(
+    clip: CLIPVisionModelWithProjection, images: torch.Tensor, batch_size: int = 128
+) -> torch.Tensor:
     """Return unit-norm CLIP embeddings ``(n, projection_dim)`` of images in [-1, 1]."""
-    size = clip.config.vision_config.image_size  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
-    parts = []
-    for part in images.split(batch_size):
-        pooled = clip.vision_model(pixel_values=clip_pixels(part, size)).pooler_output  # pyright: ignore[reportArgumentType]
-        parts.append(F.normalize(clip.visual_projection(pooled), dim=-1))
-    return torch.cat(parts)
+    size = clip.config.image_size
+    parts = [
+        clip(pixel_values=clip_pixels(part, size)).image_embeds  # pyright: ignore[reportArgumentType]
+        for part in images.split(batch_size)
+    ]
+    return F.normalize(torch.cat(parts), dim=-1)

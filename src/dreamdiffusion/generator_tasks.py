@@ -12,6 +12,7 @@ from transformers import CLIPModel
 
 from .generator import clip_pixels, prediction_target
 from .pictures import Pictures
+from .runtime import Draw
 
 SQUARE_WEIGHT = 5.0
 """Of the squared error of pixels in the VAE's loss, beside 1 for the absolute."""
@@ -24,6 +25,8 @@ class ClipTask:
     categories such pairs are common, and calling them wrong would blur the classes.
     """
 
+    whole_batch = True
+
     def __init__(
         self, clip: CLIPModel, pictures: Pictures, tokens: torch.Tensor, caption_ids: torch.Tensor
     ) -> None:
@@ -32,9 +35,9 @@ class ClipTask:
         self.n_samples = len(pictures.captions)
         self.modules: dict[str, nn.Module] = {"clip": clip}
 
-    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         device = self.clip.device
-        pixels = augment(self.pictures.tensor(indices), generator)
+        pixels = augment(self.pictures.tensor(indices), draw)
         ids = self.caption_ids[indices]
         output = self.clip(
             input_ids=self.tokens[ids].to(device),
@@ -61,6 +64,8 @@ class ClipImageTask:
         Rows of ``tokens``, int64 ``(n_lengths, n_pictures)``.
     """
 
+    whole_batch = True
+
     def __init__(
         self, clip: CLIPModel, pictures: Pictures, tokens: torch.Tensor, caption_ids: torch.Tensor
     ) -> None:
@@ -72,9 +77,9 @@ class ClipImageTask:
             pooled = [clip.text_model(input_ids=part).pooler_output for part in tokens.split(256)]
         self.texts = torch.cat(pooled)
 
-    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         clip = self.clip
-        pixels = augment(self.pictures.tensor(indices), generator)
+        pixels = augment(self.pictures.tensor(indices), draw)
         seen = clip.vision_model(pixel_values=clip_pixels(pixels, pixels.shape[-1]).to(clip.device))
         images = F.normalize(clip.visual_projection(seen.pooler_output).float(), dim=-1)
         losses = []
@@ -95,15 +100,15 @@ def contrastive_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def augment(images: torch.Tensor, draw: Draw) -> torch.Tensor:
     """Shift each picture by up to 3 pixels and add a little noise."""
-    n, _, height, width = images.shape
+    height, width = images.shape[2:]
     padded = F.pad(images, (3, 3, 3, 3), mode="replicate")
-    shifts = torch.randint(0, 7, (n, 2), generator=generator)
+    shifts = draw.randint(0, 7, 2)
     moved = torch.stack(
         [padded[i, :, y : y + height, x : x + width] for i, (y, x) in enumerate(shifts.tolist())]
     )
-    return moved + 0.03 * torch.randn(moved.shape, generator=generator)
+    return moved + 0.03 * draw.randn(*moved.shape[1:])
 
 
 class VaeTask:
@@ -119,10 +124,10 @@ class VaeTask:
         self.n_samples = len(pictures.captions)
         self.modules: dict[str, nn.Module] = {"vae": vae}
 
-    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         images = self.pictures.tensor(indices).to(self.vae.device)
         posterior = self.vae.encode(images).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(images.device)
+        noise = draw.randn(*posterior.mean.shape[1:]).to(images.device)
         output = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()  # pyright: ignore[reportAttributeAccessIssue]
         difference = output - images
         pixel = difference.abs().mean() + SQUARE_WEIGHT * difference.square().mean()
@@ -160,15 +165,15 @@ class UnetTask:
         self.n_samples = len(latents)
         self.modules: dict[str, nn.Module] = {"unet": unet}
 
-    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         device = self.unet.device
         ids = self.caption_ids[indices].clone()
         # The last encoding is that of the empty caption, which guidance compares with.
-        ids[torch.rand(len(ids), generator=generator) < self.caption_dropout] = -1
+        ids[draw.rand() < self.caption_dropout] = -1
         latents = self.latents[indices]
-        noise = torch.randn(latents.shape, generator=generator)
+        noise = draw.randn(*latents.shape[1:])
         n_train = self.scheduler.config["num_train_timesteps"]
-        timesteps = torch.randint(0, n_train, (len(ids),), generator=generator)
+        timesteps = draw.randint(0, n_train)
         noisy = self.scheduler.add_noise(latents, noise, timesteps).to(device)  # pyright: ignore[reportArgumentType]
         predicted = self.unet(
             noisy, timesteps.to(device), self.encodings[ids].to(device), return_dict=False

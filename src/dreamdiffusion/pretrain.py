@@ -20,7 +20,7 @@ from torch import nn
 from .config import PretrainConfig, write_yaml
 from .encoder import MaskedAutoencoder
 from .engine import fit
-from .runtime import step_generator
+from .runtime import Draw, is_main_process, step_generator
 from .tokens import patchify, tile_channels, unpatchify
 from .windows import Windows
 
@@ -140,10 +140,10 @@ class MaskedSignalModelling:
         eeg = torch.from_numpy(np.array(self.data[indices], dtype=np.float32))
         return tile_channels(eeg.to(self.model.mask_token.device), self.n_chans)
 
-    def loss(self, indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         """Return the reconstruction loss of training windows, ``indices`` int64 ``(B,)``."""
         eeg = self.batch(self.split.train[indices.numpy()])
-        return {"loss": self.model(eeg, self.config.mask_ratio, generator).loss}
+        return {"loss": self.model(eeg, self.config.mask_ratio, draw).loss}
 
     def validate(self) -> dict[str, float]:
         """Return loss and explained variance on held-out windows, under always the same masks."""
@@ -184,7 +184,7 @@ class MaskedSignalModelling:
             # Every n-th window: a batch then spans all that is held out, and the window half a
             # batch away, which serves as the control, is no neighbour.
             eeg = self.batch(rows[number::n_batches])
-            _, pred, mask = self.model(eeg, ratio, step_generator(seed, number, VALIDATION))
+            _, pred, mask = self.model(eeg, ratio, _same_mask(seed, number, eeg))
             target = patchify(eeg, patch)
             guesses = {
                 "validation_loss": pred,
@@ -193,7 +193,7 @@ class MaskedSignalModelling:
             }
             if control and len(rows) > n_batches:
                 other = eeg.roll(max(1, len(eeg) // 2), dims=0)
-                same_mask = step_generator(seed, number, VALIDATION)
+                same_mask = _same_mask(seed, number, eeg)
                 guesses["shuffled_eeg_loss"] = self.model(other, ratio, same_mask).pred
             for name, guess in guesses.items():
                 error = (guess.float() - target).square().mean(dim=2)
@@ -202,6 +202,10 @@ class MaskedSignalModelling:
         figures = {name: value / n_hidden for name, value in sums.items()}
         loss, zero = figures["validation_loss"], figures["baseline_zero"]
         return figures | {"explained_variance": 1 - loss / zero if zero else 0.0}
+
+
+def _same_mask(seed: int, number: int, eeg: torch.Tensor) -> Draw:
+    return Draw(seed, number, len(eeg), stream=VALIDATION)
 
 
 def interpolate_hidden(eeg: torch.Tensor, mask: torch.Tensor, patch_size: int) -> torch.Tensor:
@@ -241,6 +245,8 @@ def pretrain(config: PretrainConfig) -> Path:
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     fit(task, config, output, "pretrain")
+    if not is_main_process():
+        return output
     write_yaml(config, output / "config.yaml")
     task.model.eval()
     task.model.encoder.save_pretrained(output / "encoder")
@@ -309,8 +315,8 @@ def draw_reconstruction(
     rows = rows[np.linspace(0, len(rows) - 1, min(64, len(rows))).round().astype(int)]
     eeg = task.batch(rows)
     patch = task.config.encoder.patch_size
-    generator = step_generator(task.config.seed, 0, VALIDATION)
-    _, pred, mask = task.model(eeg, task.config.mask_ratio, generator)
+    draw = _same_mask(task.config.seed, 0, eeg)
+    _, pred, mask = task.model(eeg, task.config.mask_ratio, draw)
     error = ((pred - patchify(eeg, patch)).square().mean(dim=2) * mask).sum(dim=1)
     place = int(error.argsort()[len(rows) // 2])
     signal = eeg[place].cpu().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def choose_device(runtime: RuntimeConfig) -> torch.device:
     return device
 
 
+def is_main_process() -> bool:
+    """Whether this is the one process of a run, or the first of several: the one that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def cpu_has_bf16() -> bool:
     """Whether the processor multiplies bfloat16 natively; where not, bf16 is slower than fp32."""
     try:
@@ -70,6 +76,40 @@ def step_generator(seed: int, step: int, stream: int = 0) -> torch.Generator:
     """
     state = np.random.SeedSequence([seed, step, stream]).generate_state(2, np.uint32)
     return torch.Generator().manual_seed((int(state[0]) << 32 | int(state[1])) & (2**63 - 1))
+
+
+class Draw:
+    """The random numbers of one step for some of its samples.
+
+    Numbers are drawn for the whole batch and cut, so that a sample gets the same ones whether the
+    batch is computed at once, in parts one after the other, or by several processes.
+
+    Parameters
+    ----------
+    batch_size
+        Samples of the whole batch.
+    part
+        Which of them; the first axis of every number drawn.
+    """
+
+    def __init__(
+        self, seed: int, step: int, batch_size: int, part: slice = slice(None), stream: int = 0
+    ) -> None:
+        self._generator = step_generator(seed, step, stream)
+        self._batch_size, self._part = batch_size, part
+
+    def rand(self, *shape: int) -> torch.Tensor:
+        """Return uniform numbers in [0, 1), float32 ``(n, *shape)``."""
+        return torch.rand(self._batch_size, *shape, generator=self._generator)[self._part]
+
+    def randn(self, *shape: int) -> torch.Tensor:
+        """Return standard normal numbers, float32 ``(n, *shape)``."""
+        return torch.randn(self._batch_size, *shape, generator=self._generator)[self._part]
+
+    def randint(self, low: int, high: int, *shape: int) -> torch.Tensor:
+        """Return whole numbers from ``low`` up to but not ``high``, int64 ``(n, *shape)``."""
+        size = (self._batch_size, *shape)
+        return torch.randint(low, high, size, generator=self._generator)[self._part]
 
 
 def batch_indices(n_samples: int, batch_size: int, step: int, seed: int) -> torch.Tensor:

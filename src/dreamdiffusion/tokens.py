@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import torch
 
+from .runtime import Draw
+
 
 def count_tokens(n_times: int, patch_size: int) -> int:
     """Return the number of tokens of a window.
@@ -78,7 +80,7 @@ def unpatchify(tokens: torch.Tensor, n_chans: int) -> torch.Tensor:
 
 
 def random_masking(
-    n_tokens: int, batch: int, mask_ratio: float, generator: torch.Generator
+    n_tokens: int, mask_ratio: float, draw: Draw
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Choose the tokens that are hidden, for each window on its own.
 
@@ -89,8 +91,8 @@ def random_masking(
     ----------
     mask_ratio
         Fraction of hidden tokens, above 0 and below 1.
-    generator
-        Source of the noise. The result lies on its device.
+    draw
+        Source of the noise, for as many windows as it has samples.
 
     Returns
     -------
@@ -115,7 +117,7 @@ def random_masking(
             f"mask_ratio {mask_ratio} of {n_tokens} tokens leaves none {kind}; use longer windows, "
             "a smaller patch_size or another mask_ratio"
         )
-    noise = torch.rand(batch, n_tokens, generator=generator, device=generator.device)
+    noise = draw.rand(n_tokens)
     ids_shuffle = torch.argsort(noise, dim=1, stable=True)
     ids_restore = torch.argsort(ids_shuffle, dim=1, stable=True)
     mask = (ids_restore >= n_keep).to(torch.float32)

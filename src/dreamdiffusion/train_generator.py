@@ -24,7 +24,7 @@ from .config import (
     write_yaml,
 )
 from .engine import fit
-from .generator import Generator, encode_images, load_generator
+from .generator import encode_images, image_size
 from .generator_tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
 from .pictures import Pictures, draw_pictures, read_pictures
 from .runtime import choose_device
@@ -61,8 +61,7 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
         pictures = draw_pictures(config.n_scenes, config.image_size, config.unet_train.seed)
     else:
         pictures = read_pictures(config.data, config.image_size, config.flip)
-    start = load_generator(config.init) if config.init else None
-    tokenizer, clip, vae, unet = _build(config, pictures, start)
+    tokenizer, clip, vae, unet = _build(config, pictures)
     captions, caption_ids = _number([pictures.captions])
     caption_ids = caption_ids[0]
     tokens = _tokenize(tokenizer, captions)
@@ -118,18 +117,21 @@ def _spread(items: list[str], n: int) -> list[str]:
 
 
 def _build(
-    config: TrainGeneratorConfig, pictures: Pictures, start: Generator | None
+    config: TrainGeneratorConfig, pictures: Pictures
 ) -> tuple[CLIPTokenizer, CLIPModel, AutoencoderKL, UNet2DConditionModel]:
     """Return the networks: new ones, or those of the generator to start from."""
-    if start is not None:
-        if start.image_size != config.image_size:
+    if config.init is not None:
+        start = open_text_pipeline(config.init)
+        clip = CLIPModel.from_pretrained(config.init / "clip", use_safetensors=True)
+        size = image_size(start.unet, start.vae)
+        if size != config.image_size:
             raise ValueError(
-                f"init {config.init} draws {start.image_size} pixels, image_size is "
-                f"{config.image_size}; set image_size to {start.image_size}"
+                f"init {config.init} draws {size} pixels, image_size is {config.image_size}; "
+                f"set image_size to {size}"
             )
-        for module in (start.clip, start.vae, start.unet):
-            module.requires_grad_(True)
-        return start.pipeline.tokenizer, start.clip, start.vae, start.unet
+        for module in (clip, start.vae, start.unet):
+            module.float().requires_grad_(True)
+        return start.tokenizer, clip, start.vae, start.unet
     with torch.random.fork_rng():
         torch.manual_seed(config.unet_train.seed)
         tokenizer = train_tokenizer(pictures.captions, config.clip)
@@ -277,10 +279,27 @@ def _copy_text_tower(clip: CLIPModel, text_encoder: CLIPTextModel) -> None:
     text_encoder.load_state_dict({prefix + key: value for key, value in tower.items()})
 
 
+def open_text_pipeline(folder: Path) -> StableDiffusionPipeline:
+    """Open a generator folder as what draws from text.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds none.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(f"generator {folder} has no model_index.json")
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        folder, use_safetensors=True, dtype=torch.float32
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
 def draw_samples(folder: Path, captions: list[str], path: Path, train: TrainConfig) -> None:
     """Draw one picture a caption, as a user would, and write them as one grid."""
-    generator = load_generator(folder)
-    pipeline = generator.pipeline.to(choose_device(train.runtime))
+    pipeline = open_text_pipeline(folder).to(choose_device(train.runtime))
+    size = image_size(pipeline.unet, pipeline.vae)
     images: list[Image.Image] = []
     for i in range(0, len(captions), 16):
         images += pipeline(
@@ -288,10 +307,10 @@ def draw_samples(folder: Path, captions: list[str], path: Path, train: TrainConf
             num_inference_steps=20,
             guidance_scale=3.0,
             generator=torch.Generator().manual_seed(train.seed + i),
-            height=generator.image_size,
-            width=generator.image_size,
+            height=size,
+            width=size,
         ).images  # pyright: ignore[reportAttributeAccessIssue]
-    size, columns = generator.image_size, 8
+    columns = 8
     grid = Image.new("RGB", (columns * size, -(-len(images) // columns) * size), "white")
     for i, image in enumerate(images):
         grid.paste(image, (i % columns * size, i // columns * size))

@@ -17,7 +17,7 @@ from .config import TrainJudgeConfig, write_yaml
 from .engine import fit
 from .judge import Judge
 from .pictures import SUFFIXES, read_image
-from .runtime import choose_device
+from .runtime import Draw, choose_device, is_main_process
 from .simulation.scenes import CATEGORIES, COLORS, random_scene, render
 
 HELD_OUT = 0.1
@@ -118,7 +118,7 @@ def read_class_folders(folder: Path, size: int, seed: int) -> LabelledPictures:
     )
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, draw: Draw) -> Tensor:
     """Change pictures as a generator's faults would: shift, zoom, blur, grain, light.
 
     Hue is left alone, because pink, red and orange lie close together.
@@ -127,8 +127,8 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     ----------
     images : Tensor, (n, 3, H, W)
         In [-1, 1].
-    generator
-        Source of all randomness, on the CPU.
+    draw
+        Source of all randomness.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     device = images.device
 
     def uniform(low: float, high: float) -> Tensor:
-        drawn = torch.rand(n, generator=generator) * (high - low) + low
+        drawn = draw.rand() * (high - low) + low
         return drawn.to(device).view(n, 1, 1, 1)
 
     turn, shift_x, shift_y = uniform(-0.12, 0.12), uniform(-0.1, 0.1), uniform(-0.1, 0.1)
@@ -152,8 +152,8 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     coarse = F.interpolate(out, scale_factor=0.5, mode="bilinear", antialias=True)
     coarse = F.interpolate(coarse, (height, width), mode="bilinear")
     out = out + uniform(-1, 1).clamp(min=0) * (coarse - out)
-    grain = torch.randn(n, 3, height, width, generator=generator).to(device)
-    clouds = torch.randn(n, 3, height // 8, width // 8, generator=generator).to(device)
+    grain = draw.randn(3, height, width).to(device)
+    clouds = draw.randn(3, height // 8, width // 8).to(device)
     clouds = F.interpolate(clouds, (height, width), mode="bilinear")
     out = out + uniform(-0.1, 0.15).clamp(min=0) * grain + uniform(-0.1, 0.15).clamp(min=0) * clouds
     return (out * uniform(0.88, 1.1) + uniform(-0.08, 0.08)).clamp(-1, 1)
@@ -171,11 +171,11 @@ class JudgeTask:
         self.n_samples = len(self.places)
         self.images = pictures.images.to(self.device)
 
-    def loss(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, indices: Tensor, draw: Draw) -> dict[str, Tensor]:
         """Return the loss of a batch, summed over the heads."""
         chosen = self.places[indices]
         images = self.images[chosen.to(self.device)].float() / 127.5 - 1
-        logits = self.judge(augment(images, generator))
+        logits = self.judge(augment(images, draw))
         losses = {
             f"{name}_loss": F.cross_entropy(
                 values, self.pictures.labels[name][chosen].to(self.device), label_smoothing=0.05
@@ -188,7 +188,7 @@ class JudgeTask:
         """Return the accuracy on held-out pictures, as they are and augmented."""
         apart = torch.nonzero(self.pictures.held_out).squeeze(1)
         images = self.pictures.images[apart].float() / 255
-        worn = (augment(images * 2 - 1, torch.Generator().manual_seed(0)) + 1) / 2
+        worn = (augment(images * 2 - 1, Draw(0, 0, len(images))) + 1) / 2
         figures = {}
         for suffix, batch in (("accuracy", images), ("accuracy_augmented", worn)):
             for name, probabilities in self.judge.predict(batch).items():
@@ -221,7 +221,8 @@ def train_judge(config: TrainJudgeConfig) -> Path:
     else:
         pictures = read_class_folders(config.data, config.image_size, config.seed)
     config.output.mkdir(parents=True, exist_ok=True)
-    write_yaml(config, config.output / "config.yaml")
+    if is_main_process():
+        write_yaml(config, config.output / "config.yaml")
     with torch.random.fork_rng(devices=[]):  # the initial weights, without touching global state
         torch.manual_seed(config.seed)
         judge = Judge(
@@ -232,6 +233,8 @@ def train_judge(config: TrainJudgeConfig) -> Path:
         )
     task = JudgeTask(judge, pictures, config)
     fit(task, config, config.output, "judge")
+    if not is_main_process():
+        return config.output
     figures = task.validate()
     judge.eval().to("cpu").save_pretrained(config.output)  # pyright: ignore[reportArgumentType]
     scores = {

@@ -1,0 +1,109 @@
+"""One run by two processes on the CPU (gloo): the same as one process, and safe against a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import finetune_config
+
+from dreamdiffusion.config import write_yaml
+
+STEPS = 8
+
+
+SCRIPT = """
+import os, signal, sys
+from dreamdiffusion import engine
+from dreamdiffusion.cli import main
+
+rate, fatal = engine.learning_rate, int(sys.argv[2])
+
+def rate_or_death(optim, step, steps):
+    if step == fatal and os.environ.get("RANK") == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rate(optim, step, steps)
+
+engine.learning_rate = rate_or_death
+sys.exit(main(["finetune", "--config", sys.argv[1]]))
+"""
+
+
+def launch(folder: Path, processes: int, fatal_step: int = -1) -> subprocess.CompletedProcess[str]:
+    """Fine-tune by several processes, the second of which may die at a step."""
+    script = folder / "run.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+    start += [f"--master_port={port}", "--max_restarts=0"]
+    if processes == 1:
+        start = [sys.executable]
+    command = [*start, str(script), str(folder / "config.yaml"), str(fatal_step)]
+    source = str(Path(__file__).parents[1] / "src")
+    settings = {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, env=os.environ | settings, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def losses(folder: Path) -> list[float]:
+    lines = (folder / "finetune" / "log.jsonl").read_text("utf-8").splitlines()
+    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    model = folder / "finetune" / "model"
+    parts = ("eeg_encoder", "conditioner")
+    found = load_file(model / "cross_attention.safetensors")
+    for part in parts:
+        file = model / part / "diffusion_pytorch_model.safetensors"
+        found |= {f"{part}.{key}": value for key, value in load_file(file).items()}
+    return found
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same fine-tuning, configured in one folder for each way to run it."""
+    found = {}
+    for name in ("one", "two", "killed"):
+        folder = tmp_path_factory.mktemp(name)
+        with torch.random.fork_rng():
+            write_yaml(finetune_config(folder, steps=STEPS), folder / "config.yaml")
+        found[name] = folder
+    return found
+
+
+def test_two_processes_learn_what_one_does(folders: dict[str, Path]) -> None:
+    for name, processes in (("one", 1), ("two", 2)):
+        done = launch(folders[name], processes)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = losses(folders["one"]), losses(folders["two"])
+    assert len(one) == STEPS
+    assert two == pytest.approx(one, abs=1e-4)
+    assert len(set(one)) == STEPS  # it learns, the curves are not flat
+    for key, value in weights(folders["one"]).items():
+        torch.testing.assert_close(weights(folders["two"])[key], value, atol=2e-3, rtol=1e-2)
+
+
+def test_a_process_that_dies_ends_the_run_which_resumes(folders: dict[str, Path]) -> None:
+    """The second process is killed in step 5; the checkpoint of step 4 is there."""
+    if not (folders["two"] / "finetune" / "model").exists():
+        assert launch(folders["two"], 2).returncode == 0
+    died = launch(folders["killed"], 2, fatal_step=5)
+    assert died.returncode != 0
+    assert "another process of this run" in died.stderr
+    assert not (folders["killed"] / "finetune" / "model").exists()
+    again = launch(folders["killed"], 2)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "resuming at step 4" in again.stderr
+    wanted, got = weights(folders["two"]), weights(folders["killed"])
+    assert all(torch.equal(value, got[key]) for key, value in wanted.items())
