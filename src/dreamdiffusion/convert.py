@@ -216,8 +216,8 @@ def _convert_pipeline(state: State, config: ConvertConfig) -> dict[str, str]:
 
     unet_config = _config_of(config.generator, "unet", SD15_UNET)
     vae_config = _config_of(config.generator, "vae", SD15_VAE)
-    unet = UNet2DConditionModel.from_config(unet_config)
-    vae = AutoencoderKL.from_config(vae_config)
+    unet: Any = UNet2DConditionModel.from_config(unet_config)
+    vae: Any = AutoencoderKL.from_config(vae_config)
     with_unet = {k: v.float() for k, v in state.items() if k.startswith(UNET)}
     with_vae = {k: v.float() for k, v in state.items() if k.startswith(VAE)}
     used |= _load_ldm(

@@ -103,7 +103,7 @@ def build_optimizer(
     groups = list(merged.values())
     if optim.kind == "adamw8bit":
         try:
-            import bitsandbytes
+            import bitsandbytes  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ValueError(
                 "optim.kind is adamw8bit, which needs bitsandbytes: pip install bitsandbytes"
