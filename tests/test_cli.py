@@ -105,6 +105,7 @@ def test_the_commands_are_those_of_the_design():
         "generate",
         "evaluate",
         "demo",
+        "convert",
         "info",
     }
 

@@ -69,7 +69,7 @@ def test_unknown_key_in_yaml_is_named_with_its_place_and_the_valid_keys(tmp_path
     assert str(path) in message
     assert "did you mean optim.lr?" in message
     assert message.endswith(
-        "valid keys under optim: lr, betas, weight_decay, warmup_steps, schedule, clip_grad, "
+        "valid keys under optim: kind, lr, betas, weight_decay, warmup_steps, schedule, clip_grad, "
         "ema_decay"
     )
 

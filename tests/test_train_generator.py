@@ -129,8 +129,8 @@ def test_image_tower_learns_each_length_of_caption_by_itself(tmp_path: Path) -> 
 
     long, short = [0, 1, 2, 3], [0, 0, 1, 1]
     assert loss([long, short]) == pytest.approx((loss([long]) + loss([short])) / 2, rel=1e-5)
-    # Where all pictures say the same, there is nothing to tell apart: every answer is right.
-    assert loss([[2, 2, 2, 2]]) == pytest.approx(np.log(4), rel=1e-5)
+    # Where all pictures say the same, no text can be told from another: at best one in four.
+    assert loss([[2, 2, 2, 2]]) >= np.log(4) - 1e-5
     assert not any(p.requires_grad for p in clip.text_model.parameters())
     assert all(p.requires_grad for p in clip.vision_model.parameters())
 

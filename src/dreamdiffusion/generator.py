@@ -107,7 +107,9 @@ def _fetch(load: Any, source: str | Path, what: str, subfolder: str = "", **opti
     try:
         if subfolder:
             options["subfolder"] = subfolder
-        return load(str(source), **options)
+        # Some libraries draw first weights before they read the file's.
+        with torch.random.fork_rng(devices=[]):
+            return load(str(source), **options)
     except OSError as error:
         place = f"{source}/{subfolder}" if subfolder else str(source)
         raise FileNotFoundError(
