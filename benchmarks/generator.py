@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dreamdiffusion.generator import image_size
+from dreamdiffusion.generator import image_size, open_text_pipeline
 from dreamdiffusion.judge import Judge
 from dreamdiffusion.runtime import autocast
 from dreamdiffusion.simulation.scenes import CATEGORIES, random_scene, render
-from dreamdiffusion.train_generator import open_text_pipeline
 
 SEED = 20231
 

@@ -36,7 +36,7 @@ from dreamdiffusion.convert import SD15_UNET, SD15_VAE
 from dreamdiffusion.encoder import EEGEncoder, MaskedAutoencoder
 from dreamdiffusion.engine import build_optimizer, trained_parameters
 from dreamdiffusion.finetune import FinetuneTask, Pairs
-from dreamdiffusion.generator import decode_latents, encode_images
+from dreamdiffusion.generator import NOISE_SCHEDULE, decode_latents, encode_images
 from dreamdiffusion.memory import peak_bytes
 from dreamdiffusion.pipeline import add_time_condition
 from dreamdiffusion.runtime import Draw, autocast
@@ -172,7 +172,7 @@ def full_size(plain: bool) -> tuple[EEGEncoder, EEGConditioner, UNet2DConditionM
 def measure_finetune(plain: bool) -> dict:
     """One step of fine-tuning at 512 pixels, batch 1."""
     encoder, conditioner, unet = full_size(plain)
-    scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    scheduler = DDPMScheduler(**NOISE_SCHEDULE)
     eeg = torch.randn(1, 128, 512)
     pairs = Pairs(
         torch.randn(1, 4, 64, 64), nn.functional.normalize(torch.randn(1, 768)),

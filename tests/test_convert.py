@@ -50,22 +50,40 @@ class Config:
         self.lr = 5.3e-5
 
 
+OUTER = {
+    "conv_in.": "input_blocks.0.0.",
+    "time_embedding.linear_1.": "time_embed.0.",
+    "time_embedding.linear_2.": "time_embed.2.",
+    "conv_norm_out.": "out.0.",
+    "conv_out.": "out.2.",
+}
+INNER = {
+    "norm1.": "in_layers.0.",
+    "conv1.": "in_layers.2.",
+    "time_emb_proj.": "emb_layers.1.",
+    "norm2.": "out_layers.0.",
+    "conv2.": "out_layers.3.",
+    "conv_shortcut.": "skip_connection.",
+}
+
+
+def replace_prefix(key: str, names: dict[str, str]) -> str:
+    for ours, theirs in names.items():
+        if key.startswith(ours):
+            return theirs + key.removeprefix(ours)
+    return key
+
+
 def unet_name(key: str) -> str:
     """The name that CompVis gives to a tensor of diffusers' U-Net with one layer a block."""
     n_layers = 1
-    for ours, theirs in {
-        "conv_in.": "input_blocks.0.0.",
-        "time_embedding.linear_1.": "time_embed.0.",
-        "time_embedding.linear_2.": "time_embed.2.",
-        "conv_norm_out.": "out.0.",
-        "conv_out.": "out.2.",
-    }.items():
-        if key.startswith(ours):
-            return theirs + key.removeprefix(ours)
+    outer = replace_prefix(key, OUTER)
+    if outer != key:
+        return outer
     parts = key.split(".")
     if parts[0] == "mid_block":
         place = {"resnets": {"0": "0", "1": "2"}, "attentions": {"0": "1"}}[parts[1]][parts[2]]
-        return f"middle_block.{place}." + _resnet(".".join(parts[3:]))
+        return f"middle_block.{place}." + replace_prefix(".".join(parts[3:]), INNER)
     block, kind, layer, rest = int(parts[1]), parts[2], int(parts[3]), ".".join(parts[4:])
     down = parts[0] == "down_blocks"
     side = "input_blocks" if down else "output_blocks"
@@ -75,21 +93,7 @@ def unet_name(key: str) -> str:
     if kind == "upsamplers":
         place = 2 if UNET["up_block_types"][block].startswith("Cross") else 1
         return f"{side}.{first + n_layers}.{place}.conv.{parts[-1]}"
-    return f"{side}.{first + layer}.{0 if kind == 'resnets' else 1}." + _resnet(rest)
-
-
-def _resnet(name: str) -> str:
-    for ours, theirs in {
-        "norm1.": "in_layers.0.",
-        "conv1.": "in_layers.2.",
-        "time_emb_proj.": "emb_layers.1.",
-        "norm2.": "out_layers.0.",
-        "conv2.": "out_layers.3.",
-        "conv_shortcut.": "skip_connection.",
-    }.items():
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    return name
+    return f"{side}.{first + layer}.{0 if kind == 'resnets' else 1}." + replace_prefix(rest, INNER)
 
 
 def vae_name(key: str) -> str:

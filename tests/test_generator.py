@@ -111,3 +111,13 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
     with pytest.raises(ValueError, match="no Stable Diffusion"):
         load_generator(folder)
+
+
+def test_only_a_scheduler_is_taken_by_the_name_in_the_file(tmp_path: Path) -> None:
+    folder = write_generator(tmp_path / "generator")
+    index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    for name in ("StableDiffusionPipeline", "no_such_class", "utils"):
+        index["scheduler"] = ["diffusers", name]
+        (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
+        with pytest.raises(ValueError, match=f"unknown scheduler {name}"):
+            load_generator(folder)

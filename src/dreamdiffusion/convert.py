@@ -20,12 +20,12 @@ from diffusers.loaders.single_file_utils import (
 )
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from torch import nn
 
 from .condition import EEGConditioner
 from .config import ConvertConfig, write_yaml
 from .encoder import EEGEncoder, MaskedAutoencoder
+from .generator import NOISE_SCHEDULE, SCHEDULERS
 from .pipeline import EEGToImagePipeline, add_time_condition
 from .processor import EEGProcessor
 from .torch_file import StoredTensor, TorchFile
@@ -50,15 +50,6 @@ SD15_VAE: dict[str, Any] = {
     "layers_per_block": 2,
     "scaling_factor": 0.18215,
 }
-SCHEDULE = {
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-}
-"""Of Stable Diffusion 1.5; PNDM without its first steps is PLMS, the paper's sampler."""
-
 CONDITIONER_NAMES = {
     "channel_mapper.": "channel_mapper.",
     "dim_mapper.": "dim_mapper.",
@@ -228,7 +219,7 @@ def _convert_pipeline(state: State, config: ConvertConfig) -> dict[str, str]:
     )
     add_time_condition(unet)
     pipeline = EEGToImagePipeline(
-        _processor(sizes, config), encoder, conditioner, vae, unet, PNDMScheduler(**SCHEDULE)
+        _processor(sizes, config), encoder, conditioner, vae, unet, _plms()
     )
     pipeline.save_pretrained(config.output / "model")
     return {key: _reason(key) for key in state if key not in used}
@@ -296,9 +287,15 @@ def _processor(sizes: dict[str, Any], config: ConvertConfig) -> EEGProcessor:
     return processor
 
 
+def _plms() -> Any:
+    """Return the paper's sampler, on the noise schedule of Stable Diffusion 1.5."""
+    kind, options = SCHEDULERS["plms"]
+    return kind(**NOISE_SCHEDULE, **options)
+
+
 def _check_schedule(state: State) -> None:
     theirs = state.get("alphas_cumprod")
-    ours = PNDMScheduler(**SCHEDULE).alphas_cumprod
+    ours = _plms().alphas_cumprod
     if theirs is not None and (
         theirs.shape != ours.shape or not torch.allclose(theirs.float(), ours, atol=1e-4)
     ):

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import OptimConfig, TrainConfig
 from .memory import peak_bytes, planned_bytes
-from .runtime import Draw, autocast, batch_indices, choose_device
+from .runtime import Draw, autocast, batch_indices, choose_device, is_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ class Workers:
             cpu=device.type == "cpu", device_placement=False, kwargs_handlers=[ddp]
         )
         self.count = self.accelerator.num_processes
-        self.main = self.accelerator.is_main_process
+        self.main = is_main_process()
         self.device = device if self.count == 1 else self.accelerator.device
         share, rest = divmod(config.batch_size, self.count)
         size = min(config.runtime.micro_batch or share, share)
@@ -266,7 +266,7 @@ class Workers:
         return {key: self.accelerator.reduce(value, "mean") for key, value in record.items()}  # pyright: ignore[reportReturnType]
 
     @contextlib.contextmanager
-    def told_of_loss(self, step: int) -> Iterator[None]:
+    def naming_a_lost_process(self, step: int) -> Iterator[None]:
         """Say in words that another process is gone, where sharing gradients fails."""
         try:
             yield
@@ -320,7 +320,7 @@ def _step(
         with contextlib.nullcontext() if last else workers.accelerator.no_sync(model):
             with autocast(workers.device, workers.precision):
                 record = model(indices[part], draw)
-            with workers.told_of_loss(step):
+            with workers.naming_a_lost_process(step):
                 (record["loss"] / len(workers.parts)).backward()
         for key, value in record.items():
             total[key] = total.get(key, 0) + value.detach() / len(workers.parts)

@@ -18,17 +18,28 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from transformers import CLIPVisionModelWithProjection
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+
+NOISE_SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "steps_offset": 1,
+}
+"""Stable Diffusion's."""
 
 PAPER_CLIP = "openai/clip-vit-large-patch14"
 """The image tower of the paper, for generators that bring none."""
@@ -90,11 +101,31 @@ def load_generator(source: str | Path, clip: str | Path | None = None) -> Genera
     if unet.config["class_embed_type"] not in (None, "identity") or unet.config["num_class_embeds"]:
         raise ValueError(f"the U-Net of {source} takes class labels, where the EEG would go in")
     vae = _fetch(AutoencoderKL.from_pretrained, source, "generator", "vae", **options)
-    kind = getattr(diffusers, parts["scheduler"][1])
+    kind = getattr(diffusers, parts["scheduler"][1], None)
+    # The file names a class; nothing but a scheduler is taken from it.
+    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
+        raise ValueError(f"generator {source} names the unknown scheduler {parts['scheduler'][1]}")
     scheduler = _fetch(kind.from_pretrained, source, "generator", "scheduler")
     if clip is None:
         clip = Path(source) / "clip" if (Path(source) / "clip").is_dir() else PAPER_CLIP
     return Generator(vae, unet, scheduler, load_clip(clip))
+
+
+def open_text_pipeline(folder: Path) -> StableDiffusionPipeline:
+    """Open a generator folder as what draws from text.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds none.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(f"generator {folder} has no model_index.json")
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        folder, use_safetensors=True, dtype=torch.float32
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def load_clip(source: str | Path) -> CLIPVisionModelWithProjection:

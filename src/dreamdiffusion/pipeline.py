@@ -243,7 +243,7 @@ class EEGToImagePipeline(DiffusionPipeline):
         if image is None:
             latents = latents * self.scheduler.init_noise_sigma
         else:
-            timesteps = self._skip(num_inference_steps, strength)
+            timesteps = self._timesteps_left(num_inference_steps, strength)
             start = self._encode_picture(image, latents)
             # With nothing to draw anew the picture comes back as the VAE sees it.
             if len(timesteps):
@@ -323,7 +323,7 @@ class EEGToImagePipeline(DiffusionPipeline):
         no_eeg = torch.zeros_like(condition.time_condition)
         return Condition(with_text, no_eeg), Condition(without, no_eeg)
 
-    def _skip(self, steps: int, strength: float) -> Any:
+    def _timesteps_left(self, steps: int, strength: float) -> Any:
         """Return the timesteps that are left when a picture is the start."""
         first = (steps - min(int(steps * strength), steps)) * getattr(self.scheduler, "order", 1)
         if hasattr(self.scheduler, "set_begin_index"):

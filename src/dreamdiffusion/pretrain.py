@@ -184,7 +184,7 @@ class MaskedSignalModelling:
             # Every n-th window: a batch then spans all that is held out, and the window half a
             # batch away, which serves as the control, is no neighbour.
             eeg = self.batch(rows[number::n_batches])
-            _, pred, mask = self.model(eeg, ratio, _same_mask(seed, number, eeg))
+            _, pred, mask = self.model(eeg, ratio, _validation_draw(seed, number, eeg))
             target = patchify(eeg, patch)
             guesses = {
                 "validation_loss": pred,
@@ -193,7 +193,7 @@ class MaskedSignalModelling:
             }
             if control and len(rows) > n_batches:
                 other = eeg.roll(max(1, len(eeg) // 2), dims=0)
-                same_mask = _same_mask(seed, number, eeg)
+                same_mask = _validation_draw(seed, number, eeg)
                 guesses["shuffled_eeg_loss"] = self.model(other, ratio, same_mask).pred
             for name, guess in guesses.items():
                 error = (guess.float() - target).square().mean(dim=2)
@@ -204,7 +204,7 @@ class MaskedSignalModelling:
         return figures | {"explained_variance": 1 - loss / zero if zero else 0.0}
 
 
-def _same_mask(seed: int, number: int, eeg: torch.Tensor) -> Draw:
+def _validation_draw(seed: int, number: int, eeg: torch.Tensor) -> Draw:
     return Draw(seed, number, len(eeg), stream=VALIDATION)
 
 
@@ -315,7 +315,7 @@ def draw_reconstruction(
     rows = rows[np.linspace(0, len(rows) - 1, min(64, len(rows))).round().astype(int)]
     eeg = task.batch(rows)
     patch = task.config.encoder.patch_size
-    draw = _same_mask(task.config.seed, 0, eeg)
+    draw = _validation_draw(task.config.seed, 0, eeg)
     _, pred, mask = task.model(eeg, task.config.mask_ratio, draw)
     error = ((pred - patchify(eeg, patch)).square().mean(dim=2) * mask).sum(dim=1)
     place = int(error.argsort()[len(rows) // 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -24,22 +25,16 @@ from .config import (
     write_yaml,
 )
 from .engine import fit
-from .generator import encode_images, image_size
+from .generator import NOISE_SCHEDULE, encode_images, image_size, open_text_pipeline
 from .generator_tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
 from .pictures import Pictures, draw_pictures, read_pictures
 from .runtime import choose_device
 
-SCHEDULE = {
-    "num_train_timesteps": 1000,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "steps_offset": 1,
+SCHEDULE: dict[str, Any] = NOISE_SCHEDULE | {
     # As Stable Diffusion 2: predicting the noise puts little weight on the noisy timesteps, which
     # decide what is drawn.
     "prediction_type": "v_prediction",
 }
-"""Stable Diffusion's noise schedule."""
 
 
 def train_generator(config: TrainGeneratorConfig) -> Path:
@@ -62,8 +57,7 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     else:
         pictures = read_pictures(config.data, config.image_size, config.flip)
     tokenizer, clip, vae, unet = _build(config, pictures)
-    captions, caption_ids = _number([pictures.captions])
-    caption_ids = caption_ids[0]
+    captions, (caption_ids,) = _number([pictures.captions])
     tokens = _tokenize(tokenizer, captions)
 
     clip_task = ClipTask(clip, pictures, tokens, caption_ids)
@@ -277,23 +271,6 @@ def _copy_text_tower(clip: CLIPModel, text_encoder: CLIPTextModel) -> None:
     own = text_encoder.state_dict()
     prefix = "text_model." if any(key.startswith("text_model.") for key in own) else ""
     text_encoder.load_state_dict({prefix + key: value for key, value in tower.items()})
-
-
-def open_text_pipeline(folder: Path) -> StableDiffusionPipeline:
-    """Open a generator folder as what draws from text.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder holds none.
-    """
-    if not (folder / "model_index.json").is_file():
-        raise FileNotFoundError(f"generator {folder} has no model_index.json")
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def draw_samples(folder: Path, captions: list[str], path: Path, train: TrainConfig) -> None:
