@@ -15,7 +15,7 @@ from transformers import CLIPModel
 
 from dreamdiffusion.config import TrainGeneratorConfig
 from dreamdiffusion.generator import prediction_target
-from dreamdiffusion.generator_tasks import ClipImageTask, contrastive_loss, loss_weight
+from dreamdiffusion.generator_tasks import ClipImageTask, contrastive_loss, loss_weight, whitening
 from dreamdiffusion.pictures import Pictures, draw_pictures, read_pictures, to_tensor
 from dreamdiffusion.runtime import Draw
 from dreamdiffusion.train_generator import SCHEDULE, train_generator
@@ -123,16 +123,35 @@ def test_image_tower_learns_each_length_of_caption_by_itself(tmp_path: Path) -> 
     tokens = torch.tensor([[0, 5, 1, 1], [0, 6, 1, 1], [0, 7, 1, 1], [0, 8, 1, 1]])
     everyone = torch.arange(4)
 
+    long, short = [0, 1, 2, 3], [0, 0, 1, 1]
+    task = ClipImageTask(clip, pictures, tokens, torch.tensor([long, short]))
+
     def loss(ids: list[list[int]]) -> float:
-        task = ClipImageTask(clip, pictures, tokens, torch.tensor(ids))
+        task.caption_ids = torch.tensor(ids)
         return float(task.loss(everyone, Draw(0, 0, 4))["loss"].detach())
 
-    long, short = [0, 1, 2, 3], [0, 0, 1, 1]
     assert loss([long, short]) == pytest.approx((loss([long]) + loss([short])) / 2, rel=1e-5)
     # Where all pictures say the same, no text can be told from another: at best one in four.
     assert loss([[2, 2, 2, 2]]) >= np.log(4) - 1e-5
     assert not any(p.requires_grad for p in clip.text_model.parameters())
+    assert not clip.text_projection.weight.requires_grad
     assert all(p.requires_grad for p in clip.vision_model.parameters())
+
+
+def test_whitened_features_vary_alike_in_all_directions() -> None:
+    """Features on an ellipse of axes 10 and 1 become features on a circle; none are made up."""
+    angles = torch.arange(8) * torch.pi / 4
+    features = torch.stack([10 * angles.cos(), angles.sin()], 1)
+    white = features @ whitening(features, 2).T
+    torch.testing.assert_close(white.T @ white / 8, torch.eye(2), atol=0.02, rtol=0)
+    torch.testing.assert_close(white.norm(dim=1), torch.full((8,), 2**0.5), atol=0.02, rtol=0)
+    wide = whitening(features, 3)
+    assert wide.shape == (3, 2)
+    assert not wide[2].any()
+    # One direction of two: the larger. Directions of mere rounding stay small.
+    torch.testing.assert_close(features @ whitening(features, 1).T, white[:, :1])
+    flat = torch.stack([10 * angles.cos(), 1e-6 * angles.sin()], 1)
+    assert (flat @ whitening(flat, 2).T)[:, 1].abs().max() < 1e-4
 
 
 def test_drawn_pictures_have_captions_of_three_lengths() -> None:

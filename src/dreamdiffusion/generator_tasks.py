@@ -54,7 +54,8 @@ class ClipImageTask:
 
     The image tower learns shapes later than the text tower learns words. Locked, each caption is
     encoded once, and every picture can be compared with all its captions, one length at a time:
-    within one length no right answer is called wrong.
+    within one length no right answer is called wrong. The text projection is replaced by one that
+    whitens (`whitening`).
 
     Parameters
     ----------
@@ -72,10 +73,14 @@ class ClipImageTask:
         self.clip, self.pictures, self.caption_ids = clip, pictures, caption_ids
         self.n_samples = len(pictures.captions)
         clip.text_model.requires_grad_(False)
+        clip.text_projection.requires_grad_(False)
         self.modules: dict[str, nn.Module] = {"clip": clip}
         with torch.no_grad():
             pooled = [clip.text_model(input_ids=part).pooler_output for part in tokens.split(256)]
-        self.texts = torch.cat(pooled)
+            texts = torch.cat(pooled).float()
+            weight = whitening(texts[caption_ids.flatten()], clip.text_projection.out_features)
+            clip.text_projection.weight.copy_(weight)
+            self.texts = F.normalize(texts @ weight.T, dim=-1)
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         clip = self.clip
@@ -84,13 +89,35 @@ class ClipImageTask:
         images = F.normalize(clip.visual_projection(seen.pooler_output).float(), dim=-1)
         losses = []
         for ids in self.caption_ids[:, indices]:
-            texts = clip.text_projection(self.texts[ids].to(clip.device)).float()
-            logits = clip.logit_scale.exp() * F.normalize(texts, dim=-1) @ images.T
+            logits = clip.logit_scale.exp() * self.texts[ids].to(clip.device) @ images.T
             losses.append(contrastive_loss(logits, ids))
         return {"loss": torch.stack(losses).mean()}
 
     def validate(self) -> dict[str, float]:
         return {}
+
+
+def whitening(features: torch.Tensor, n_dims: int) -> torch.Tensor:
+    """Return the matrix ``(n_dims, n_features)`` that makes features vary alike in all directions.
+
+    A text tower trained for minutes puts nearly all differences of its captions into few
+    directions (here 95 % in 15 of 128); many categories are then close neighbours for an EEG
+    embedding, which is never exact. Directions below 1 % of the largest are held down: they are
+    rounding. If there are fewer features than ``n_dims``, the last rows are zero.
+
+    Parameters
+    ----------
+    features
+        ``(n, n_features)``.
+    """
+    second_moment = features.double().T @ features.double() / len(features)
+    variance, directions = torch.linalg.eigh(second_moment)
+    deviation = variance.clamp(min=0).sqrt()
+    scale = 1 / (deviation.square() + (0.01 * deviation[-1]).square()).sqrt()
+    matrix = (directions * scale).T.flip(0)[:n_dims]
+    rows = torch.zeros(n_dims, features.shape[1], dtype=matrix.dtype)
+    rows[: len(matrix)] = matrix
+    return rows.to(features.dtype)
 
 
 def contrastive_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
