@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -257,16 +259,21 @@ def test_a_bug_is_not_hidden(stage):
         cli.main(["finetune"])
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(("name", "resumes"), [("pretrain", True), ("evaluate", False)])
-def test_interrupt(stage, capsys, name, resumes):
+def test_interrupt(stage, capsys, name, resumes, number):
+    before = signal.getsignal(signal.SIGTERM)
+
     def interrupt(config):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        time.sleep(5)
 
     stage(interrupt)
     assert cli.main([name]) == 130
     shown = capsys.readouterr().err
     assert shown.startswith("interrupted")
     assert ("the same command goes on from the last checkpoint" in shown) is resumes
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tiny import finetune_config
 
-from dreamdiffusion.config import write_yaml
+from dreamdiffusion.config import GenerateConfig, RuntimeConfig, SampleConfig, write_yaml
 
 STEPS = 8
 
@@ -32,12 +34,18 @@ def rate_or_death(optim, step, steps):
     return rate(optim, step, steps)
 
 engine.learning_rate = rate_or_death
-sys.exit(main(["finetune", "--config", sys.argv[1]]))
+sys.exit(main([sys.argv[3], "--config", sys.argv[1]]))
 """
 
 
-def launch(folder: Path, processes: int, fatal_step: int = -1) -> subprocess.CompletedProcess[str]:
-    """Fine-tune by several processes, the second of which may die at a step."""
+def launch(
+    folder: Path,
+    processes: int,
+    fatal_step: int = -1,
+    stage: str = "finetune",
+    config: str = "config.yaml",
+) -> subprocess.CompletedProcess[str]:
+    """Run a stage by several processes, the second of which may die at a step."""
     script = folder / "run.py"
     script.write_text(SCRIPT, encoding="utf-8")
     with socket.socket() as free:
@@ -47,7 +55,7 @@ def launch(folder: Path, processes: int, fatal_step: int = -1) -> subprocess.Com
     start += [f"--master_port={port}", "--max_restarts=0"]
     if processes == 1:
         start = [sys.executable]
-    command = [*start, str(script), str(folder / "config.yaml"), str(fatal_step)]
+    command = [*start, str(script), str(folder / config), str(fatal_step), stage]
     source = str(Path(__file__).parents[1] / "src")
     settings = {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -100,10 +108,33 @@ def test_a_process_that_dies_ends_the_run_which_resumes(folders: dict[str, Path]
         assert launch(folders["two"], 2).returncode == 0
     died = launch(folders["killed"], 2, fatal_step=5)
     assert died.returncode != 0
-    assert "another process of this run" in died.stderr
+    # It finds the other gone, or torchrun, which did, ends it first; it says what to do either way.
+    assert "goes on from the last checkpoint" in died.stderr
     assert not (folders["killed"] / "finetune" / "model").exists()
     again = launch(folders["killed"], 2)
     assert again.returncode == 0, again.stderr[-2000:]
     assert "resuming at step 4" in again.stderr
     wanted, got = weights(folders["two"]), weights(folders["killed"])
     assert all(torch.equal(value, got[key]) for key, value in wanted.items())
+
+
+def test_two_processes_draw_what_one_does(folders: dict[str, Path]) -> None:
+    folder = folders["two"]
+    if not (folder / "finetune" / "model").exists():
+        assert launch(folder, 2).returncode == 0
+    pictures = []
+    for processes in (1, 2):
+        output = folder / f"images-{processes}"
+        sample = SampleConfig(num_inference_steps=2, num_images_per_prompt=1)
+        config = GenerateConfig(
+            model=folder / "finetune" / "model", data=folder / "trials", output=output, limit=5,
+            batch_size=2, sample=sample, runtime=RuntimeConfig(device="cpu", precision="fp32"),
+        )  # fmt: skip
+        write_yaml(config, folder / "generate.yaml")
+        done = launch(folder, processes, stage="generate", config="generate.yaml")
+        assert done.returncode == 0, done.stderr[-2000:]
+        pictures.append({p.name: np.asarray(Image.open(p)) for p in output.rglob("*.png")})
+    one, two = pictures
+    assert len(one) == 6 and sorted(one) == sorted(two)  # five images and the overview
+    for name, pixels in one.items():
+        assert np.abs(pixels.astype(int) - two[name]).max() <= 1

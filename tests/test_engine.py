@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from dreamdiffusion import workers
 from dreamdiffusion.config import OptimConfig, TrainConfig
 from dreamdiffusion.engine import build_optimizer, fit, learning_rate, trained_parameters
 from dreamdiffusion.memory import peak_bytes, planned_bytes
@@ -141,10 +143,12 @@ def test_final_weights_are_the_running_average(tmp_path: Path) -> None:
         task, config(optim={"lr": 0.1, "clip_grad": 10.0, "ema_decay": 0.999}), tmp_path, "slope"
     )
     # Validation too is done with the average.
-    assert history[-1]["validation_weight"] == pytest.approx(float(task.model.weight))
+    assert history[-1]["validation_weight"] == pytest.approx(float(task.model.weight.detach()))
     last = Slope()
     fit(last, config(), tmp_path / "plain", "slope")
-    assert float(task.model.weight) < float(last.model.weight)  # it lags on the way up
+    assert float(task.model.weight.detach()) < float(
+        last.model.weight.detach()
+    )  # it lags on the way up
 
 
 def test_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
@@ -184,3 +188,55 @@ def test_a_missing_optimiser_is_named() -> None:
     modules = {"a": nn.Linear(2, 2)}
     with pytest.raises(ValueError, match="pip install bitsandbytes"):
         build_optimizer(trained_parameters(modules), OptimConfig(kind="adamw8bit"), {})
+
+
+def test_half_precision_trains_survives_overflow_and_resumes(tmp_path: Path) -> None:
+    """The first scale overflows fp16 gradients; steps are skipped, not lost, and counted alike."""
+
+    def run(folder: Path, bad_step: int | None = None) -> Slope:
+        task = Slope(bad_step)
+        fit(task, config(steps=40, runtime={"device": "cpu", "precision": "fp16"}), folder, "slope")
+        return task
+
+    whole = run(tmp_path / "a")
+    reference = Slope()
+    fit(reference, config(steps=40), tmp_path / "fp32", "slope")
+    assert float(whole.model.weight) == pytest.approx(float(reference.model.weight), rel=0.2)
+    with pytest.raises(FloatingPointError, match="step 23"):
+        run(tmp_path / "b", bad_step=23)
+    state = json.loads(
+        (tmp_path / "b" / "checkpoints" / "step-00000020" / "state.json").read_text("utf-8")
+    )
+    assert 1 <= state["scaler"]["scale"] < 65536  # at least one step overflowed
+    resumed = run(tmp_path / "b")
+    assert torch.equal(whole.model.weight, resumed.model.weight)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_networks_learn_the_same(tmp_path: Path) -> None:
+    plain, compiled = Slope(), Slope()
+    fit(plain, config(), tmp_path / "plain", "slope")
+    fit(compiled, config(runtime={"device": "cpu", "compile": True}), tmp_path / "fast", "slope")
+    assert float(compiled.model.weight) == pytest.approx(float(plain.model.weight), abs=0.02)
+    assert list(compiled.model.state_dict()) == ["weight", "bias"]
+
+
+def test_figures_and_previews_reach_tensorboard(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    task = Slope()
+    task.preview = lambda: torch.full((2, 3, 4, 4), 0.5)  # pyright: ignore[reportAttributeAccessIssue]
+    runtime = {"device": "cpu", "precision": "fp32", "track": "tensorboard"}
+    history = fit(task, config(runtime=runtime), tmp_path, "slope")
+    (file,) = tmp_path.rglob("events.out.tfevents*")
+    found = events.EventAccumulator(str(file))
+    found.Reload()
+    logged = {e.step: e.value for e in found.Scalars("loss")}
+    assert logged == pytest.approx({e["step"]: e["loss"] for e in history if "loss" in e})
+    assert [e.step for e in found.Scalars("validation_weight")] == [10, 20]
+    assert [e.step for e in found.Images("preview")] == [10, 20]
+
+
+def test_a_missing_tracker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(workers._AVAILABLE, "wandb", lambda: False)
+    with pytest.raises(ValueError, match="track is wandb, which is not installed: pip install"):
+        fit(Slope(), config(runtime={"device": "cpu", "track": "wandb"}), tmp_path, "slope")

@@ -56,6 +56,7 @@ LAYERS: list[tuple[str, set[str]]] = [
         {
             "checkpoint",
             "convert",
+            "drawing",
             "engine",
             "evaluate",
             "finetune",
@@ -66,6 +67,7 @@ LAYERS: list[tuple[str, set[str]]] = [
             "torch_file",
             "train_generator",
             "train_judge",
+            "workers",
         },
     ),
     ("L10 commands", {"__main__", "cli", "demo", "info", "live", "options", "web"}),

@@ -22,6 +22,7 @@ def save_checkpoint(
     modules: dict[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     averages: dict[str, torch.Tensor],
+    scaler: torch.amp.GradScaler,
     fingerprint: dict,
 ) -> None:
     """Write ``folder/step-N`` whole or not at all, then drop the older ones.
@@ -30,6 +31,8 @@ def save_checkpoint(
     ----------
     averages
         Running averages of the trained weights by full parameter name; may be empty.
+    scaler
+        Of the loss, where the precision is fp16; else one that is not enabled.
     fingerprint
         The configuration of the run; a resume under another one is refused.
     """
@@ -44,7 +47,7 @@ def save_checkpoint(
     tensors = {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
     save_file(tensors, partial / "optimizer.safetensors")
     save_file(averages, partial / "averages.safetensors")
-    content = {"step": step, "config": fingerprint}
+    content = {"step": step, "config": fingerprint, "scaler": scaler.state_dict()}
     (partial / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)
@@ -57,6 +60,7 @@ def load_checkpoint(
     modules: dict[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     averages: dict[str, torch.Tensor],
+    scaler: torch.amp.GradScaler,
     fingerprint: dict,
 ) -> int:
     """Restore the newest checkpoint in ``folder`` and return its step; 0 where there is none.
@@ -77,6 +81,8 @@ def load_checkpoint(
             module.load_state_dict(load_file(newest / f"{name}.safetensors"), strict=True)
         tensors = load_file(newest / "optimizer.safetensors")
         averages.update(load_file(newest / "averages.safetensors"))
+        if scaler.is_enabled() and state.get("scaler"):
+            scaler.load_state_dict(state["scaler"])
     except (OSError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(
             f"checkpoint {newest} cannot be read ({error}); delete that folder to go on from the "

@@ -12,9 +12,11 @@ import difflib
 import importlib
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 2 wrong arguments or input, 130 interrupted with Ctrl-C.
+        0 done, 2 wrong arguments or input, 130 interrupted (Ctrl-C, or a scheduler's SIGTERM).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -139,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS[name]
     try:
         config, shared = options.parse(command.load_schema(), rest, prog=f"{PROGRAM} {name}")
-        result = _run(command, config)
+        with _terminated_as_interrupted():
+            result = _run(command, config)
     except KeyboardInterrupt:
         again = "; the same command goes on from the last checkpoint"
         print(f"interrupted{again if command.resumes else ''}", file=sys.stderr)
@@ -154,6 +157,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, head perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM, with which clusters and torchrun end a process, like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def reference() -> str:

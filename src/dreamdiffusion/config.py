@@ -38,17 +38,28 @@ class RuntimeConfig(Schema):
     """Where and how a stage runs; changes nothing of what it means."""
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
         description="auto: bf16 autocast on a GPU and on a CPU that has bf16 instructions",
     )
     threads: int = Field(default=0, description="CPU threads; 0 leaves the choice to torch")
+
+
+class TrainRuntimeConfig(RuntimeConfig):
+    """Where and how training runs; changes nothing of what is learned."""
+
     micro_batch: int = Field(
         default=0, ge=0, description="samples computed at once by a process; 0: its whole share"
     )
     memory: Literal["normal", "low"] = Field(
         default="normal",
         description="low: compute activations twice, pictures one by one and in tiles",
+    )
+    compile: bool = Field(
+        default=False, description="torch.compile the networks: slow start, faster steps"
+    )
+    track: Literal["none", "tensorboard", "wandb"] = Field(
+        default="none", description="send log and previews there too; needs that package"
     )
 
 
@@ -79,7 +90,7 @@ class TrainConfig(Schema):
     validate_every: PositiveInt = 500
     log_every: PositiveInt = 50
     optim: OptimConfig = OptimConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: TrainRuntimeConfig = TrainRuntimeConfig()
 
 
 class SimulateConfig(Schema):

@@ -16,19 +16,18 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 from tqdm import tqdm
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import OptimConfig, TrainConfig
 from .memory import peak_bytes, planned_bytes
-from .runtime import Draw, autocast, batch_indices, choose_device, is_main_process
+from .runtime import Draw, autocast, batch_indices
+from .workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +36,8 @@ class Task(Protocol):
     """What a stage trains: its modules, its loss on a batch and its validation.
 
     A task whose loss compares samples with each other sets ``whole_batch = True``; one that uses
-    further modules, which are not trained, lists them as ``frozen``.
+    further modules, which are not trained, lists them as ``frozen``; one that can show its state
+    has ``preview()``, which returns images ``(n, 3, height, width)`` in [0, 1].
     """
 
     n_samples: int
@@ -138,7 +138,7 @@ def fit(
     ValueError
         If the folder holds a checkpoint of another configuration.
     """
-    workers = Workers(config, name)
+    workers = Workers(config, folder, name)
     if getattr(task, "whole_batch", False) and len(workers.parts) * workers.count > 1:
         raise ValueError(
             f"{name} compares all samples of a batch with each other, so it cannot be computed in "
@@ -150,19 +150,24 @@ def fit(
     if not parameters:
         raise ValueError(f"{name}: nothing to train, every parameter is frozen")
     optimizer = build_optimizer(parameters, config.optim, lr_scale or {})
+    # In fp16 small gradients would vanish, so the loss is scaled up before they are computed.
+    scaler = torch.amp.GradScaler(workers.device.type, enabled=config.runtime.precision == "fp16")
     decay = config.optim.ema_decay
     averages = {key: p.detach().clone() for key, p in parameters.items()} if decay else {}
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     fingerprint = config.model_dump(mode="json", exclude={"output", "runtime"})
-    first = load_checkpoint(checkpoints, task.modules, optimizer, averages, fingerprint)
+    first = load_checkpoint(checkpoints, task.modules, optimizer, averages, scaler, fingerprint)
     averages = {key: value.to(workers.device) for key, value in averages.items()}
+    on_device = [*task.modules.values(), *getattr(task, "frozen", [])]
+    if config.runtime.compile:
+        for module in on_device:
+            module.compile()
     model = workers.share(_Model(task))
     log_path = folder / "log.jsonl"
     history = _read_log(log_path, before=first) if workers.main else []
     if first and workers.main:
         tqdm.write(f"{name}: resuming at step {first} of {config.steps}", file=sys.stderr)
-    on_device = [*task.modules.values(), *getattr(task, "frozen", [])]
     if workers.main:
         planned = planned_bytes(parameters.values(), on_device, bool(decay))
         count = sum(p.numel() for p in parameters.values())
@@ -180,7 +185,7 @@ def fit(
     )  # fmt: skip
     try:
         for step in range(first, config.steps):
-            record = _step(task, model, config, optimizer, parameters, step, workers)
+            record = _step(task, model, config, optimizer, scaler, parameters, step, workers)
             if decay:
                 # Early on the average follows closely, or it would remember the random start.
                 rate = min(decay, (1 + step) / (10 + step))
@@ -196,15 +201,18 @@ def fit(
                 bar.set_postfix({"loss": f"{entry['loss']:.4f}"}, refresh=False)
                 if workers.main:
                     _append(log_path, history, entry)
+                    workers.track(entry)
             if workers.main and (done % config.validate_every == 0 or done == config.steps):
                 with _using(parameters, averages), torch.no_grad():
                     figures = task.validate()
+                    preview = None if config.runtime.track == "none" else _preview(task)
                 if figures:
                     _append(log_path, history, {"step": done, **figures})
+                workers.track({"step": done, **figures}, preview)
             if done % config.checkpoint_every == 0 or done == config.steps:
                 if workers.main:
                     save_checkpoint(
-                        checkpoints, done, task.modules, optimizer, averages, fingerprint
+                        checkpoints, done, task.modules, optimizer, averages, scaler, fingerprint
                     )
                 workers.wait()
     except KeyboardInterrupt:
@@ -215,73 +223,13 @@ def fit(
         raise
     finally:
         bar.close()
+        workers.stop()
     if workers.main:
         logger.info("%s: at most %.2f GB were in use", name, peak_bytes(workers.device) / 1e9)
     with torch.no_grad():
         for key, value in averages.items():
             parameters[key].copy_(value)
     return history
-
-
-class Workers:
-    """The processes that share a run, seen from one of them, and their parts of a batch.
-
-    One process unless ``accelerate launch`` or ``torchrun`` started several.
-
-    Raises
-    ------
-    ValueError
-        If the batch cannot be dealt evenly.
-    """
-
-    def __init__(self, config: TrainConfig, name: str) -> None:
-        self.name, self.precision = name, config.runtime.precision
-        device = choose_device(config.runtime)
-        # Some parameters get a gradient only in some steps (a condition that is dropped, say).
-        ddp = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-        self.accelerator = Accelerator(
-            cpu=device.type == "cpu", device_placement=False, kwargs_handlers=[ddp]
-        )
-        self.count = self.accelerator.num_processes
-        self.main = is_main_process()
-        self.device = device if self.count == 1 else self.accelerator.device
-        share, rest = divmod(config.batch_size, self.count)
-        size = min(config.runtime.micro_batch or share, share)
-        if rest or share % size:
-            raise ValueError(
-                f"{name}: batch_size is {config.batch_size}, which {self.count} processes in parts "
-                f"of {size} do not share evenly; change batch_size or runtime.micro_batch"
-            )
-        start = self.accelerator.process_index * share
-        self.parts = [slice(i, i + size) for i in range(start, start + share, size)]
-
-    def share(self, model: nn.Module) -> nn.Module:
-        """Wrap a model so that its gradients are averaged over the processes."""
-        return self.accelerator.prepare(model) if self.count > 1 else model
-
-    def mean(self, record: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Average scalars over the processes."""
-        if self.count == 1:
-            return record
-        return {key: self.accelerator.reduce(value, "mean") for key, value in record.items()}  # pyright: ignore[reportReturnType]
-
-    @contextlib.contextmanager
-    def naming_a_lost_process(self, step: int) -> Iterator[None]:
-        """Say in words that another process is gone, where sharing gradients fails."""
-        try:
-            yield
-        except RuntimeError as error:
-            if self.count == 1 or "out of memory" in str(error):
-                raise
-            raise ConnectionError(
-                f"{self.name}: another process of this run stopped at step {step}; the same "
-                f"command goes on from the last checkpoint ({str(error).splitlines()[0]})"
-            ) from error
-
-    def wait(self) -> None:
-        """Return when every process is here."""
-        if self.count > 1:
-            self.accelerator.wait_for_everyone()
 
 
 class _Model(nn.Module):
@@ -301,6 +249,7 @@ def _step(
     model: nn.Module,
     config: TrainConfig,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     parameters: dict[str, nn.Parameter],
     step: int,
     workers: Workers,
@@ -321,19 +270,29 @@ def _step(
             with autocast(workers.device, workers.precision):
                 record = model(indices[part], draw)
             with workers.naming_a_lost_process(step):
-                (record["loss"] / len(workers.parts)).backward()
+                scaler.scale(record["loss"] / len(workers.parts)).backward()
         for key, value in record.items():
             total[key] = total.get(key, 0) + value.detach() / len(workers.parts)
+    scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(parameters.values(), config.optim.clip_grad, foreach=True)
     # The gradients are those of all processes, so all stop at the same step.
-    if not (torch.isfinite(total["loss"]) and torch.isfinite(norm)):
+    # In fp16 an overflow is no failure: the scaler skips the step and scales less.
+    overflow = scaler.is_enabled() and scaler.get_scale() > 1
+    if not (torch.isfinite(total["loss"]) and (overflow or torch.isfinite(norm))):
         raise FloatingPointError(
             f"{workers.name}: the loss of step {step} is {float(total['loss'])} (norm of its "
             f"gradient {float(norm)}), samples {indices.tolist()[:8]}...; lower optim.lr or look "
             "at those samples"
         )
-    optimizer.step()
+    scaler.step(optimizer)
+    scaler.update()
     return total
+
+
+def _preview(task: Task) -> torch.Tensor | None:
+    """Return a few images that a task can show of its state, or None."""
+    draw = getattr(task, "preview", None)
+    return draw() if draw else None
 
 
 @contextlib.contextmanager

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from .config import EvaluateConfig, SampleConfig, write_yaml
 from .decoders.linear import LinearDecoder
+from .drawing import collect, draw_trials
 from .gallery import draw_gallery, save_gallery
 from .generator import change_scheduler, embed_images, load_clip
 from .judge import Judge, label_indices
@@ -23,7 +23,7 @@ from .metrics import retrieval_pairs, top1_pairs
 from .pictures import read_image
 from .pipeline import EEGToImagePipeline, clip_source
 from .report import write_report
-from .runtime import autocast, choose_device
+from .runtime import autocast, choose_device, is_main_process
 from .scoring import Embed, Gallery, score_images
 from .splits import Split
 from .statistics import Score, random_derangement, score
@@ -74,10 +74,12 @@ def evaluate(config: EvaluateConfig) -> Path:
     moved = random_derangement(len(rows), rng)
     eeg = np.asarray(trials.data[rows])
     with autocast(device, config.runtime.precision):
-        generated = _decode(pipe, trials, eeg, config, config.sample, "decoding")
+        generated = _decode(pipe, trials, rows, eeg, config, config.sample, "decoding")
         # Other seeds too: nothing of the true trial's path may be left in the control.
         other = config.sample.model_copy(update={"seed": config.sample.seed + 1_000_003})
-        shuffled = _decode(pipe, trials, eeg[moved], config, other, "decoding shuffled EEG")
+        shuffled = _decode(pipe, trials, rows, eeg[moved], config, other, "decoding shuffled EEG")
+    if not is_main_process():
+        return config.output
     seen, pools = _load_pictures(trials.select(rows), generated.shape[-1])
     metadata = trials.metadata.iloc[rows].reset_index(drop=True)
 
@@ -293,25 +295,13 @@ def _batches(eeg: np.ndarray, config: EvaluateConfig) -> list[np.ndarray]:
 
 
 def _decode(
-    pipe: Any, trials: Trials, eeg: np.ndarray, config: EvaluateConfig, sample: SampleConfig,
-    told: str,
+    pipe: Any, trials: Trials, rows: np.ndarray, eeg: np.ndarray, config: EvaluateConfig,
+    sample: SampleConfig, told: str,
 ) -> Tensor:  # fmt: skip
     """Generate k images of each trial: (n, k, 3, H, W) in [0, 1], on the CPU."""
-    generator = torch.Generator().manual_seed(sample.seed)
-    k, parts = sample.num_images_per_prompt, []
-    for part in tqdm(_batches(eeg, config), desc=told, unit="batch"):
-        images = pipe(
-            eeg=part,
-            ch_names=trials.ch_names,
-            sfreq=trials.sfreq,
-            num_inference_steps=sample.num_inference_steps,
-            guidance_scale=sample.guidance_scale,
-            num_images_per_prompt=k,
-            generator=generator,
-            output_type="pt",
-        ).images
-        parts.append(images.float().cpu().unflatten(0, (-1, k)))
-    return torch.cat(parts).clamp(0, 1)
+    batch_size = config.batch_size
+    parts = draw_trials(pipe, eeg, trials.ch_names, trials.sfreq, rows, sample, batch_size, told)
+    return collect(list(parts))
 
 
 def _load_pictures(trials: Trials, size: int) -> tuple[Tensor | None, dict[str, Tensor] | None]:

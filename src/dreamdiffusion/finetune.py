@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from .generator import (
 from .pictures import read_images, to_tensor
 from .pipeline import EEGToImagePipeline, add_time_condition, cross_attention
 from .processor import EEGProcessor
-from .runtime import Draw, choose_device, is_main_process
+from .runtime import Draw, choose_device, is_main_process, step_generator
 from .splits import Split, split_by
 from .tokens import count_tokens
 from .trials import Trials
@@ -137,6 +138,7 @@ class FinetuneTask:
         self.validation = torch.from_numpy(validation)
         self.encoder, self.conditioner, self.unet = encoder, conditioner, unet
         self.n_samples = len(train)
+        self.preview: Callable[[], torch.Tensor] | None = None
         self.modules: dict[str, nn.Module] = {"encoder": encoder, "conditioner": conditioner}
         self.frozen = [unet]
         unet.eval().requires_grad_(False)
@@ -272,6 +274,12 @@ def finetune(config: FinetuneConfig) -> Path:
     if low_memory:
         unet.enable_gradient_checkpointing()
         encoder.enable_gradient_checkpointing()
+    pipeline = EEGToImagePipeline(
+        processor, encoder, conditioner, generator.vae, unet, generator.scheduler
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    if len(split.validation):
+        task.preview = lambda: draw_preview(pipeline.to(device), trials, split.validation[:4])
     fit(task, config, output, "fine-tuning", {"encoder": config.encoder_lr_scale})
     folder = output / "model"
     if not is_main_process():
@@ -279,9 +287,6 @@ def finetune(config: FinetuneConfig) -> Path:
     if config.lora_rank:
         unet.fuse_lora()
         unet.unload_lora()
-    pipeline = EEGToImagePipeline(
-        processor, encoder, conditioner, generator.vae, unet, generator.scheduler
-    )
     pipeline.save_adapter(folder, config.generator, config.clip)
     split.save(folder / "split.json")
     fit_baselines(trials, split, folder)
@@ -294,6 +299,18 @@ def finetune(config: FinetuneConfig) -> Path:
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
+
+
+def draw_preview(pipe: EEGToImagePipeline, trials: Trials, rows: np.ndarray) -> torch.Tensor:
+    """Return one image of each trial as the model draws it now, ``(n, 3, height, width)``."""
+    images = pipe(
+        np.asarray(trials.data[rows]),
+        trials.ch_names,
+        trials.sfreq,
+        generator=[step_generator(0, int(row)) for row in rows],
+        output_type="pt",
+    ).images
+    return images.float().cpu().clamp(0, 1)
 
 
 def add_lora(unet: UNet2DConditionModel, rank: int, seed: int) -> None:

@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from .config import GenerateConfig, PrepareConfig, SignalConfig, write_yaml
+from .drawing import collect, draw_trials
 from .epochs import cut_trials
 from .generator import change_scheduler
 from .pipeline import EEGToImagePipeline
 from .recordings import find_recordings, read_recording
-from .runtime import autocast, choose_device
+from .runtime import autocast, choose_device, is_main_process
 from .trials import Trials
+
+ROWS = 16
+"""Trials shown in ``overview.png``."""
 
 
 def generate(config: GenerateConfig) -> Path:
@@ -42,27 +45,22 @@ def generate(config: GenerateConfig) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_yaml(config, config.output / "config.yaml")
     sample = config.sample
-    source = torch.Generator().manual_seed(sample.seed)
-    rows: list[list[Image.Image]] = []
-    for start in tqdm(range(0, len(chosen), config.batch_size), desc="generating", unit="batch"):
-        part = chosen[start : start + config.batch_size]
-        with autocast(device, config.runtime.precision):
-            images = pipe(
-                np.asarray(trials.data[part]),
-                trials.ch_names,
-                trials.sfreq,
-                num_inference_steps=sample.num_inference_steps,
-                guidance_scale=sample.guidance_scale,
-                num_images_per_prompt=sample.num_images_per_prompt,
-                generator=source,
-            ).images
-        k = sample.num_images_per_prompt
-        for i, trial in enumerate(part):
-            rows.append(images[i * k : (i + 1) * k])
-            for j, image in enumerate(rows[-1]):
-                image.save(folder / f"trial-{trial:04d}-{j}.png")
+    eeg = np.asarray(trials.data[chosen])
+    parts: list[tuple[np.ndarray, torch.Tensor]] = []
+    with autocast(device, config.runtime.precision):
+        for places, images in draw_trials(
+            pipe, eeg, trials.ch_names, trials.sfreq, chosen, sample, config.batch_size,
+            "generating",
+        ):  # fmt: skip
+            for place, of_trial in zip(places, images, strict=True):
+                for j, image in enumerate(of_trial):
+                    _to_pil(image).save(folder / f"trial-{chosen[place]:04d}-{j}.png")
+            parts.append((places[places < ROWS], images[places < ROWS]))
+    first = collect(parts)
+    if not is_main_process():
+        return config.output
     trials.metadata.iloc[chosen].to_csv(config.output / "trials.csv", index_label="trial")
-    _grid(rows[:16]).save(config.output / "overview.png")
+    _grid([[_to_pil(image) for image in row] for row in first]).save(config.output / "overview.png")
     return config.output
 
 
@@ -82,6 +80,10 @@ def load_trials(config: GenerateConfig, pipe: EEGToImagePipeline) -> Trials:
     )
     paths = find_recordings([config.data])
     return cut_trials((read_recording(path) for path in paths), prepare)
+
+
+def _to_pil(image: torch.Tensor) -> Image.Image:
+    return Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy())
 
 
 def _grid(rows: list[list[Image.Image]]) -> Image.Image:

@@ -26,7 +26,7 @@ def choose_device(runtime: RuntimeConfig) -> torch.device:
         torch.set_num_threads(runtime.threads)
     if runtime.device == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         return torch.device("cpu")
     try:
         device = torch.device(runtime.device)
@@ -39,9 +39,19 @@ def choose_device(runtime: RuntimeConfig) -> torch.device:
     return device
 
 
+def process_index() -> int:
+    """Return the number of this process among those that ``torchrun`` or accelerate started."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def process_count() -> int:
+    """Return how many processes share this run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def is_main_process() -> bool:
     """Whether this is the one process of a run, or the first of several: the one that writes."""
-    return os.environ.get("RANK", "0") == "0"
+    return process_index() == 0
 
 
 def cpu_has_bf16() -> bool:
@@ -55,13 +65,13 @@ def cpu_has_bf16() -> bool:
 
 @contextlib.contextmanager
 def autocast(device: torch.device, precision: str) -> Iterator[None]:
-    """Run the block in the precision asked for (``auto``, ``fp32`` or ``bf16``)."""
-    wanted = precision == "bf16" or (
-        precision == "auto" and (device.type == "cuda" or cpu_has_bf16())
-    )
+    """Run the block in the precision asked for (``auto``, ``fp32``, ``bf16`` or ``fp16``)."""
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" or cpu_has_bf16() else "fp32"
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted))
-        if wanted and device.type == "cpu":
+        stack.enter_context(torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32"))
+        if precision == "bf16" and device.type == "cpu":
             # torch's fused attention has a slow bfloat16 backward on CPUs: over the short
             # sequences here the plain product made a step 1.35 (U-Net) to 1.6 times (CLIP) faster.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
