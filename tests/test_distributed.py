@@ -68,6 +68,11 @@ def losses(folder: Path) -> list[float]:
     return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
 
 
+def validations(folder: Path) -> list[float]:
+    lines = (folder / "finetune" / "log.jsonl").read_text("utf-8").splitlines()
+    return [e["validation_loss"] for e in map(json.loads, lines) if "validation_loss" in e]
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     model = folder / "finetune" / "model"
     parts = ("eeg_encoder", "conditioner")
@@ -82,10 +87,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The same fine-tuning, configured in one folder for each way to run it."""
     found = {}
-    for name in ("one", "two", "killed"):
+    for name in ("one", "two", "killed", "cut"):
         folder = tmp_path_factory.mktemp(name)
         with torch.random.fork_rng():
-            write_yaml(finetune_config(folder, steps=STEPS), folder / "config.yaml")
+            config = finetune_config(folder, steps=STEPS)
+            config.runtime.shard = name == "cut"
+            config.optim.ema_decay = 0.9
+            write_yaml(config, folder / "config.yaml")
         found[name] = folder
     return found
 
@@ -116,6 +124,23 @@ def test_a_process_that_dies_ends_the_run_which_resumes(folders: dict[str, Path]
     assert "resuming at step 4" in again.stderr
     wanted, got = weights(folders["two"]), weights(folders["killed"])
     assert all(torch.equal(value, got[key]) for key, value in wanted.items())
+
+
+def test_weights_cut_over_processes_learn_the_same(folders: dict[str, Path]) -> None:
+    """FSDP, killed and resumed: what one process learns."""
+    if not (folders["one"] / "finetune" / "model").exists():
+        assert launch(folders["one"], 1).returncode == 0
+    assert launch(folders["cut"], 2, fatal_step=5).returncode != 0
+    again = launch(folders["cut"], 2)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "resuming at step 4" in again.stderr
+    assert losses(folders["cut"]) == pytest.approx(losses(folders["one"]), abs=1e-4)
+    for key, value in weights(folders["one"]).items():
+        torch.testing.assert_close(weights(folders["cut"])[key], value, atol=2e-3, rtol=1e-2)
+    files = [folders[name] / "finetune" / "checkpoints" for name in ("one", "cut")]
+    one, cut = (load_file(f / f"step-{STEPS:08d}" / "averages.safetensors") for f in files)
+    assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in cut.items()}
+    assert validations(folders["cut"]) == pytest.approx(validations(folders["one"]), abs=1e-3)
 
 
 def test_two_processes_draw_what_one_does(folders: dict[str, Path]) -> None:

@@ -64,6 +64,7 @@ LAYERS: list[tuple[str, set[str]]] = [
             "generator_tasks",
             "memory",
             "pretrain",
+            "sharding",
             "torch_file",
             "train_generator",
             "train_judge",

@@ -5,15 +5,40 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from .runtime import is_main_process
+from .sharding import whole
+
 KEEP = 2
 """Checkpoints kept: the newest, and the one before it."""
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint holds beside the weights of the modules.
+
+    Parameters
+    ----------
+    moments
+        State of the optimiser by the number of the parameter.
+    averages
+        Running averages of the trained weights by full parameter name; may be empty.
+    scaler
+        State of the loss scale, where the precision is fp16.
+    """
+
+    step: int = 0
+    moments: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
+    averages: dict[str, torch.Tensor] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -27,26 +52,33 @@ def save_checkpoint(
 ) -> None:
     """Write ``folder/step-N`` whole or not at all, then drop the older ones.
 
+    Every process calls it, as each may hold a part of the weights; the first one writes.
+
     Parameters
     ----------
     averages
         Running averages of the trained weights by full parameter name; may be empty.
-    scaler
-        Of the loss, where the precision is fp16; else one that is not enabled.
     fingerprint
         The configuration of the run; a resume under another one is refused.
     """
+    files = {
+        name: {key: whole(value.detach()) for key, value in module.state_dict().items()}
+        for name, module in modules.items()
+    }
+    state = optimizer.state_dict()["state"]
+    files["optimizer"] = {
+        f"{i}.{key}": whole(value) for i, entry in state.items() for key, value in entry.items()
+    }
+    files["averages"] = {key: whole(value) for key, value in averages.items()}
+    if not is_main_process():
+        return
     final = folder / f"step-{step:08d}"
     partial = folder / f".partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for name, module in modules.items():
-        weights = {key: value.detach().contiguous() for key, value in module.state_dict().items()}
-        save_file(_unshared(weights), partial / f"{name}.safetensors")
-    state = optimizer.state_dict()["state"]
-    tensors = {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
-    save_file(tensors, partial / "optimizer.safetensors")
-    save_file(averages, partial / "averages.safetensors")
+    for name, tensors in files.items():
+        tensors = {key: value.contiguous() for key, value in tensors.items()}
+        save_file(_unshared(tensors), partial / f"{name}.safetensors")
     content = {"step": step, "config": fingerprint, "scaler": scaler.state_dict()}
     (partial / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
@@ -55,15 +87,10 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
-def load_checkpoint(
-    folder: Path,
-    modules: dict[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
-    averages: dict[str, torch.Tensor],
-    scaler: torch.amp.GradScaler,
-    fingerprint: dict,
-) -> int:
-    """Restore the newest checkpoint in ``folder`` and return its step; 0 where there is none.
+def load_checkpoint(folder: Path, modules: dict[str, nn.Module], fingerprint: dict) -> Checkpoint:
+    """Restore the modules from the newest checkpoint in ``folder`` and return the rest of it.
+
+    Where there is none, the modules stay as they are and the step is 0.
 
     Raises
     ------
@@ -72,7 +99,7 @@ def load_checkpoint(
     """
     found = sorted(folder.glob("step-*"))
     if not found:
-        return 0
+        return Checkpoint()
     newest = found[-1]
     try:
         state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
@@ -80,22 +107,17 @@ def load_checkpoint(
         for name, module in modules.items():
             module.load_state_dict(load_file(newest / f"{name}.safetensors"), strict=True)
         tensors = load_file(newest / "optimizer.safetensors")
-        averages.update(load_file(newest / "averages.safetensors"))
-        if scaler.is_enabled() and state.get("scaler"):
-            scaler.load_state_dict(state["scaler"])
+        averages = load_file(newest / "averages.safetensors")
     except (OSError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(
             f"checkpoint {newest} cannot be read ({error}); delete that folder to go on from the "
             "one before it"
         ) from error
-    entries: dict[int, dict[str, torch.Tensor]] = {}
+    moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
-        entries.setdefault(int(index), {})[name] = value
-    content = optimizer.state_dict()
-    content["state"] = entries
-    optimizer.load_state_dict(content)
-    return int(state["step"])
+        moments.setdefault(int(index), {})[name] = value
+    return Checkpoint(int(state["step"]), moments, averages, state.get("scaler") or {})
 
 
 def _check_same_config(path: Path, stored: dict, wanted: dict) -> None:

@@ -55,6 +55,10 @@ class TrainRuntimeConfig(RuntimeConfig):
         default="normal",
         description="low: compute activations twice, pictures one by one and in tiles",
     )
+    shard: bool = Field(
+        default=False,
+        description="several processes share out gradients, moments and averages (FSDP)",
+    )
     compile: bool = Field(
         default=False, description="torch.compile the networks: slow start, faster steps"
     )

@@ -27,6 +27,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .config import OptimConfig, TrainConfig
 from .memory import peak_bytes, planned_bytes
 from .runtime import Draw, autocast, batch_indices
+from .sharding import cut_like, make_whole, whole
 from .workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -149,25 +150,16 @@ def fit(
     parameters = trained_parameters(task.modules)
     if not parameters:
         raise ValueError(f"{name}: nothing to train, every parameter is frozen")
-    optimizer = build_optimizer(parameters, config.optim, lr_scale or {})
-    # In fp16 small gradients would vanish, so the loss is scaled up before they are computed.
-    scaler = torch.amp.GradScaler(workers.device.type, enabled=config.runtime.precision == "fp16")
-    decay = config.optim.ema_decay
-    averages = {key: p.detach().clone() for key, p in parameters.items()} if decay else {}
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     fingerprint = config.model_dump(mode="json", exclude={"output", "runtime"})
-    first = load_checkpoint(checkpoints, task.modules, optimizer, averages, scaler, fingerprint)
-    averages = {key: value.to(workers.device) for key, value in averages.items()}
-    on_device = [*task.modules.values(), *getattr(task, "frozen", [])]
-    if config.runtime.compile:
-        for module in on_device:
-            module.compile()
-    model = workers.share(_Model(task))
+    stored = load_checkpoint(checkpoints, task.modules, fingerprint)
+    first, decay = stored.step, config.optim.ema_decay
     log_path = folder / "log.jsonl"
     history = _read_log(log_path, before=first) if workers.main else []
     if first and workers.main:
         tqdm.write(f"{name}: resuming at step {first} of {config.steps}", file=sys.stderr)
+    on_device = [*task.modules.values(), *getattr(task, "frozen", [])]
     if workers.main:
         planned = planned_bytes(parameters.values(), on_device, bool(decay))
         count = sum(p.numel() for p in parameters.values())
@@ -178,6 +170,23 @@ def fit(
             count / 1e6,
             planned / 1e9,
         )
+    if config.runtime.compile:
+        for module in on_device:
+            module.compile()
+    model = workers.share(_Model(task))
+    parameters = trained_parameters(task.modules)  # again: sharing may have cut them
+    optimizer = build_optimizer(parameters, config.optim, lr_scale or {})
+    _restore_moments(optimizer, stored.moments)
+    # In fp16 small gradients would vanish, so the loss is scaled up before they are computed.
+    scaler = torch.amp.GradScaler(workers.device.type, enabled=config.runtime.precision == "fp16")
+    if scaler.is_enabled() and stored.scaler:
+        scaler.load_state_dict(stored.scaler)
+    averages = {}
+    if decay:
+        averages = {
+            key: cut_like(stored.averages[key], p) if stored.averages else p.detach().clone()
+            for key, p in parameters.items()
+        }
     clock = time.monotonic()
     bar = tqdm(
         total=config.steps, initial=first, desc=name, unit="step", file=sys.stderr, mininterval=1,
@@ -202,18 +211,18 @@ def fit(
                 if workers.main:
                     _append(log_path, history, entry)
                     workers.track(entry)
-            if workers.main and (done % config.validate_every == 0 or done == config.steps):
-                with _using(parameters, averages), torch.no_grad():
-                    figures = task.validate()
-                    preview = None if config.runtime.track == "none" else _preview(task)
+            if done % config.validate_every == 0 or done == config.steps:
+                with _using(parameters, averages), torch.no_grad(), workers.whole(model):
+                    figures = task.validate() if workers.main else {}
+                    tracked = workers.main and config.runtime.track != "none"
+                    preview = _preview(task) if tracked else None
                 if figures:
                     _append(log_path, history, {"step": done, **figures})
                 workers.track({"step": done, **figures}, preview)
             if done % config.checkpoint_every == 0 or done == config.steps:
-                if workers.main:
-                    save_checkpoint(
-                        checkpoints, done, task.modules, optimizer, averages, scaler, fingerprint
-                    )
+                save_checkpoint(
+                    checkpoints, done, task.modules, optimizer, averages, scaler, fingerprint
+                )
                 workers.wait()
     except KeyboardInterrupt:
         tqdm.write(
@@ -229,7 +238,23 @@ def fit(
     with torch.no_grad():
         for key, value in averages.items():
             parameters[key].copy_(value)
+    make_whole(task.modules.values())
     return history
+
+
+def _restore_moments(
+    optimizer: torch.optim.Optimizer, moments: dict[int, dict[str, torch.Tensor]]
+) -> None:
+    """Give an optimiser the state of a checkpoint, cut as its parameters are."""
+    if not moments:
+        return
+    ordered = [p for group in optimizer.param_groups for p in group["params"]]
+    content = optimizer.state_dict()
+    content["state"] = {
+        index: {key: cut_like(value, ordered[index]) for key, value in entry.items()}
+        for index, entry in moments.items()
+    }
+    optimizer.load_state_dict(content)
 
 
 class _Model(nn.Module):
@@ -241,7 +266,7 @@ class _Model(nn.Module):
         self._loss = task.loss
 
     def forward(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
-        return self._loss(indices, draw)
+        return self._loss(indices.cpu(), draw)  # FSDP sends arguments to the GPU
 
 
 def _step(
@@ -266,7 +291,7 @@ def _step(
     for part in workers.parts:
         draw = Draw(config.seed, step, config.batch_size, part)
         last = part is workers.parts[-1]
-        with contextlib.nullcontext() if last else workers.accelerator.no_sync(model):
+        with workers.gradients_kept_back(model, not last):
             with autocast(workers.device, workers.precision):
                 record = model(indices[part], draw)
             with workers.naming_a_lost_process(step):
@@ -275,6 +300,7 @@ def _step(
             total[key] = total.get(key, 0) + value.detach() / len(workers.parts)
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(parameters.values(), config.optim.clip_grad, foreach=True)
+    norm = whole(norm)
     # The gradients are those of all processes, so all stop at the same step.
     # In fp16 an overflow is no failure: the scaler skips the step and scales less.
     overflow = scaler.is_enabled() and scaler.get_scale() > 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -13,6 +14,7 @@ from torch import nn
 
 from .config import TrainConfig
 from .runtime import choose_device, is_main_process
+from .sharding import shard
 
 _AVAILABLE = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
 
@@ -54,6 +56,7 @@ class Workers:
             self.accelerator.init_trackers(name.replace(" ", "-"))
         self.count = self.accelerator.num_processes
         self.main = is_main_process()
+        self.sharded = config.runtime.shard and self.count > 1
         self.device = device if self.count == 1 else self.accelerator.device
         share, rest = divmod(config.batch_size, self.count)
         size = min(config.runtime.micro_batch or share, share)
@@ -67,7 +70,29 @@ class Workers:
 
     def share(self, model: nn.Module) -> nn.Module:
         """Wrap a model so that its gradients are averaged over the processes."""
+        if self.sharded:
+            shard(model, self.device, self.count)
+            return model
         return self.accelerator.prepare(model) if self.count > 1 else model
+
+    @contextlib.contextmanager
+    def gradients_kept_back(self, model: Any, kept: bool) -> Iterator[None]:
+        """Where ``kept``, add up gradients in this process only: the batch has another part."""
+        if self.sharded:
+            model.set_requires_gradient_sync(not kept)
+            yield
+        else:
+            with self.accelerator.no_sync(model) if kept else contextlib.nullcontext():
+                yield
+
+    @contextlib.contextmanager
+    def whole(self, model: Any) -> Iterator[None]:
+        """Put the weights together for the time of the block, in every process."""
+        if self.sharded:
+            model.unshard()
+        yield
+        if self.sharded:
+            model.reshard()
 
     def mean(self, record: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Average scalars over the processes."""
@@ -103,7 +128,8 @@ class Workers:
 
     def stop(self) -> None:
         """Close the tracker."""
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
     def wait(self) -> None:
         """Return when every process is here."""
