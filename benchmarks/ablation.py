@@ -11,6 +11,7 @@ each, and writes ``docs/results/ablation.json`` and ``ablation.png``. Needs what
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def main() -> None:
     rows = []
     for seed in options.seeds:
         for name, changes in VARIANTS.items():
-            folder = options.work / f"{name.replace(' ', '')}-{seed}"
+            folder = folder_of(options.work, name, seed)
             config = base.model_copy(
                 update={
                     "seed": seed,
@@ -56,10 +57,48 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
             result = {"simulated": True, "steps": config.steps, "rows": rows}
             result["pooled"] = [pool(rows, variant) for variant in VARIANTS]
+            result["differences"] = differences(options.work, [row["seed"] for row in rows])
             options.output.mkdir(parents=True, exist_ok=True)
             text = json.dumps(result, indent=1)
             (options.output / "ablation.json").write_text(text + "\n", encoding="utf-8")
     draw(result["pooled"], options.output / "ablation.png")
+
+
+def folder_of(work: Path, variant: str, seed: int) -> Path:
+    """Where a variant is trained."""
+    return work / f"{variant.replace(' ', '')}-{seed}"
+
+
+def differences(work: Path, seeds: list[int]) -> list[dict]:
+    """Compare each variant with the next on the same trials, with a paired bootstrap interval."""
+    rng = np.random.default_rng(0)
+    found = []
+    names = list(VARIANTS)
+    for better, worse in itertools.pairwise(names):
+        of_seed = [
+            hits(folder_of(work, better, seed)) - hits(folder_of(work, worse, seed))
+            for seed in sorted(set(seeds))
+            if (folder_of(work, worse, seed) / "evaluate" / "scores.json").is_file()
+        ]
+        if not of_seed:
+            continue
+        per_trial = np.mean(of_seed, axis=0)
+        drawn = rng.integers(0, len(per_trial), (5000, len(per_trial)))
+        interval = np.percentile(per_trial[drawn].mean(axis=1), [2.5, 97.5]).tolist()
+        found.append(
+            {
+                "difference": f"{better} - {worse}", "metric": METRIC, "n": len(per_trial),
+                "n_seeds": len(of_seed), "value": float(per_trial.mean()), "ci95": interval,
+            }
+        )  # fmt: skip
+    return found
+
+
+def hits(folder: Path) -> np.ndarray:
+    """Share of the images of each trial that show its category."""
+    trials = json.loads((folder / "evaluate" / "scores.json").read_text("utf-8"))["trials"]
+    pairs = zip(trials["category"], trials["judged_category"], strict=True)
+    return np.array([np.mean([name == category for name in judged]) for category, judged in pairs])
 
 
 def run(config: FinetuneConfig, images: int) -> dict:
