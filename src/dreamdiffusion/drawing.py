@@ -62,7 +62,8 @@ def draw_trials(
                 for j in range(k)
             ],
             output_type="pt",
-        ).images
+            return_dict=False,
+        )[0]
         yield places, images.float().cpu().clamp(0, 1).unflatten(0, (-1, k))
 
 

@@ -309,7 +309,8 @@ def draw_preview(pipe: EEGToImagePipeline, trials: Trials, rows: np.ndarray) -> 
         trials.sfreq,
         generator=[step_generator(0, int(row)) for row in rows],
         output_type="pt",
-    ).images
+        return_dict=False,
+    )[0]
     return images.float().cpu().clamp(0, 1)
 
 

@@ -55,7 +55,8 @@ def generate(config: GenerateConfig) -> Path:
             for place, of_trial in zip(places, images, strict=True):
                 for j, image in enumerate(of_trial):
                     _to_pil(image).save(folder / f"trial-{chosen[place]:04d}-{j}.png")
-            parts.append((places[places < ROWS], images[places < ROWS]))
+            shown = int((places < ROWS).sum())
+            parts.append((places[:shown], images[:shown]))
     first = collect(parts)
     if not is_main_process():
         return config.output
