@@ -259,14 +259,16 @@ def test_a_bug_is_not_hidden(stage):
         cli.main(["finetune"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("terminated", [False, True])
 @pytest.mark.parametrize(("name", "resumes"), [("pretrain", True), ("evaluate", False)])
-def test_interrupt(stage, capsys, name, resumes, number):
+def test_interrupt(stage, capsys, name, resumes, terminated):
     before = signal.getsignal(signal.SIGTERM)
 
     def interrupt(config):
-        os.kill(os.getpid(), number)
-        time.sleep(5)
+        if terminated:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        raise KeyboardInterrupt if not terminated else AssertionError("SIGTERM was ignored")
 
     stage(interrupt)
     assert cli.main([name]) == 130

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dreamdiffusion.config import OptimConfig, RuntimeConfig, TrainJudgeConfig
+from dreamdiffusion.config import OptimConfig, TrainJudgeConfig, TrainRuntimeConfig
 from dreamdiffusion.judge import Judge, label_indices
 from dreamdiffusion.runtime import Draw
 from dreamdiffusion.train_judge import augment, draw_labelled, read_class_folders, train_judge
@@ -36,7 +36,7 @@ def new_judge(*arguments, **settings):
 def config(data, output, **changes):
     return TrainJudgeConfig(
         data=data, output=output, image_size=32, steps=40, batch_size=16, log_every=20,
-        validate_every=40, optim=OptimConfig(lr=3e-3), runtime=RuntimeConfig(device="cpu"),
+        validate_every=40, optim=OptimConfig(lr=3e-3), runtime=TrainRuntimeConfig(device="cpu"),
         **changes,
     )  # fmt: skip
 
