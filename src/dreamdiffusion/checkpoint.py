@@ -61,15 +61,12 @@ def save_checkpoint(
     fingerprint
         The configuration of the run; a resume under another one is refused.
     """
-    files = {
-        name: {key: whole(value.detach()) for key, value in module.state_dict().items()}
-        for name, module in modules.items()
-    }
+    files = {name: _gather(module.state_dict()) for name, module in modules.items()}
     state = optimizer.state_dict()["state"]
-    files["optimizer"] = {
-        f"{i}.{key}": whole(value) for i, entry in state.items() for key, value in entry.items()
-    }
-    files["averages"] = {key: whole(value) for key, value in averages.items()}
+    files["optimizer"] = _gather(
+        {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
+    )
+    files["averages"] = _gather(averages)
     if not is_main_process():
         return
     final = folder / f"step-{step:08d}"
@@ -85,6 +82,16 @@ def save_checkpoint(
     os.replace(partial, final)
     for old in sorted(folder.glob("step-*"))[:-KEEP]:
         shutil.rmtree(old)
+
+
+def _gather(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Put tensors together one by one, on the CPU of the first process; the others keep none."""
+    gathered = {}
+    for key, value in tensors.items():
+        tensor = whole(value.detach())
+        if is_main_process():
+            gathered[key] = tensor.cpu()
+    return gathered
 
 
 def load_checkpoint(folder: Path, modules: dict[str, nn.Module], fingerprint: dict) -> Checkpoint:
@@ -117,7 +124,7 @@ def load_checkpoint(folder: Path, modules: dict[str, nn.Module], fingerprint: di
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         moments.setdefault(int(index), {})[name] = value
-    return Checkpoint(int(state["step"]), moments, averages, state.get("scaler") or {})
+    return Checkpoint(int(state["step"]), moments, averages, state.get("scaler", {}))
 
 
 def _check_same_config(path: Path, stored: dict, wanted: dict) -> None:

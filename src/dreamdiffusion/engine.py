@@ -179,7 +179,7 @@ def fit(
     _restore_moments(optimizer, stored.moments)
     # In fp16 small gradients would vanish, so the loss is scaled up before they are computed.
     scaler = torch.amp.GradScaler(workers.device.type, enabled=config.runtime.precision == "fp16")
-    if scaler.is_enabled() and stored.scaler:
+    if stored.scaler:
         scaler.load_state_dict(stored.scaler)
     averages = {}
     if decay:
@@ -187,6 +187,7 @@ def fit(
             key: cut_like(stored.averages[key], p) if stored.averages else p.detach().clone()
             for key, p in parameters.items()
         }
+    del stored  # a second copy of moments and averages
     clock = time.monotonic()
     bar = tqdm(
         total=config.steps, initial=first, desc=name, unit="step", file=sys.stderr, mininterval=1,

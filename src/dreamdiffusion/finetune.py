@@ -22,8 +22,9 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
 from .condition import EEGConditioner, drop_condition
-from .config import FinetuneConfig, write_yaml
+from .config import FinetuneConfig, SampleConfig, write_yaml
 from .decoders.linear import fit_lda
+from .drawing import draw_trials
 from .encoder import EEGEncoder
 from .engine import fit
 from .generator import (
@@ -37,7 +38,7 @@ from .generator import (
 from .pictures import read_images, to_tensor
 from .pipeline import EEGToImagePipeline, add_time_condition, cross_attention
 from .processor import EEGProcessor
-from .runtime import Draw, choose_device, is_main_process, step_generator
+from .runtime import Draw, choose_device, is_main_process
 from .splits import Split, split_by
 from .tokens import count_tokens
 from .trials import Trials
@@ -303,15 +304,12 @@ def finetune(config: FinetuneConfig) -> Path:
 
 def draw_preview(pipe: EEGToImagePipeline, trials: Trials, rows: np.ndarray) -> torch.Tensor:
     """Return one image of each trial as the model draws it now, ``(n, 3, height, width)``."""
-    images = pipe(
-        np.asarray(trials.data[rows]),
-        trials.ch_names,
-        trials.sfreq,
-        generator=[step_generator(0, int(row)) for row in rows],
-        output_type="pt",
-        return_dict=False,
-    )[0]
-    return images.float().cpu().clamp(0, 1)
+    sample = SampleConfig(num_images_per_prompt=1)
+    eeg = np.asarray(trials.data[rows])
+    ((_, images),) = draw_trials(
+        pipe, eeg, trials.ch_names, trials.sfreq, rows, sample, len(rows), "preview"
+    )
+    return images[:, 0]
 
 
 def add_lora(unet: UNet2DConditionModel, rank: int, seed: int) -> None:

@@ -39,7 +39,7 @@ NOISE_SCHEDULE: dict[str, Any] = {
     "beta_end": 0.012,
     "steps_offset": 1,
 }
-"""Stable Diffusion's."""
+"""How Stable Diffusion adds noise; what the U-Net predicts is not part of it."""
 
 PAPER_CLIP = "openai/clip-vit-large-patch14"
 """The image tower of the paper, for generators that bring none."""
