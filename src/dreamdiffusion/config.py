@@ -157,7 +157,11 @@ class PrepareConfig(Schema):
         description="windows only; trials are scaled by what the training split fits",
     )
     strict: bool = Field(default=False, description="windows: a broken file ends the run")
-    jobs: PositiveInt = 1
+    jobs: PositiveInt = Field(default=1, description="windows: recordings worked on at a time")
+    scheduler: str | None = Field(
+        default=None,
+        description="windows: address of a Dask scheduler, whose workers do it instead",
+    )
 
 
 class EncoderConfig(Schema):

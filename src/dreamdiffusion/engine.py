@@ -38,7 +38,9 @@ class Task(Protocol):
 
     A task whose loss compares samples with each other sets ``whole_batch = True``; one that uses
     further modules, which are not trained, lists them as ``frozen``; one that can show its state
-    has ``preview()``, which returns images ``(n, 3, height, width)`` in [0, 1].
+    has ``preview()``, which returns images ``(n, 3, height, width)`` in [0, 1]; one that reads its
+    samples from disk has ``announce(indices)``, told while a step is computed which ones the next
+    step will ask ``loss`` for.
     """
 
     n_samples: int
@@ -287,6 +289,11 @@ def _step(
     for module in task.modules.values():
         module.train()
     indices = batch_indices(task.n_samples, config.batch_size, step, config.seed)
+    announce = getattr(task, "announce", None)
+    if announce and step + 1 < config.steps:
+        coming = batch_indices(task.n_samples, config.batch_size, step + 1, config.seed)
+        for part in workers.parts:
+            announce(coming[part])
     optimizer.zero_grad(set_to_none=True)
     total: dict[str, torch.Tensor] = {}
     for part in workers.parts:

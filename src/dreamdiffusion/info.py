@@ -128,7 +128,8 @@ def _describe_prepared(folder: Path) -> dict[str, Any]:
     content = _read_json(folder / "info.json")
     kind = content.pop("kind", "unknown data")
     simulated = " (SIMULATED)" if content.get("simulated") else ""
-    content.pop("signal", None)
+    for settings in ("signal", "shards", "layouts"):
+        content.pop(settings, None)
     return {"holds": f"prepared {kind}{simulated}", **content}
 
 

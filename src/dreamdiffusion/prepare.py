@@ -24,7 +24,7 @@ def prepare(config: PrepareConfig) -> Path:
     Returns
     -------
     folder
-        `config.output`; open it with `Trials.load` or `Windows.load`.
+        `config.output`; open it with `Trials.load` or `WindowStore.load`.
 
     Raises
     ------

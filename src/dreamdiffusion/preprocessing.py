@@ -19,8 +19,10 @@ logger = logging.getLogger(__name__)
 def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     """Return a cleaned copy of a recording's signal; the recording stays as it was.
 
-    In order: pick channels; name flat and empty channels; line filter; band-pass (FIR, zero
-    phase, MNE's defaults); resample; reference. Filters do not cross a gap. Stretches of missing
+    In order: pick channels; name flat and empty channels; line filter; resample; band-pass (FIR,
+    zero phase, MNE's defaults); reference. A recording that is resampled upwards is band-passed
+    first: the filter costs less at the lower rate, and the results agree (away from the ends, to
+    0.03 % of the signal's standard deviation). Filters do not cross a gap. Stretches of missing
     samples are bridged linearly for the filters' sake and annotated `BAD_nan`, so that every
     trial or window that overlaps one is rejected and counted.
 
@@ -70,9 +72,11 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     with mne.utils.use_log_level("ERROR"):
         if signal.notch:
             raw.notch_filter(np.array(signal.notch), picks="all")
+        if sfreq > signal.sfreq + 1e-6:
+            raw.resample(signal.sfreq)
         if signal.l_freq or signal.h_freq:
             raw.filter(signal.l_freq or None, signal.h_freq, picks="all", fir_design="firwin")
-        if abs(sfreq - signal.sfreq) > 1e-6:
+        if sfreq < signal.sfreq - 1e-6:
             raw.resample(signal.sfreq)
         _set_reference(raw, signal.reference, name)
     return raw
@@ -200,25 +204,43 @@ def reject_reason(
     spans: list[tuple[int, int, str]],
     signal: SignalConfig,
 ) -> str | None:
-    """Say why a piece of signal (n_chans, n_times; volts) that begins at `start` is rejected.
+    """`reject_reasons` of one piece (n_chans, n_times); None: it is kept."""
+    return reject_reasons(piece[None], np.array([start]), spans, signal)[0]
+
+
+def reject_reasons(
+    pieces: np.ndarray,
+    starts: np.ndarray,
+    spans: list[tuple[int, int, str]],
+    signal: SignalConfig,
+) -> np.ndarray:
+    """Say why pieces of signal are rejected.
+
+    Parameters
+    ----------
+    pieces
+        (n, n_chans, n_times), volts.
+    starts
+        int (n,), their first samples in the recording.
+    spans
+        From `bad_spans`; of several that overlap a piece, the first tells the reason.
 
     Returns
     -------
-    reason
-        `gap`, `nan`, `bad_annotation`, `flat`, `peak_to_peak`, or None: it is kept.
+    reasons
+        object (n,): `gap`, `nan`, `bad_annotation`, `flat`, `peak_to_peak`, or None: it is kept.
     """
-    stop = start + piece.shape[-1]
-    for first, last, reason in spans:
-        if first < stop and last > start:
-            return reason
-    if not np.isfinite(piece).all():
-        return "nan"
-    height = np.ptp(piece, axis=-1) * 1e6
-    if height.min() < signal.flat_uv:
-        return "flat"
-    if signal.reject_uv is not None and height.max() > signal.reject_uv:
-        return "peak_to_peak"
-    return None
+    with np.errstate(invalid="ignore"):  # missing and infinite samples make a height of nan
+        height = np.ptp(pieces, axis=-1) * 1e6
+    reasons = np.full(len(pieces), None, dtype=object)
+    if signal.reject_uv is not None:
+        reasons[height.max(axis=1) > signal.reject_uv] = "peak_to_peak"
+    reasons[height.min(axis=1) < signal.flat_uv] = "flat"
+    reasons[~np.isfinite(height).all(axis=1)] = "nan"
+    stops = starts + pieces.shape[-1]
+    for first, last, reason in reversed(spans):
+        reasons[(first < stops) & (last > starts)] = reason
+    return reasons
 
 
 class DuplicateCheck:
@@ -251,7 +273,7 @@ class DuplicateCheck:
         """`add`, from what another process computed with `signature`."""
         other = self._hashes.get(sha256)
         for its_name, length, channels, seen in self._seen if other is None else ():
-            comparable = channels == ch_names and abs(length / duration - 1) < 0.01
+            comparable = abs(length / duration - 1) < 0.01 and channels == ch_names
             if comparable and len(course) and float(seen @ course) > 0.7:
                 other = its_name
                 break

@@ -20,9 +20,10 @@ from torch import nn
 from .config import PretrainConfig, write_yaml
 from .encoder import MaskedAutoencoder
 from .engine import fit
+from .prefetch import Prefetch
 from .runtime import Draw, is_main_process, step_generator
+from .store import WindowStore
 from .tokens import patchify, tile_channels, unpatchify
-from .windows import Windows
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ def split_windows(
     Parameters
     ----------
     metadata
-        Columns ``subject``, ``session``, ``run``, ``recording`` and ``start`` (s).
+        Columns ``subject``, ``session``, ``run``, ``recording`` and ``start`` (s); ``dataset``
+        where there are several.
     window_s
         Length of a window, s.
     fraction
@@ -75,18 +77,26 @@ def split_windows(
     everything = np.arange(len(metadata))
     if fraction == 0:
         return WindowSplit(everything, everything[:0], "none", [])
-    recording = metadata["subject"].str.cat(metadata[["session", "run", "recording"]], sep="/")
+    # Two data sets may both have a subject 1.
+    person = [name for name in ("dataset", "subject") if name in metadata]
     rng = np.random.default_rng([seed, SPLIT])
-    for by, unit in (("subject", metadata["subject"]), ("recording", recording)):
-        names = np.array(sorted(set(unit)))
+    recording = np.zeros(0, int)
+    for by, columns in (
+        ("subject", person),
+        ("recording", [*person, "session", "run", "recording"]),
+    ):
+        names = metadata[columns].drop_duplicates().sort_values(columns)
+        recording = metadata.groupby(columns, sort=True, observed=True).ngroup().to_numpy()
         n_held_out = round(len(names) * fraction)
-        if "" in names or not 1 <= n_held_out < len(names):
+        unnamed = by == "subject" and (names["subject"] == "").any()
+        if unnamed or not 1 <= n_held_out < len(names):
             continue
-        chosen = np.sort(rng.permutation(names)[:n_held_out])
-        mask = unit.isin(chosen.tolist()).to_numpy()
-        return WindowSplit(everything[~mask], everything[mask], by, chosen.tolist())
+        chosen = np.sort(rng.permutation(len(names))[:n_held_out])
+        mask = np.isin(recording, chosen)
+        told = ["/".join(row) for row in names.iloc[chosen].itertuples(index=False)]
+        return WindowSplit(everything[~mask], everything[mask], by, told)
     train, validation = [], []
-    for _, rows in metadata.groupby(recording, sort=True):
+    for _, rows in metadata[["start"]].reset_index(drop=True).groupby(recording, sort=True):
         order = rows.sort_values("start")
         n_held_out = max(1, round(len(order) * fraction))
         validation += order.index[-n_held_out:].tolist()
@@ -95,7 +105,7 @@ def split_windows(
         train += order.index[order["start"] <= last_start].tolist()
     if not train or not validation:
         raise ValueError(
-            f"{len(metadata)} windows of {recording.nunique()} recordings leave {len(train)} to "
+            f"{len(metadata)} windows of {len(set(recording))} recordings leave {len(train)} to "
             f"train and {len(validation)} to validate; give more data, or validation_fraction 0"
         )
     by = "end of each recording"
@@ -118,9 +128,9 @@ class MaskedSignalModelling:
         If windows and model do not fit (length and patch, channels), or no window is left.
     """
 
-    def __init__(self, windows: Windows, config: PretrainConfig):
-        self.data = windows.data
-        self.config = config
+    def __init__(self, windows: WindowStore, config: PretrainConfig):
+        self.windows, self.config = windows, config
+        self._read = Prefetch(windows.read)
         self.n_chans = config.n_chans or windows.n_chans
         self.split = split_windows(
             windows.metadata,
@@ -128,17 +138,22 @@ class MaskedSignalModelling:
             config.validation_fraction,
             config.seed,
         )
-        tile_channels(torch.empty(windows.n_chans, 1), self.n_chans)  # refuses early
+        tile_channels(torch.empty(1, windows.n_chans, 1), self.n_chans)  # refuses early
         sizes = config.encoder.model_dump()
         self.model = MaskedAutoencoder(self.n_chans, windows.n_times, **sizes)
         self.model.init_weights(step_generator(config.seed, 0, INIT))
         self.modules: dict[str, nn.Module] = {"mae": self.model}
         self.n_samples = len(self.split.train)
 
-    def batch(self, indices: np.ndarray) -> torch.Tensor:
-        """Return windows ``(B, n_chans, n_times)``, tiled, on the device of the model."""
-        eeg = torch.from_numpy(np.array(self.data[indices], dtype=np.float32))
-        return tile_channels(eeg.to(self.model.mask_token.device), self.n_chans)
+    def batch(self, rows: np.ndarray) -> torch.Tensor:
+        """Return windows ``(B, n_chans, n_times)``, each tiled, on the device of the model."""
+        eeg, _, present = (torch.from_numpy(part) for part in self._read(rows))
+        device = self.model.mask_token.device
+        return tile_channels(eeg.to(device), self.n_chans, present.to(device))
+
+    def announce(self, indices: torch.Tensor) -> None:
+        """Begin to read the windows that ``loss`` will be asked for."""
+        self._read.announce(self.split.train[indices.numpy()])
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         """Return the reconstruction loss of training windows, ``indices`` int64 ``(B,)``."""
@@ -240,7 +255,7 @@ def pretrain(config: PretrainConfig) -> Path:
         If windows, model and configuration do not fit, or ``config.output`` holds a run of another
         configuration.
     """
-    windows = Windows.load(config.data)
+    windows = WindowStore.load(config.data)
     task = MaskedSignalModelling(windows, config)
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -265,12 +280,12 @@ def pretrain(config: PretrainConfig) -> Path:
     return output
 
 
-def describe_input(windows: Windows, n_chans: int) -> dict[str, Any]:
+def describe_input(windows: WindowStore, n_chans: int) -> dict[str, Any]:
     """Say what signal the encoder knows, for those who fine-tune it."""
     return {
-        "ch_names": windows.ch_names,
+        "montages": windows.montages,
         "n_chans": n_chans,
-        "tiled": n_chans != windows.n_chans,
+        "tiled": any(len(names) != n_chans for names in windows.montages),
         "n_times": windows.n_times,
         "sfreq": windows.sfreq,
         "scale": windows.info.get("scale"),
@@ -279,7 +294,7 @@ def describe_input(windows: Windows, n_chans: int) -> dict[str, Any]:
     }
 
 
-def score(task: MaskedSignalModelling, windows: Windows) -> dict[str, Any]:
+def score(task: MaskedSignalModelling, windows: WindowStore) -> dict[str, Any]:
     """Return the figures of all held-out windows with their split, n, baselines and control."""
     split = task.split
     scores: dict[str, Any] = {
@@ -297,7 +312,7 @@ def score(task: MaskedSignalModelling, windows: Windows) -> dict[str, Any]:
 
 @torch.no_grad()
 def draw_reconstruction(
-    task: MaskedSignalModelling, windows: Windows, path: Path, n_rows: int = 4
+    task: MaskedSignalModelling, windows: WindowStore, path: Path, n_rows: int = 4
 ) -> None:
     """Draw original, masked and reconstructed signals of one window.
 
@@ -322,10 +337,12 @@ def draw_reconstruction(
     signal = eeg[place].cpu().numpy()
     guess = unpatchify(pred[place : place + 1].float(), task.n_chans)[0].cpu().numpy()
     hidden = mask[place].cpu().numpy().astype(bool).repeat(patch)
-    channels = np.linspace(0, windows.n_chans - 1, min(n_rows, windows.n_chans)).round().astype(int)
+    names = windows.channels_of(int(rows[place]))
+    channels = np.linspace(0, len(names) - 1, min(n_rows, len(names))).round().astype(int)
     simulated = "simulated EEG" if windows.info.get("simulated") else "EEG"
     with mpl.rc_context({"font.size": 9, "axes.edgecolor": PALE, "text.color": INK}):
-        figure = _figure(signal, guess, hidden, channels, windows)
+        shown = {int(channel): names[channel] for channel in channels}
+        figure = _figure(signal, guess, hidden, shown, windows.sfreq)
         kind = "held-out" if held_out else "training"
         figure.suptitle(
             f"{simulated}: a typical {kind} window, "
@@ -340,10 +357,10 @@ def _figure(
     signal: np.ndarray,
     guess: np.ndarray,
     hidden: np.ndarray,
-    channels: np.ndarray,
-    windows: Windows,
+    channels: dict[int, str],
+    sfreq: float,
 ) -> Figure:
-    time = np.arange(signal.shape[1]) / windows.sfreq * 1000
+    time = np.arange(signal.shape[1]) / sfreq * 1000
     figure = Figure(figsize=(11, 0.9 + 1.15 * len(channels)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(channels), 3, sharex=True, sharey=True, squeeze=False)
@@ -352,17 +369,18 @@ def _figure(
         original, masked, reconstructed = row
         original.plot(time, signal[channel], color=INK, lw=1.1)
         for axis in (masked, reconstructed):
-            _shade(axis, hidden, windows.sfreq)
+            _shade(axis, hidden, sfreq)
         masked.plot(time, shown[channel], color=INK, lw=1.1)
         reconstructed.plot(time, signal[channel], color=PALE, lw=1.1, label="original")
         joined = np.where(hidden, guess[channel], signal[channel])
         reconstructed.plot(time, joined, color=PREDICTED, lw=1.2, label="reconstructed")
-        original.set_ylabel(windows.ch_names[channel], rotation=0, ha="right", va="center")
+        original.set_ylabel(channels[channel], rotation=0, ha="right", va="center")
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(color=PALE, labelsize=8)
         axis.margins(x=0)
-    limit = 1.15 * max(np.abs(signal[channels]).max(), np.abs(guess[channels]).max(), 1e-6)
+    rows = list(channels)
+    limit = 1.15 * max(np.abs(signal[rows]).max(), np.abs(guess[rows]).max(), 1e-6)
     axes[0, 0].set_ylim(-limit, limit)
     for axis, title in zip(
         axes[0], ("original", "what the encoder sees", "reconstructed"), strict=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,7 +133,11 @@ def batch_indices(n_samples: int, batch_size: int, step: int, seed: int) -> torc
     rounds = places // n_samples
     indices = np.empty(batch_size, dtype=np.int64)
     for number in np.unique(rounds):
-        order = np.random.default_rng([seed, int(number)]).permutation(n_samples)
         here = rounds == number
-        indices[here] = order[places[here] % n_samples]
+        indices[here] = _order(n_samples, int(number), seed)[places[here] % n_samples]
     return torch.from_numpy(indices)
+
+
+@functools.lru_cache(maxsize=2)  # drawing a permutation of millions takes longer than a step may
+def _order(n_samples: int, number: int, seed: int) -> np.ndarray:
+    return np.random.default_rng([seed, number]).permutation(n_samples)

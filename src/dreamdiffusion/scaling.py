@@ -29,9 +29,9 @@ def scale_matrix(data: np.ndarray, scale: str) -> np.ndarray:
     ValueError
         For an unknown scale, or a channel without any deviation.
     """
-    wide = np.asarray(data, dtype=np.float64)
+    wide = np.asarray(data, dtype=np.float64).transpose(1, 0, 2).reshape(data.shape[1], -1)
     if scale == "whiten":
-        covariance = np.einsum("nct,ndt->cd", wide, wide) / (wide.shape[0] * wide.shape[2])
+        covariance = wide @ wide.T / wide.shape[1]
         powers, axes = np.linalg.eigh(covariance)
         if powers[-1] <= 0:
             raise ValueError("the EEG holds nothing but zeros")
@@ -39,8 +39,8 @@ def scale_matrix(data: np.ndarray, scale: str) -> np.ndarray:
         inverse = np.where(live, 1 / np.sqrt(np.where(live, powers, 1.0)), 0.0)
         return (axes * inverse) @ axes.T
     if scale == "robust":
-        middle = np.median(wide, axis=(0, 2), keepdims=True)
-        width = 1.4826 * np.median(np.abs(wide - middle), axis=(0, 2))
+        middle = np.median(wide, axis=1, keepdims=True)
+        width = 1.4826 * np.median(np.abs(wide - middle), axis=1)
         if (width <= 0).any():
             raise ValueError(f"channel {int(np.argmin(width))} has no deviation to divide by")
         return np.diag(1 / width)

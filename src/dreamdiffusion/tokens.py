@@ -124,7 +124,9 @@ def random_masking(
     return ids_shuffle[:, :n_keep], ids_restore, mask
 
 
-def tile_channels(eeg: torch.Tensor, n_chans: int) -> torch.Tensor:
+def tile_channels(
+    eeg: torch.Tensor, n_chans: int, present: torch.Tensor | None = None
+) -> torch.Tensor:
     """Repeat channels cyclically until there are ``n_chans``, as the paper's code does.
 
     Equal to ``numpy.resize`` over rows: 4 channels become ``0 1 2 3 0 1 2 3 0 ...``.
@@ -135,6 +137,9 @@ def tile_channels(eeg: torch.Tensor, n_chans: int) -> torch.Tensor:
         Signal ``(..., C, T)``.
     n_chans
         Channels of the model.
+    present
+        bool ``(B, C)`` for signals ``(B, C, T)`` of several montages: which channels there are,
+        first those and then the others. Each window repeats its own. Empty: all of them.
 
     Raises
     ------
@@ -142,13 +147,15 @@ def tile_channels(eeg: torch.Tensor, n_chans: int) -> torch.Tensor:
         If the signal has more channels than the model. (The authors cut a random contiguous part;
         which channels the model sees is the user's choice here.)
     """
-    present = eeg.shape[-2]
-    if present == n_chans:
-        return eeg
-    if present > n_chans:
+    most = eeg.shape[-2]
+    if most > n_chans:
         raise ValueError(
-            f"the EEG has {present} channels, the model takes at most {n_chans}; name the "
-            f"{n_chans} channels to keep with signal.picks"
+            f"the EEG has {most} channels, the model takes at most {n_chans}; set n_chans to "
+            f"{most} or more, or name the {n_chans} channels to keep with signal.picks"
         )
-    rows = torch.arange(n_chans, device=eeg.device) % present
-    return eeg.index_select(-2, rows)
+    if present is None or bool(present.all()):
+        if most == n_chans:
+            return eeg
+        return eeg.index_select(-2, torch.arange(n_chans, device=eeg.device) % most)
+    rows = torch.arange(n_chans, device=eeg.device) % present.sum(dim=1, keepdim=True)
+    return eeg.gather(1, rows[:, :, None].expand(-1, -1, eeg.shape[2]))
