@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import mne
@@ -11,15 +12,11 @@ import numpy as np
 
 @cache
 def standard_montage() -> mne.channels.DigMontage:
-    """Return MNE's template of the 10-05 system, under whichever name this MNE version has it.
-
-    In head coordinates: MNE otherwise transforms the template again for every recording.
-    """
+    """Return MNE's template of the 10-05 system, under whichever name this MNE version has it."""
     names = mne.channels.get_builtin_montages()
-    template = mne.channels.make_standard_montage(
+    return mne.channels.make_standard_montage(
         "colin27_1005" if "colin27_1005" in names else "standard_1005"
     )
-    return mne.channels.transform_to_head(template)
 
 
 @cache
@@ -28,29 +25,60 @@ def standard_names() -> dict[str, str]:
     return {name.lower(): name for name in standard_montage().ch_names}
 
 
-@cache
-def _standard_positions() -> dict[str, np.ndarray]:
-    return standard_montage().get_positions()["ch_pos"]
+def are_amplifier_inputs(ch_names: Iterable[str]) -> bool:
+    """Whether A1, B7, C3, ... are the amplifier's inputs (BioSemi) and not places on the head.
+
+    Such files number the inputs of each cable, so their C3 is the third input of cable C, wherever
+    that electrode sits. They are told by A3 or B1, which are no places of the 10-05 system.
+    """
+    return not {"A3", "B1"}.isdisjoint(name.upper() for name in ch_names)
+
+
+def unknown_electrodes(ch_names: Sequence[str]) -> list[str]:
+    """Return the names, in order, that name no place of the 10-05 system."""
+    inputs = are_amplifier_inputs(ch_names)
+    return [
+        name
+        for name in ch_names
+        if name.lower() not in standard_names() or (inputs and re.fullmatch(r"[A-Za-z]\d+", name))
+    ]
 
 
 def electrode_positions(ch_names: Sequence[str]) -> np.ndarray:
-    """Return the template's position of each electrode.
+    """Return where electrodes sit on the template head of the 10-05 system.
+
+    Parameters
+    ----------
+    ch_names
+        Names of the 10-05 system, in any case. The old T3, T4, T5, T6 are known too.
 
     Returns
     -------
     positions
-        float32 (n_chans, 3), metres, head coordinates (x to the right, y to the front, z up).
+        float32 (n_chans, 3), metres, in MNE's head frame: x to the right ear, y to the nose, z up;
+        the origin lies between the ears.
 
     Raises
     ------
     ValueError
-        If the 10-05 system does not know some of the names; the message lists them all.
+        If a name is unknown; the message lists every such name.
     """
-    known = _standard_positions()
-    unknown = [name for name in ch_names if name not in known]
+    unknown = unknown_electrodes(ch_names)
     if unknown:
+        why = "; A1, B1, ... are inputs of the amplifier" if are_amplifier_inputs(ch_names) else ""
         raise ValueError(
-            f"no position is known for {', '.join(unknown)}; expected names of the 10-05 system "
-            "such as Fp1 or TP9: rename these channels, or leave them out (signal.picks)"
+            f"no position is known for {', '.join(unknown)}: expected names of the 10-05 system "
+            f"such as Fp1 or POz{why}; rename the channels, leave them out, or bring positions "
+            "with the file (a digitised montage, or electrodes.tsv of BIDS)"
         )
-    return np.array([known[name] for name in ch_names], dtype=np.float32).reshape(-1, 3)
+    known = _head_positions()
+    return np.array([known[name.lower()] for name in ch_names], np.float32).reshape(-1, 3)
+
+
+@cache
+def _head_positions() -> dict[str, np.ndarray]:
+    names = standard_montage().ch_names
+    info = mne.create_info(names, 1.0, "eeg")
+    # Setting the montage is what moves it from the template's MRI frame to the head frame.
+    info.set_montage(standard_montage(), verbose="ERROR")
+    return {ch["ch_name"].lower(): ch["loc"][:3] for ch in info["chs"]}
