@@ -17,7 +17,24 @@ MAX_LINES = 500
 # package is named once; its modules belong to its layer.
 LAYERS: list[tuple[str, set[str]]] = [
     ("L0 configuration", {"config", "runtime"}),
-    ("L1 signals", {"electrodes", "muse", "recordings", "simulation"}),
+    (
+        "L1 signals",
+        {
+            "archives",
+            "boundaries",
+            "channels",
+            "clock",
+            "csv_table",
+            "edf_header",
+            "electrodes",
+            "entities",
+            "muse",
+            "openvibe",
+            "recordings",
+            "simulation",
+            "uci",
+        },
+    ),
     (
         "L2 trials and windows",
         {

@@ -10,6 +10,7 @@ import logging
 import mne
 import numpy as np
 
+from .boundaries import stretches
 from .config import SignalConfig
 from .recordings import Recording, eeg_names
 
@@ -20,7 +21,8 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     """Return a cleaned copy of a recording's signal; the recording stays as it was.
 
     In order: pick channels; name flat and empty channels; line filter; band-pass (FIR, zero
-    phase, MNE's defaults); resample; reference. Filters do not cross a gap. Stretches of missing
+    phase, MNE's defaults); resample; reference. Filters do not cross a gap; with a high-pass, each
+    stretch between gaps first loses its mean. Stretches of missing
     samples are bridged linearly for the filters' sake and annotated `BAD_nan`, so that every
     trial or window that overlaps one is rejected and counted.
 
@@ -70,6 +72,8 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     with mne.utils.use_log_level("ERROR"):
         if signal.notch:
             raw.notch_filter(np.array(signal.notch), picks="all")
+        if signal.l_freq:
+            _remove_offsets(raw)
         if signal.l_freq or signal.h_freq:
             raw.filter(signal.l_freq or None, signal.h_freq, picks="all", fir_design="firwin")
         if abs(sfreq - signal.sfreq) > 1e-6:
@@ -149,6 +153,17 @@ def _bridge_missing(raw: mne.io.BaseRaw) -> None:
         raw.annotations.append(raw.first_time + start / sfreq, (stop - start) / sfreq, "BAD_nan")
 
 
+def _remove_offsets(raw: mne.io.BaseRaw) -> None:
+    """Subtract its mean from every stretch of a recording that has several.
+
+    MNE pads a stretch that is shorter than the filter with zeros. An electrode offset of
+    millivolts, which the high-pass is to remove, would be a step there, and ring into the trial.
+    """
+    parts, data = stretches(raw), _samples(raw)
+    for start, stop in parts if len(parts) > 1 else []:
+        data[:, start:stop] -= data[:, start:stop].mean(axis=1, keepdims=True)
+
+
 def _set_reference(raw: mne.io.BaseRaw, reference: str | list[str], name: object) -> None:
     if reference == "none":
         return
@@ -177,7 +192,9 @@ def _samples(raw: mne.io.BaseRaw) -> np.ndarray:
 def bad_spans(raw: mne.io.BaseRaw) -> list[tuple[int, int, str]]:
     """Return (first sample, sample after the last, reason) of every annotation that says bad.
 
-    Reasons: `gap` (samples lost), `nan` (samples missing), `bad_annotation` (anything else).
+    A gap that lasts 0 s lies between two samples: both numbers are then that of the second, and
+    only a piece that holds both samples overlaps it. Reasons: `gap` (samples lost), `nan` (samples
+    missing), `bad_annotation` (anything else).
     """
     sfreq, spans = float(raw.info["sfreq"]), []
     notes = raw.annotations
@@ -188,9 +205,10 @@ def bad_spans(raw: mne.io.BaseRaw) -> list[tuple[int, int, str]]:
         start = (onset - raw.first_time) * sfreq
         stop = start + duration * sfreq
         first = int(np.floor(start + 1e-6))
-        reason = "gap" if "gap" in text or "acq_skip" in text else "bad_annotation"
-        reason = "nan" if text == "bad_nan" else reason
-        spans.append((first, max(int(np.ceil(stop - 1e-6)), first + 1), reason))
+        is_gap = any(word in text for word in ("gap", "acq_skip", "bad boundary"))
+        reason = "nan" if text == "bad_nan" else "gap" if is_gap else "bad_annotation"
+        least = first if is_gap and duration == 0 else first + 1
+        spans.append((first, max(int(np.ceil(stop - 1e-6)), least), reason))
     return spans
 
 
