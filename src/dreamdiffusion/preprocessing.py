@@ -10,6 +10,7 @@ import logging
 import mne
 import numpy as np
 
+from .bad_channels import flat_or_missing
 from .boundaries import stretches
 from .config import SignalConfig
 from .recordings import Recording, eeg_names
@@ -103,12 +104,7 @@ def _pick(recording: Recording, picks: list[str] | None) -> list[str]:
 def _treat_bad_channels(raw: mne.io.BaseRaw, recording: Recording, signal: SignalConfig) -> None:
     """Raise for, or interpolate, channels that are flat, empty or declared bad."""
     reasons: dict[str, str] = dict.fromkeys(raw.info["bads"], "declared bad")
-    for name, row in zip(raw.ch_names, raw.get_data(), strict=True):
-        finite = row[np.isfinite(row)]
-        if len(finite) < len(row) / 2:
-            reasons[name] = f"{len(row) - len(finite)} of {len(row)} samples missing"
-        elif np.ptp(finite) * 1e6 < signal.flat_uv:
-            reasons[name] = f"flat ({np.ptp(finite) * 1e6:.3g} uV peak to peak)"
+    reasons |= flat_or_missing(raw, signal.flat_uv)
     if not reasons:
         return
     told = "; ".join(f"{name}: {why}" for name, why in reasons.items())
