@@ -16,12 +16,30 @@ MAX_LINES = 500
 # imports from its own layer and from those above it in this table, never from one below. A
 # package is named once; its modules belong to its layer.
 LAYERS: list[tuple[str, set[str]]] = [
-    ("L0 configuration", {"config", "runtime"}),
-    ("L1 signals", {"electrodes", "muse", "recordings", "simulation"}),
+    ("L0 configuration", {"config", "config_data", "runtime"}),
+    (
+        "L1 signals",
+        {
+            "archives",
+            "boundaries",
+            "channels",
+            "clock",
+            "csv_table",
+            "edf_header",
+            "electrodes",
+            "entities",
+            "muse",
+            "openvibe",
+            "recordings",
+            "simulation",
+            "uci",
+        },
+    ),
     (
         "L2 trials and windows",
         {
             "audit",
+            "bad_channels",
             "datasets",
             "epochs",
             "identity",
@@ -75,7 +93,20 @@ LAYERS: list[tuple[str, set[str]]] = [
             "workers",
         },
     ),
-    ("L10 commands", {"__main__", "cli", "demo", "info", "live", "options", "web"}),
+    (
+        "L10 commands",
+        {
+            "__main__",
+            "cli",
+            "demo",
+            "info",
+            "inspection",
+            "inspection_picture",
+            "live",
+            "options",
+            "web",
+        },
+    ),
 ]
 ORDER = {module: number for number, (_, modules) in enumerate(LAYERS) for module in modules}
 # Loaders that can execute what a file holds, and the packages that do nothing else.

@@ -60,6 +60,11 @@ COMMANDS: dict[str, Command] = {
         "simulation.bids:simulate",
         "config:SimulateConfig",
     ),
+    "inspect": Command(
+        "show what was understood of one recording: channels, units, bad channels, events, picture",
+        "inspection:inspect",
+        "config_data:InspectConfig",
+    ),
     "prepare": Command(
         "cut recordings into labelled trials, or into windows for pre-training",
         "prepare:prepare",

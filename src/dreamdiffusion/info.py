@@ -21,7 +21,10 @@ PACKAGES = ("torch", "diffusers", "transformers", "mne", "mne-bids", "numpy", "s
 
 
 class InfoConfig(Schema):
-    """Versions, device and bundled weights; with a path, what that file or folder holds."""
+    """Versions, device and bundled weights; with a path, what that file or folder holds.
+
+    `inspect` tells the same of a recording, also where its units are wrong, and draws it.
+    """
 
     path: Positional[Path | None] = Field(
         None, description="recording, BIDS folder, prepared folder, run folder or model"
@@ -47,7 +50,10 @@ def info(config: InfoConfig) -> dict[str, Any]:
         return describe_installation()
     path = config.path
     if path.is_file():
-        return {"path": str(path), **describe_recording(path)}
+        from .inspection import describe
+        from .recordings import read_recording
+
+        return {"path": str(path), **describe(read_recording(path))}
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; expected a recording or a folder")
     found: dict[str, Any] = {}
@@ -82,29 +88,6 @@ def describe_installation() -> dict[str, Any]:
         "cpu_has_bf16": cpu_has_bf16(),
         "weights": {model.name: f"{_parameters(model) / 1e6:.1f} M parameters" for model in models},
     }
-
-
-def describe_recording(path: Path) -> dict[str, Any]:
-    """Return rate, channels, duration and events of one EEG file."""
-    from .recordings import eeg_names, read_recording
-
-    recording = read_recording(path)
-    raw = recording.raw
-    names = [str(name) for name in eeg_names(raw)]
-    found: dict[str, Any] = {
-        "holds": "a recording" + (" (SIMULATED)" if recording.simulated else ""),
-        "sfreq": float(raw.info["sfreq"]),
-        "duration_s": round(raw.n_times / raw.info["sfreq"], 3),
-        "n_chans": len(names),
-        "ch_names": names,
-        "other_channels": [str(name) for name in raw.ch_names if name not in names],
-        "subject": recording.subject,
-        "run": recording.run,
-    }
-    if recording.events is not None:
-        counts = recording.events["category"].value_counts().sort_index()
-        found["events"] = {str(category): int(count) for category, count in counts.items()}
-    return found
 
 
 def format_text(found: Mapping[str, Any], indent: str = "") -> str:

@@ -10,6 +10,8 @@ import logging
 import mne
 import numpy as np
 
+from .bad_channels import flat_or_missing
+from .boundaries import stretches
 from .config import SignalConfig
 from .recordings import Recording, eeg_names
 
@@ -22,7 +24,8 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     In order: pick channels; name flat and empty channels; line filter; resample; band-pass (FIR,
     zero phase, MNE's defaults); reference. A recording that is resampled upwards is band-passed
     first: the filter costs less at the lower rate, and the results agree (away from the ends, to
-    0.03 % of the signal's standard deviation). Filters do not cross a gap. Stretches of missing
+    0.03 % of the signal's standard deviation). Filters do not cross a gap; with a high-pass, each
+    stretch between gaps first loses its mean. Stretches of missing
     samples are bridged linearly for the filters' sake and annotated `BAD_nan`, so that every
     trial or window that overlaps one is rejected and counted.
 
@@ -72,6 +75,8 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     with mne.utils.use_log_level("ERROR"):
         if signal.notch:
             raw.notch_filter(np.array(signal.notch), picks="all")
+        if signal.l_freq:
+            _remove_offsets(raw)
         if sfreq > signal.sfreq + 1e-6:
             raw.resample(signal.sfreq)
         if signal.l_freq or signal.h_freq:
@@ -103,12 +108,7 @@ def _pick(recording: Recording, picks: list[str] | None) -> list[str]:
 def _treat_bad_channels(raw: mne.io.BaseRaw, recording: Recording, signal: SignalConfig) -> None:
     """Raise for, or interpolate, channels that are flat, empty or declared bad."""
     reasons: dict[str, str] = dict.fromkeys(raw.info["bads"], "declared bad")
-    for name, row in zip(raw.ch_names, raw.get_data(), strict=True):
-        finite = row[np.isfinite(row)]
-        if len(finite) < len(row) / 2:
-            reasons[name] = f"{len(row) - len(finite)} of {len(row)} samples missing"
-        elif np.ptp(finite) * 1e6 < signal.flat_uv:
-            reasons[name] = f"flat ({np.ptp(finite) * 1e6:.3g} uV peak to peak)"
+    reasons |= flat_or_missing(raw, signal.flat_uv)
     if not reasons:
         return
     told = "; ".join(f"{name}: {why}" for name, why in reasons.items())
@@ -153,6 +153,17 @@ def _bridge_missing(raw: mne.io.BaseRaw) -> None:
         raw.annotations.append(raw.first_time + start / sfreq, (stop - start) / sfreq, "BAD_nan")
 
 
+def _remove_offsets(raw: mne.io.BaseRaw) -> None:
+    """Subtract its mean from every stretch of a recording that has several.
+
+    MNE pads a stretch that is shorter than the filter with zeros. An electrode offset of
+    millivolts, which the high-pass is to remove, would be a step there, and ring into the trial.
+    """
+    parts, data = stretches(raw), _samples(raw)
+    for start, stop in parts if len(parts) > 1 else []:
+        data[:, start:stop] -= data[:, start:stop].mean(axis=1, keepdims=True)
+
+
 def _set_reference(raw: mne.io.BaseRaw, reference: str | list[str], name: object) -> None:
     if reference == "none":
         return
@@ -181,7 +192,9 @@ def _samples(raw: mne.io.BaseRaw) -> np.ndarray:
 def bad_spans(raw: mne.io.BaseRaw) -> list[tuple[int, int, str]]:
     """Return (first sample, sample after the last, reason) of every annotation that says bad.
 
-    Reasons: `gap` (samples lost), `nan` (samples missing), `bad_annotation` (anything else).
+    A gap that lasts 0 s lies between two samples: both numbers are then that of the second, and
+    only a piece that holds both samples overlaps it. Reasons: `gap` (samples lost), `nan` (samples
+    missing), `bad_annotation` (anything else).
     """
     sfreq, spans = float(raw.info["sfreq"]), []
     notes = raw.annotations
@@ -192,9 +205,10 @@ def bad_spans(raw: mne.io.BaseRaw) -> list[tuple[int, int, str]]:
         start = (onset - raw.first_time) * sfreq
         stop = start + duration * sfreq
         first = int(np.floor(start + 1e-6))
-        reason = "gap" if "gap" in text or "acq_skip" in text else "bad_annotation"
-        reason = "nan" if text == "bad_nan" else reason
-        spans.append((first, max(int(np.ceil(stop - 1e-6)), first + 1), reason))
+        is_gap = any(word in text for word in ("gap", "acq_skip", "bad boundary"))
+        reason = "nan" if text == "bad_nan" else "gap" if is_gap else "bad_annotation"
+        least = first if is_gap and duration == 0 else first + 1
+        spans.append((first, max(int(np.ceil(stop - 1e-6)), least), reason))
     return spans
 
 

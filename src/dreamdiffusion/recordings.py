@@ -1,6 +1,7 @@
 """Any EEG file -> one `Recording`: signal in volts, channel names, events, who and when.
 
-Read here: every format MNE-Python reads, Muse csv, and BIDS folders (through mne-bids).
+Read here: every format MNE-Python reads, Muse csv, OpenViBE csv (also in a zip), the UCI EEG
+Database, and BIDS folders (through mne-bids).
 """
 
 from __future__ import annotations
@@ -10,20 +11,27 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mne
 import numpy as np
 import pandas as pd
 
-from .electrodes import standard_montage, standard_names
+from .archives import starts_with
+from .channels import name_channels
+from .edf_header import check_edf_header
+from .electrodes import electrode_positions
+from .entities import entities_from_path
 from .muse import read_muse_csv
+from .openvibe import START, read_openvibe
+from .uci import TRIAL, is_trial_folder, read_uci
 
 logger = logging.getLogger(__name__)
 
 EXTENSIONS = (
     ".edf", ".bdf", ".gdf", ".vhdr", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".nxe", ".csv",
+    ".zip",
 )  # fmt: skip
 LOWEST_V, HIGHEST_V = 1e-7, 5e-3  # median absolute amplitude that scalp EEG in volts can have
 # Derived files, and the later parts of a split file, which MNE reads with the first.
@@ -53,6 +61,10 @@ class Recording:
         The folder that `stim_file` is relative to.
     simulated
         True where the data set says that it is simulated.
+    renamed
+        The file's name -> the 10-05 name, for the channels that got one.
+    label_channels
+        Channels found to hold labels and not EEG; their type is misc.
     """
 
     raw: mne.io.BaseRaw
@@ -64,19 +76,38 @@ class Recording:
     sha256: str
     stimuli_root: Path | None = None
     simulated: bool = False
+    renamed: dict[str, str] = field(default_factory=dict)
+    label_channels: list[str] = field(default_factory=list)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Where the EEG channels sit: float32 (n_chans, 3), metres, MNE's head frame.
+
+        Those that the file brings, if it brings them for every EEG channel; else those of the
+        10-05 template for all of them. A ValueError lists the names that have none.
+        """
+        names = eeg_names(self.raw)
+        places = [self.raw.info["chs"][self.raw.ch_names.index(name)]["loc"][:3] for name in names]
+        own = np.array(places, np.float32).reshape(-1, 3)
+        if np.isfinite(own).all() and own.any(axis=1).all():
+            return own
+        try:
+            return electrode_positions(names)
+        except ValueError as error:
+            raise ValueError(f"{self.source}: {error}") from error
 
 
 def read_recording(path: Path | str, check_units: bool = True) -> Recording:
     """Read one recording of any known format.
 
-    Channel names such as "EEG Fp1-Ref" or "Fc5." become their 10-05 name where that is
-    unambiguous; ECG, EOG, EMG and AUX channels lose the type eeg. A file inside a BIDS folder is
-    read by mne-bids, with its `events.tsv`.
+    Channel names such as "EEG Fp1-Ref", "Fc5." or "T3" become their 10-05 name where that is
+    unambiguous; ECG, EOG, EMG, AUX and label channels lose the type eeg (`channels`). A file inside
+    a BIDS folder is read by mne-bids, with its `events.tsv`.
 
     Parameters
     ----------
     path
-        The file (BrainVision: the .vhdr).
+        The file (BrainVision: the .vhdr; UCI EEG Database: a person's folder, or one trial).
     check_units
         Raise where the amplitudes cannot be EEG in volts.
 
@@ -85,26 +116,40 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
     FileNotFoundError
         If there is no such file.
     ValueError
-        For an unknown extension, a file that cannot be read, or amplitudes that are not EEG.
+        For an unknown extension, a file that is empty, cut off, damaged or too large, or
+        amplitudes that are not EEG. The message names the file.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"recording {path} does not exist")
-    extension = _extension(path)
-    if extension is None:
-        raise ValueError(
-            f"{path}: unknown extension {path.suffix!r}; expected one of {', '.join(EXTENSIONS)}"
-        )
     root = _bids_root(path)
-    if extension == ".csv":
-        raw, events = read_muse_csv(path)
+    entities = entities_from_path(path, _stem(path))
+    if is_trial_folder(path) or TRIAL.fullmatch(path.name):
+        raw, events, subject = read_uci(path)
+        run = "1" if path.is_dir() else path.name.split(".")[-2]
+        entities |= {"subject": subject, "run": run}
     else:
-        raw = _read_raw(path, root)
+        extension = _check_kind(path)
+        if extension == ".zip" or (extension == ".csv" and _is_openvibe(path)):
+            raw, events = read_openvibe(path)
+            if entities["subject"] == "unknown" and path.absolute().parent.name.isdigit():
+                entities["subject"] = path.absolute().parent.name  # FEIS: feis/01/articulators.zip
+        elif extension == ".csv":
+            raw, events = read_muse_csv(path)
+        else:
+            raw, events = _read_raw(path, root), None
+    renamed, labels = name_channels(raw)
+    for name in labels:
+        logger.warning(
+            "%s: channel %s holds a few whole numbers, each held for long: taken for labels or "
+            "triggers, not for EEG",
+            path,
+            name,
+        )
+    if events is None:
         events = _read_events(raw, path)
-    _name_channels(raw)
     if check_units:
         check_amplitude(raw, path)
-    entities = _entities(path)
     noise_level = _simulated_noise_level(path)
     if events is not None:
         known = events["stim_file"].fillna("") if "stim_file" in events else ""
@@ -121,6 +166,8 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         sha256=hash_samples(raw),
         stimuli_root=root / "stimuli" if root and (root / "stimuli").is_dir() else None,
         simulated=_says_simulated(raw, root),
+        renamed=renamed,
+        label_channels=labels,
     )
 
 
@@ -144,7 +191,8 @@ def read_bids(folder: Path | str) -> Iterator[Recording]:
 def find_recordings(inputs: Iterable[Path | str]) -> list[Path]:
     """List the recordings among files and folders (searched through), each once, in order.
 
-    Folders named `stimuli` and `derivatives` and hidden ones are not searched.
+    A folder of trials of the UCI EEG Database is one recording. Folders named `stimuli` and
+    `derivatives` and hidden ones are not searched.
 
     Raises
     ------
@@ -155,7 +203,7 @@ def find_recordings(inputs: Iterable[Path | str]) -> list[Path]:
     for entry in (Path(item) for item in inputs):
         if not entry.exists():
             raise FileNotFoundError(f"input {entry} does not exist")
-        if entry.is_file() or _extension(entry) == ".mff":
+        if entry.is_file() or _extension(entry) == ".mff" or is_trial_folder(entry):
             found.append(entry)
             continue
         inside: list[Path] = []
@@ -163,11 +211,17 @@ def find_recordings(inputs: Iterable[Path | str]) -> list[Path]:
         for path in sorted(entry.rglob("*")):
             parts = path.relative_to(entry).parts
             skipped = any(p.startswith(".") or p in ("stimuli", "derivatives") for p in parts)
+            if TRIAL.fullmatch(path.name) and not skipped:
+                if path.parent not in inside[-1:]:  # its trials follow each other
+                    inside.append(path.parent)
+                continue
             in_mff = any(p.endswith(".mff") for p in parts[:-1])
             if skipped or in_mff or _extension(path) is None or _NOT_RAW.search(path.name):
                 continue
             if in_bids and not re.fullmatch(r"sub-.*_i?eeg", path.name.split(".")[0]):
                 continue
+            if _extension(path) == ".zip" and not (path.is_file() and starts_with(path, START)):
+                continue  # pictures, perhaps
             if path.is_file() or path.suffix == ".mff":
                 inside.append(path)
         if not inside:
@@ -212,7 +266,7 @@ def check_amplitude(raw: mne.io.BaseRaw, source: Path | str) -> None:
     level = float(np.median([np.median(np.abs(row - np.median(row))) for row in usable]))
     if LOWEST_V <= level <= HIGHEST_V:
         return
-    if _extension(Path(source)) == ".csv":
+    if _extension(Path(source)) in (".csv", ".zip"):
         fix = "a csv must hold microvolts: convert its columns"
     else:
         fix = "correct the unit in the file's header (EDF: physical dimension uV), or rescale it"
@@ -231,6 +285,31 @@ def eeg_names(raw: mne.io.BaseRaw) -> list[str]:
 def _extension(path: Path) -> str | None:
     name = path.name.lower()
     return next((e for e in sorted(EXTENSIONS, key=len, reverse=True) if name.endswith(e)), None)
+
+
+def _stem(path: Path) -> str:
+    extension = _extension(path)
+    return path.name[: -len(extension)] if extension else path.name
+
+
+def _check_kind(path: Path) -> str:
+    """Return the extension of a file that is there, known, of the right kind and not empty."""
+    extension = _extension(path)
+    if extension is None:
+        raise ValueError(
+            f"{path}: unknown extension {path.suffix!r}; expected one of {', '.join(EXTENSIONS)}"
+        )
+    if path.is_dir() != (extension == ".mff"):
+        found, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
+        raise ValueError(f"{path} is a {found}, expected a {wanted} with the extension {extension}")
+    if path.is_file() and not path.stat().st_size:
+        raise ValueError(f"{path} is empty (0 bytes); copy it again")
+    return extension
+
+
+def _is_openvibe(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(START)) == START
 
 
 def _bids_root(path: Path) -> Path | None:
@@ -263,6 +342,8 @@ def _simulated_noise_level(path: Path) -> float | None:
 
 
 def _read_raw(path: Path, root: Path | None) -> mne.io.BaseRaw:
+    if _extension(path) in (".edf", ".bdf"):
+        check_edf_header(path)
     try:
         with mne.utils.use_log_level("ERROR"):
             if root is not None and path.name.startswith("sub-"):
@@ -320,52 +401,3 @@ def _table(
     onset: np.ndarray, duration: np.ndarray, category: list[str], **more: np.ndarray
 ) -> pd.DataFrame:
     return pd.DataFrame({"onset": onset, "duration": duration, "category": category, **more})
-
-
-def _name_channels(raw: mne.io.BaseRaw) -> None:
-    """Give channels their 10-05 names and positions, and peripheral ones their type."""
-    standard = standard_names()
-    new: dict[str, str] = {}
-    for name in raw.ch_names:
-        short = re.sub(r"^EEG[ _-]*", "", name.strip(), flags=re.IGNORECASE).rstrip(".")
-        short = re.sub(r"[-_ ](ref|le|avg)$", "", short, flags=re.IGNORECASE)
-        new[name] = standard.get(short.lower(), name)
-    names = list(new.values())
-    renames = {old: name for old, name in new.items() if old != name and names.count(name) == 1}
-    raw.rename_channels(renames)
-    types: dict[str, str] = {}
-    for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True):
-        word = re.sub(r"^EEG[ _-]*", "", name, flags=re.IGNORECASE).upper()
-        if kind != "eeg" or word.lower() in standard:
-            continue
-        for start, other in (("ECG", "ecg"), ("EKG", "ecg"), ("EOG", "eog"), ("EMG", "emg")):
-            if start in word:
-                types[name] = other
-        if "AUX" in word or re.fullmatch(r"[A-Z]\d?-[A-Z]\d?", word):
-            types[name] = "misc"
-    raw.set_channel_types(types, on_unit_change="ignore", verbose="ERROR")
-    if raw.get_montage() is None:
-        raw.set_montage(standard_montage(), on_missing="ignore", match_case=False, verbose="ERROR")
-
-
-def _entities(path: Path) -> dict[str, str]:
-    """Subject, session and run from BIDS names, else from names like `subject1/session2`."""
-    text = "/".join([*path.parts[-4:-1], path.name.split("_eeg")[0]])
-    stem = path.name
-    for extension in sorted(EXTENSIONS, key=len, reverse=True):
-        if stem.lower().endswith(extension):
-            stem = stem[: -len(extension)]
-            break
-    found = {}
-    for key, short in (("subject", "sub"), ("session", "ses"), ("run", "run")):
-        bids = re.findall(rf"(?:^|[/_]){short}-([A-Za-z0-9]+)", text)
-        words = re.findall(rf"(?:^|[/_]){key}[-_ ]?(\d[A-Za-z0-9]*)", text, flags=re.IGNORECASE)
-        found[key] = (bids or words or [""])[-1]
-    short_name = re.fullmatch(r"S(\d+)R(\d+)", stem)
-    if short_name and not found["subject"]:
-        found["subject"], found["run"] = short_name.groups()
-    return {
-        "subject": found["subject"] or "unknown",
-        "session": found["session"] or "1",
-        "run": found["run"] or stem,
-    }

@@ -1,0 +1,104 @@
+"""Compressed files, read in place and never beyond a limit: a small one can unpack to terabytes."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+MAX_BYTES = 512 << 20
+"""Of a member of a zip: 4 hours of 14 channels at 256 Hz, as text."""
+
+
+def read_zip_csv(path: Path, limit: int | None = None) -> bytes:
+    """Return the only csv file in a zip.
+
+    Parameters
+    ----------
+    path
+        The zip file.
+    limit
+        Bytes that the csv may have, unpacked; `MAX_BYTES` by default.
+
+    Raises
+    ------
+    ValueError
+        If the zip is broken, encrypted, holds no csv or several, or the csv exceeds the limit.
+    """
+    limit = MAX_BYTES if limit is None else limit
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = _csv_names(archive)
+            if len(names) != 1:
+                raise ValueError(
+                    f"{path} holds {len(names)} csv files, expected one"
+                    + (f" ({', '.join(names[:5])}); unpack them" if names else "")
+                )
+            declared = archive.getinfo(names[0]).file_size
+            if declared > limit:
+                raise _too_large(f"{path}: {names[0]}", declared, limit)
+            with archive.open(names[0]) as member:
+                # zipfile stops at the declared size and then compares the checksum.
+                return _read(member, f"{path}: {names[0]}", declared, limit)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(
+            f"{path} cannot be read as zip: {error or type(error).__name__}"
+        ) from error
+
+
+def starts_with(path: Path, text: bytes) -> bool:
+    """Whether a zip's only csv starts with `text`; true for a broken zip, which reading names."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = _csv_names(archive)
+            if len(names) != 1:
+                return False
+            with archive.open(names[0]) as member:
+                return member.read(len(text)) == text
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError):
+        return True
+
+
+def read_gzip(path: Path, limit: int) -> bytes:
+    """Return what a gzip file unpacks to, at most `limit` bytes.
+
+    Raises
+    ------
+    ValueError
+        If the file is broken or cut off, or unpacks to more than `limit` bytes.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - 4, 0))
+        tail = file.read(4)
+    declared = struct.unpack("<I", tail)[0] if len(tail) == 4 else 0
+    try:
+        with gzip.open(path) as file:
+            # What a gzip declares about itself may be a lie, so it is only told, not believed.
+            return _read(file, str(path), declared, limit)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as gzip: {error}") from error
+
+
+def _csv_names(archive: zipfile.ZipFile) -> list[str]:
+    return [
+        name for name in archive.namelist()
+        if name.lower().endswith(".csv") and not name.startswith("__MACOSX")
+    ]  # fmt: skip
+
+
+def _read(file: IO[bytes], name: str, declared: int, limit: int) -> bytes:
+    content = file.read(limit + 1)
+    if len(content) > limit:
+        raise _too_large(name, declared, limit)
+    return content
+
+
+def _too_large(name: str, declared: int, limit: int) -> ValueError:
+    return ValueError(
+        f"{name} unpacks to more than the limit of {limit:,} bytes (it declares {declared:,}); "
+        "if it is a recording and no bomb, unpack it and give the unpacked file"
+    )
