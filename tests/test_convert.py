@@ -15,7 +15,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from dreamdiffusion.config import ConvertConfig
 from dreamdiffusion.convert import convert
-from dreamdiffusion.encoder import EEGEncoder, MaskedAutoencoder
+from dreamdiffusion.encoder import EEGEncoder
+from dreamdiffusion.mae import MaskedAutoencoder
 from dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.runtime import Draw
 

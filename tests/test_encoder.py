@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dreamdiffusion.encoder import EEGEncoder, MaskedAutoencoder, sincos_positions
+from dreamdiffusion.encoder import EEGEncoder, sincos_positions
+from dreamdiffusion.mae import MaskedAutoencoder
 from dreamdiffusion.runtime import Draw
 
 # A module that is built draws its first weights from torch's global numbers.

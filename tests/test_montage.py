@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamdiffusion.electrodes import electrode_positions
-from dreamdiffusion.encoder import EEGEncoder, MaskedAutoencoder, drop_channels
+from dreamdiffusion.encoder import EEGEncoder
+from dreamdiffusion.mae import MaskedAutoencoder, Placed
 from dreamdiffusion.montage import (
     CENTRE,
     RADIUS,
     VirtualElectrodes,
+    drop_channels,
     is_present,
     mark_absent,
     spread_over_head,
@@ -147,7 +149,7 @@ def test_the_loss_counts_present_channels_alone():
 def test_dropped_channels_follow_the_share_and_one_stays():
     eeg = mark_absent(torch.zeros(2000, 4, 8), torch.tensor([[False, False, True, False]]))
     eeg = eeg.expand(2000, -1, -1)
-    left = is_present(drop_channels(eeg, 0.5, Draw(3, 0, 2000)))
+    left = is_present(drop_channels(eeg, 0.5, torch.rand(eeg.shape[:2])))
     assert not left[:, 2].any() and (left.sum(dim=1) >= 1).all()
     # Of three present channels half stay, and where none would (1/8), one does.
     assert float(left.sum(dim=1).float().mean()) == pytest.approx(1.5 + 1 / 8, abs=0.06)
@@ -169,9 +171,9 @@ def test_a_montage_never_seen_is_reconstructed_after_training_on_another():
 
     new = ["AF7", "AF8", "TP7", "TP8", "CP1", "FC2", "POz"]
     for step in range(350):
-        loss = model(
-            field(CAP, 32), 0.5, Draw(0, step, 32), places_of(CAP), channel_dropout=0.3
-        ).loss
+        eeg, draw = field(CAP, 32), Draw(0, step, 32)
+        shown = Placed(drop_channels(eeg, 0.3, draw.rand(len(CAP))), places_of(CAP))
+        loss = model(eeg, 0.5, draw, places_of(CAP), shown).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from dreamdiffusion.config import PrepareConfig, SignalConfig, read_yaml
 from dreamdiffusion.prepare import prepare
+from dreamdiffusion.store import WindowStore
 from dreamdiffusion.trials import Trials
-from dreamdiffusion.windows import Windows
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "../shared/data"
@@ -54,8 +54,8 @@ def test_trials(muse):
 
 
 def test_windows(muse):
-    windows = Windows.load(prepare(by_class(muse, kind="windows")))
-    assert windows.data.shape == (40, 4, 128)
+    windows = WindowStore.load(prepare(by_class(muse, kind="windows")))
+    assert (len(windows), windows.n_chans, windows.n_times) == (40, 4, 128)
     assert windows.info["n_recordings"] == 2
 
 
@@ -82,7 +82,7 @@ def test_input_is_required(tmp_path):
 @pytest.mark.parametrize("name", ["prepare-n170", "prepare-muse-cueing"])
 def test_shipped_configs(name):
     config = PrepareConfig.model_validate(read_yaml(ROOT / "configs" / f"{name}.yaml"))
-    assert config.signal.picks == ["TP9", "AF7", "AF8", "TP10"]
+    assert config.signal.picks == ["TP9", "TP10"]
     assert (config.signal.l_freq, config.signal.h_freq) == (1.0, 30.0)
 
 
@@ -91,8 +91,8 @@ def test_n170_config_on_the_real_recordings(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)  # the config names its input relative to the project
     content = read_yaml(ROOT / "configs" / "prepare-n170.yaml")
     trials = Trials.load(prepare(PrepareConfig(**{**content, "output": tmp_path / "n170"})))
-    assert trials.data.shape == (1140, 4, 192)
-    assert trials.rejected["peak_to_peak"] == 34
+    assert trials.data.shape == (1141, 2, 192)
+    assert trials.rejected["peak_to_peak"] == 33
     assert {name: len(paths) for name, paths in trials.image_pools().items()} == {
         "faces": 48, "houses": 48,
     }  # fmt: skip

@@ -19,7 +19,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from dreamdiffusion.config import PretrainConfig, write_yaml
-from dreamdiffusion.encoder import EEGEncoder, MaskedAutoencoder
+from dreamdiffusion.encoder import EEGEncoder
+from dreamdiffusion.mae import MaskedAutoencoder
 from dreamdiffusion.pretrain import (
     MaskedSignalModelling,
     interpolate_hidden,
@@ -27,7 +28,7 @@ from dreamdiffusion.pretrain import (
     split_windows,
 )
 from dreamdiffusion.runtime import Draw
-from dreamdiffusion.windows import Windows
+from dreamdiffusion.store import WindowStore, pack, write_index, write_shard
 
 # A module that is built draws its first weights from torch's global numbers.
 pytestmark = pytest.mark.global_rng
@@ -78,20 +79,38 @@ def table(n: int, n_subjects: int = 20, runs: int = 1, stride: float = 0.5) -> p
     return pd.DataFrame(rows)
 
 
-def write_windows(folder: Path, data: np.ndarray) -> Path:
-    """Write a folder as the stage ``prepare`` does."""
-    folder.mkdir(parents=True)
-    np.save(folder / "windows.npy", data)
-    table(len(data)).to_csv(folder / "windows.csv", index=False)
+def write_windows(folder: Path, *parts: np.ndarray) -> Path:
+    """Write a folder as the stage ``prepare`` does; parts differ in the number of channels."""
+    (folder / "shards").mkdir(parents=True)
+    shards, layouts = [], []
+    for number, data in enumerate(parts):
+        n_chans = data.shape[1]
+        places = np.random.default_rng(number).normal(0, 0.09, (n_chans, 3)).tolist()
+        names = [f"E{number}{i}" if number else f"E{i}" for i in range(n_chans)]
+        layouts.append({"ch_names": names, "positions": places})
+        rows = table(len(data))
+        for subject, own in rows.groupby("subject"):
+            key = f"{number}-{subject}"
+            header = {
+                "path": key, "dataset": str(number), "subject": subject, "session": "1",
+                "run": "0", "recording": f"{key}.edf", "n_windows": len(own),
+                "kept": pack(np.arange(len(own))),
+            }  # fmt: skip
+            header = write_shard(folder, key, data[own.index], header)
+            shards.append(header | {"key": key, "layout": number})
     info = {
         "kind": "windows",
-        "ch_names": [f"E{i}" for i in range(data.shape[1])],
+        "complete": True,
         "sfreq": 64.0,
+        "n_times": parts[0].shape[2],
+        "n_stride": 32,
         "scale": "robust",
         "signal": {},
         "simulated": True,
+        "layouts": layouts,
+        "shards": shards,
     }
-    (folder / "info.json").write_text(json.dumps(info))
+    write_index(folder, info)
     return folder
 
 
@@ -111,9 +130,11 @@ def tiny_config(folder: Path, **changes: object) -> PretrainConfig:
     return PretrainConfig.model_validate(content | changes)
 
 
-def make_task(folder: Path, data: np.ndarray, **changes: object) -> MaskedSignalModelling:
-    write_windows(folder / "windows", data)
-    return MaskedSignalModelling(Windows.load(folder / "windows"), tiny_config(folder, **changes))
+def make_task(folder: Path, *data: np.ndarray, **changes: object) -> MaskedSignalModelling:
+    write_windows(folder / "windows", *data)
+    return MaskedSignalModelling(
+        WindowStore.load(folder / "windows"), tiny_config(folder, **changes)
+    )
 
 
 # --- which windows are held out --------------------------------------------------------------
@@ -196,11 +217,12 @@ def test_baselines_by_hand(tmp_path: Path):
 
 def test_loss_reads_training_windows_only(tmp_path: Path):
     data = sinusoids(80)
-    task = make_task(tmp_path, data)
-    held_out = set(task.split.validation.tolist())
+    task = make_task(tmp_path / "a", data)
+    held_out = task.split.validation
     assert task.n_samples == 80 - len(held_out) == 76
-    task.data = data.copy()
-    task.data[task.split.validation] = np.nan
+    data[held_out] = np.nan
+    task = make_task(tmp_path / "b", data)
+    assert task.split.validation.tolist() == held_out.tolist()
     indices = torch.arange(task.n_samples)
     assert torch.isfinite(task.loss(indices, Draw(0, 0, len(indices)))["loss"])
 
@@ -208,12 +230,75 @@ def test_loss_reads_training_windows_only(tmp_path: Path):
 def test_few_channels_are_tiled_and_many_are_refused(tmp_path: Path):
     data = sinusoids(40)
     task = make_task(tmp_path / "a", data, n_chans=7)
-    np.testing.assert_array_equal(task.batch(np.array([5]))[0], np.resize(data[5], (7, 32)))
+    kept = data[5].astype(np.float16)  # as the store has it
+    np.testing.assert_array_equal(task.batch(np.array([5])).eeg[0], np.resize(kept, (7, 32)))
     assert task.model.encoder.config["n_chans"] == 7
     with pytest.raises(ValueError, match=r"3 channels.*at most 2.*picks"):
         make_task(tmp_path / "b", data, n_chans=2)
     with pytest.raises(ValueError, match=r"n_times is 30.*multiple of patch_size 4"):
         make_task(tmp_path / "c", sinusoids(40, n_times=30))
+
+
+def test_headsets_of_several_sizes_train_together(tmp_path: Path):
+    two, three = np.full((40, 2, 32), 2.0), np.full((40, 3, 32), 3.0)
+    rows = np.array([45, 3])
+    tiled = make_task(tmp_path / "tiled", two, three, n_chans=4)
+    eeg, positions = tiled.batch(rows)
+    assert eeg[:, :, 0].tolist() == [[3, 3, 3, 3], [2, 2, 2, 2]] and positions is None
+
+    task = make_task(tmp_path / "any", two, three, encoder=TINY | {"montage": "any"})
+    eeg, positions = task.batch(rows)
+    assert eeg[:, :, 0].nan_to_num(-1).tolist() == [[3, 3, 3], [2, 2, -1]]
+    store = WindowStore.load(tmp_path / "any" / "windows")
+    for place, number in ((0, 1), (1, 0)):
+        expected = np.random.default_rng(number).normal(0, 0.09, (3 - place, 3))
+        np.testing.assert_allclose(positions[place, : 3 - place], expected, rtol=1e-6)
+    assert [store.channels_of(int(row)) for row in rows] == [["E10", "E11", "E12"], ["E0", "E1"]]
+    # A model that says 1 everywhere; an absent channel is no channel with an error.
+    with torch.no_grad():
+        task.model.decoder_pred.weight.zero_()
+        task.model.decoder_pred.bias.fill_(1.0)
+    figures = task.measure(np.arange(80), control=True)
+    assert figures == pytest.approx(
+        {
+            "validation_loss": (1 + 4) / 2,
+            "baseline_zero": (4 + 9) / 2,
+            "baseline_interpolation": 0.0,
+            "shuffled_eeg_loss": (1 + 4) / 2,
+            "explained_variance": 1 - 5 / 13,
+        },
+        abs=1e-6,
+    )
+
+
+def test_channels_hidden_as_a_whole_are_predicted_from_the_others(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"channel_dropout is 0\.3, expected 0 with encoder.mont"):
+        make_task(tmp_path / "a", sinusoids(40), channel_dropout=0.3)
+    montage = TINY | {"montage": "any"}
+    task = make_task(tmp_path / "b", sinusoids(40), encoder=montage, channel_dropout=0.9)
+    plain = make_task(tmp_path / "c", sinusoids(40), encoder=montage)
+    indices = torch.arange(20)
+    with torch.no_grad():
+        # The same weights and masks: what differs is what the encoder was shown.
+        noise = Draw(0, 0, 20)
+        shown = task.loss(indices, noise)["loss"]
+        same = plain.loss(indices, Draw(0, 0, 20))["loss"]
+    assert torch.isfinite(shown) and float(shown) != float(same)
+
+
+def test_pretraining_on_any_montage_writes_what_finetuning_reads(tmp_path: Path):
+    write_windows(tmp_path / "windows", sinusoids(80, n_chans=2), sinusoids(80, n_chans=3))
+    config = tiny_config(
+        tmp_path, steps=4, encoder=TINY | {"montage": "any"}, n_chans=6, channel_dropout=0.2
+    )
+    output = pretrain(config)
+    known = json.loads((output / "input.json").read_text())
+    assert (known["montage"], known["n_chans"], known["tiled"]) == ("any", 6, False)
+    assert known["montages"] == [["E0", "E1"], ["E10", "E11", "E12"]]
+    encoder = EEGEncoder.from_pretrained(output / "encoder")
+    embedding = encoder(torch.randn(2, 5, 32), torch.randn(5, 3) / 10)
+    assert embedding.shape == (2, 8, TINY["embed_dim"])
+    assert (output / "reconstruction.png").stat().st_size > 10_000
 
 
 def test_no_windows_is_an_error_that_names_the_folder(tmp_path: Path):
@@ -257,7 +342,7 @@ def test_learns_sinusoids_better_than_the_mean(tmp_path: Path):
     eeg = torch.from_numpy(data[:2])
     assert torch.equal(encoder(eeg), autoencoder.encoder(eeg))
     known = json.loads((output / "input.json").read_text())
-    assert known["ch_names"] == ["E0", "E1", "E2"]
+    assert known["montages"] == [["E0", "E1", "E2"]]
     assert (known["n_chans"], known["n_times"], known["sfreq"]) == (3, 32, 64.0)
     with Image.open(output / "reconstruction.png") as picture:
         assert picture.width > 1000

@@ -24,8 +24,9 @@ from torch import nn
 
 from .condition import EEGConditioner
 from .config import ConvertConfig, write_yaml
-from .encoder import EEGEncoder, MaskedAutoencoder
+from .encoder import EEGEncoder
 from .generator import NOISE_SCHEDULE, SCHEDULERS
+from .mae import MaskedAutoencoder
 from .pipeline import EEGToImagePipeline, add_time_condition
 from .processor import EEGProcessor
 from .torch_file import StoredTensor, TorchFile

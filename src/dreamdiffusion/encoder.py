@@ -1,10 +1,10 @@
-"""The EEG encoder and the masked autoencoder that pre-trains it (paper section 3.1).
+"""The EEG encoder (paper section 3.1).
 
 A vision transformer over time (He et al. 2022, arXiv 2111.06377; facts of the DreamDiffusion
 release): tokens of ``patch_size`` time points over all channels, pre-LN blocks, fixed sin-cos
 positions, a cls token. The cls token takes part in pre-training *and* in fine-tuning; the authors'
 release left it out of the second, so its blocks then saw one token fewer than they were trained
-with. Both models are diffusers models: ``save_pretrained`` writes ``config.json`` and safetensors.
+with. It is a diffusers model: ``save_pretrained`` writes ``config.json`` and safetensors.
 The path of this module is recorded in saved pipelines and must not change.
 
 Parameter names follow the authors' checkpoints (``blocks.0.attn.qkv.weight`` ...). Letters of
@@ -13,7 +13,7 @@ shapes as in :mod:`dreamdiffusion.tokens`; D is ``embed_dim``.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -22,9 +22,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from .montage import VirtualElectrodes, is_present, mark_absent
-from .runtime import Draw
-from .tokens import count_tokens, patchify, random_masking, unpatchify
+from .montage import VirtualElectrodes
+from .tokens import count_tokens
 
 
 def sincos_positions(n_tokens: int, dim: int) -> torch.Tensor:
@@ -315,145 +314,3 @@ class EEGEncoder(StrictModel):
         tokens = self.embed(eeg, positions)
         where = ids_keep[:, :, None].expand(-1, -1, tokens.shape[2])
         return self._transform(tokens.gather(1, where))
-
-
-class Reconstruction(NamedTuple):
-    """What the masked autoencoder says about a batch."""
-
-    loss: torch.Tensor
-    """Scalar: squared error, meant over each hidden token, then over the hidden tokens."""
-    pred: torch.Tensor
-    """Every token as the decoder sees it, ``(B, N, P * C)``, time-major."""
-    mask: torch.Tensor
-    """``(B, N)``, 1 where the token was hidden."""
-
-
-class MaskedAutoencoder(StrictModel):
-    """Temporal masked signal modelling: hide tokens, encode the rest, predict the hidden ones.
-
-    Parameters
-    ----------
-    n_chans, n_times, patch_size, embed_dim, depth, num_heads, mlp_ratio
-        The encoder, see :class:`EEGEncoder`. ``mlp_ratio`` holds for the decoder too.
-    decoder_embed_dim, decoder_depth, decoder_num_heads
-        The decoder, which is dropped after pre-training.
-    montage
-        See :class:`EEGEncoder`. With ``any`` the decoder predicts the virtual electrodes, and the
-        loss compares what these say of the real ones.
-    """
-
-    @register_to_config
-    def __init__(
-        self,
-        n_chans: int = 128,
-        n_times: int = 512,
-        patch_size: int = 4,
-        embed_dim: int = 1024,
-        depth: int = 24,
-        num_heads: int = 16,
-        mlp_ratio: float = 1.0,
-        decoder_embed_dim: int = 512,
-        decoder_depth: int = 8,
-        decoder_num_heads: int = 16,
-        montage: str = "fixed",
-    ):
-        super().__init__()
-        self.encoder = EEGEncoder(
-            n_chans, n_times, patch_size, embed_dim, depth, num_heads, mlp_ratio, montage=montage
-        )
-        width = decoder_embed_dim
-        self.decoder_embed = nn.Linear(embed_dim, width)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.register_buffer("decoder_pos_embed", sincos_positions(self.encoder.n_tokens, width))
-        self.decoder_blocks = nn.ModuleList(
-            Block(width, decoder_num_heads, mlp_ratio) for _ in range(decoder_depth)
-        )
-        self.decoder_norm = nn.LayerNorm(width)
-        self.decoder_pred = nn.Linear(width, patch_size * n_chans)
-        self.init_weights()
-
-    def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """Draw new weights (facts of the release), from ``generator`` or torch's global one."""
-        initialise(self, generator)
-        nn.init.normal_(self.encoder.cls_token, std=0.02, generator=generator)
-        nn.init.normal_(self.mask_token, std=0.02, generator=generator)
-
-    def decode(self, visible: torch.Tensor, ids_restore: torch.Tensor) -> torch.Tensor:
-        """Predict every token from the visible ones.
-
-        Parameters
-        ----------
-        visible
-            ``(B, 1 + n_keep, D)`` from :meth:`EEGEncoder.encode_visible`.
-        ids_restore
-            int64 ``(B, N)`` from :func:`dreamdiffusion.tokens.random_masking`.
-
-        Returns
-        -------
-        torch.Tensor
-            ``(B, N, P * C)``, time-major.
-        """
-        x = self.decoder_embed(visible)
-        batch, n_tokens = ids_restore.shape
-        n_hidden = n_tokens + 1 - x.shape[1]
-        hidden = self.mask_token.to(x.dtype).expand(batch, n_hidden, -1)
-        tokens = torch.cat([x[:, 1:], hidden], dim=1)
-        tokens = tokens.gather(1, ids_restore[:, :, None].expand(-1, -1, x.shape[2]))
-        x = torch.cat([x[:, :1], tokens], dim=1) + self.decoder_pos_embed
-        for block in self.decoder_blocks:
-            x = block(x)
-        return self.decoder_pred(self.decoder_norm(x))[:, 1:]
-
-    def forward(
-        self,
-        eeg: torch.Tensor,
-        mask_ratio: float,
-        draw: Draw,
-        positions: torch.Tensor | None = None,
-        channel_dropout: float = 0.0,
-    ) -> Reconstruction:
-        """Hide tokens of EEG ``(B, C, T)`` at random and predict them.
-
-        Parameters
-        ----------
-        mask_ratio
-            Fraction of hidden tokens, above 0 and below 1; the paper's is 0.75.
-        draw
-            Decides which, for as many windows as ``eeg`` has.
-        positions
-            Of the electrodes, with ``montage="any"``; a channel of NaN is then absent and does not
-            count.
-        channel_dropout
-            With ``montage="any"``, share of the channels that are hidden as a whole and predicted
-            from the others; one at least stays.
-
-        Returns
-        -------
-        Reconstruction
-            ``loss``, ``pred`` and ``mask``. The loss counts hidden tokens only, against the signal
-            as it is (not normalised per token).
-        """
-        chosen = random_masking(self.encoder.n_tokens, mask_ratio, draw)
-        ids_keep, ids_restore, mask = (part.to(eeg.device) for part in chosen)
-        seen, patch_size = eeg, self.config["patch_size"]
-        if channel_dropout:
-            seen = drop_channels(eeg, channel_dropout, draw)
-        pred = self.decode(self.encoder.encode_visible(seen, ids_keep, positions), ids_restore)
-        present = is_present(eeg)
-        if self.config["montage"] == "any":
-            virtual = unpatchify(pred, self.config["n_chans"])
-            where = self.encoder.locate(eeg, positions)
-            pred = patchify(self.encoder.electrodes.spread(virtual, where), patch_size)
-        target = patchify(eeg.masked_fill(~present[:, :, None], 0.0), patch_size)
-        error = (pred.float() - target.float()).square()  # full precision in autocast
-        counts = present.to(error.dtype).repeat(1, patch_size)[:, None]  # (B, 1, P * C)
-        error = (error * counts).sum(dim=2) / counts.sum(dim=2)
-        return Reconstruction((error * mask).sum() / mask.sum(), pred, mask)
-
-
-def drop_channels(eeg: torch.Tensor, share: float, draw: Draw) -> torch.Tensor:
-    """Return EEG ``(B, C, T)`` with a share of its channels marked absent; one at least stays."""
-    present = is_present(eeg)
-    noise = draw.rand(eeg.shape[1]).to(eeg.device).masked_fill(~present, -1.0)
-    kept = (noise >= share) | (noise == noise.amax(dim=1, keepdim=True))
-    return mark_absent(eeg, ~kept)

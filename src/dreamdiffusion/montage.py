@@ -46,6 +46,19 @@ def is_present(eeg: torch.Tensor) -> torch.Tensor:
     return eeg[:, :, 0].isfinite()
 
 
+def drop_channels(eeg: torch.Tensor, share: float, noise: torch.Tensor) -> torch.Tensor:
+    """Return EEG ``(B, C, T)`` with a share of its channels marked absent; one at least stays.
+
+    Parameters
+    ----------
+    noise
+        ``(B, C)``, even in [0, 1): a channel below ``share`` goes.
+    """
+    noise = noise.to(eeg.device).masked_fill(~is_present(eeg), -1.0)
+    kept = (noise >= share) | (noise == noise.amax(dim=1, keepdim=True))
+    return mark_absent(eeg, ~kept)
+
+
 class VirtualElectrodes(nn.Module):
     """Learned places on the head that gather the signals of the real electrodes near them.
 

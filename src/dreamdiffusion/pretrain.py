@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import nn
 
 from .config import PretrainConfig, write_yaml
-from .encoder import MaskedAutoencoder
 from .engine import fit
+from .mae import MaskedAutoencoder, Placed, token_errors
+from .montage import VIRTUAL_ELECTRODES, drop_channels, mark_absent
 from .prefetch import Prefetch
+from .reconstruction import draw_reconstruction
 from .runtime import Draw, is_main_process, step_generator
 from .store import WindowStore
 from .tokens import patchify, tile_channels, unpatchify
@@ -32,8 +30,6 @@ INIT, VALIDATION, SPLIT = 1, 2, 3
 VALIDATION_LIMIT = 2048
 """Windows at most that a validation during training looks at; the final scores use all."""
 VALIDATION_BATCH = 256
-HIDDEN, INK, PALE = "#ece7df", "#23272e", "#9aa1ab"
-PREDICTED = "#c8502f"
 
 
 @dataclass
@@ -131,25 +127,48 @@ class MaskedSignalModelling:
     def __init__(self, windows: WindowStore, config: PretrainConfig):
         self.windows, self.config = windows, config
         self._read = Prefetch(windows.read)
-        self.n_chans = config.n_chans or windows.n_chans
+        self.any_montage = config.encoder.montage == "any"
+        if config.channel_dropout and not self.any_montage:
+            raise ValueError(
+                f"channel_dropout is {config.channel_dropout:g}, expected 0 with encoder.montage "
+                "fixed: such an encoder cannot do without a channel; set encoder.montage any"
+            )
+        self.n_chans = config.n_chans or (
+            VIRTUAL_ELECTRODES if self.any_montage else windows.n_chans
+        )
         self.split = split_windows(
             windows.metadata,
             windows.n_times / windows.sfreq,
             config.validation_fraction,
             config.seed,
         )
-        tile_channels(torch.empty(1, windows.n_chans, 1), self.n_chans)  # refuses early
+        if not self.any_montage:
+            tile_channels(torch.empty(1, windows.n_chans, 1), self.n_chans)  # refuses early
+            if len(windows.montages) > 1:
+                logger.warning(
+                    "%d montages train an encoder that knows channels by their number only; "
+                    "set encoder.montage any for one that knows their places",
+                    len(windows.montages),
+                )
         sizes = config.encoder.model_dump()
         self.model = MaskedAutoencoder(self.n_chans, windows.n_times, **sizes)
         self.model.init_weights(step_generator(config.seed, 0, INIT))
         self.modules: dict[str, nn.Module] = {"mae": self.model}
         self.n_samples = len(self.split.train)
 
-    def batch(self, rows: np.ndarray) -> torch.Tensor:
-        """Return windows ``(B, n_chans, n_times)``, each tiled, on the device of the model."""
-        eeg, _, present = (torch.from_numpy(part) for part in self._read(rows))
+    def batch(self, rows: np.ndarray) -> Placed:
+        """Return windows as the encoder takes them, on its device.
+
+        ``(B, n_chans, T)``, each tiled; with ``montage="any"`` ``(B, C, T)`` of the most channels
+        in the batch, those that a window lacks NaN, and the positions of its electrodes.
+        """
         device = self.model.mask_token.device
-        return tile_channels(eeg.to(device), self.n_chans, present.to(device))
+        read = self._read(rows)
+        eeg, present = torch.from_numpy(read.eeg), torch.from_numpy(read.present)
+        if self.any_montage:
+            positions = torch.from_numpy(read.positions).to(device)
+            return Placed(mark_absent(eeg, ~present).to(device), positions)
+        return Placed(tile_channels(eeg.to(device), self.n_chans, present.to(device)), None)
 
     def announce(self, indices: torch.Tensor) -> None:
         """Begin to read the windows that ``loss`` will be asked for."""
@@ -157,8 +176,14 @@ class MaskedSignalModelling:
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         """Return the reconstruction loss of training windows, ``indices`` int64 ``(B,)``."""
-        eeg = self.batch(self.split.train[indices.numpy()])
-        return {"loss": self.model(eeg, self.config.mask_ratio, draw).loss}
+        eeg, positions = self.batch(self.split.train[indices.numpy()])
+        shown, share = None, self.config.channel_dropout
+        if share:
+            # As wide as the whole store: a sample's numbers do not depend on who is beside it.
+            noise = draw.rand(self.windows.n_chans)[:, : eeg.shape[1]]
+            shown = Placed(drop_channels(eeg, share, noise), positions)
+        ratio = self.config.mask_ratio
+        return {"loss": self.model(eeg, ratio, draw, positions, shown).loss}
 
     def validate(self) -> dict[str, float]:
         """Return loss and explained variance on held-out windows, under always the same masks."""
@@ -190,42 +215,51 @@ class MaskedSignalModelling:
             ``1 - validation_loss / baseline_zero``.
         """
         self.model.eval()
-        patch = self.config.encoder.patch_size
-        ratio, seed = self.config.mask_ratio, self.config.seed
+        patch_size, ratio = self.config.encoder.patch_size, self.config.mask_ratio
         sums: dict[str, float] = {}
         n_hidden = 0.0
         n_batches = -(-len(rows) // VALIDATION_BATCH)
         for number in range(n_batches):
             # Every n-th window: a batch then spans all that is held out, and the window half a
             # batch away, which serves as the control, is no neighbour.
-            eeg = self.batch(rows[number::n_batches])
-            _, pred, mask = self.model(eeg, ratio, _validation_draw(seed, number, eeg))
-            target = patchify(eeg, patch)
+            here = rows[number::n_batches]
+            eeg, positions = self.batch(here)
+            draw = self.validation_draw(number, len(here))
+            _, pred, mask = self.model(eeg, ratio, draw, positions)
             guesses = {
                 "validation_loss": pred,
-                "baseline_zero": torch.zeros_like(target),
-                "baseline_interpolation": patchify(interpolate_hidden(eeg, mask, patch), patch),
+                "baseline_zero": torch.zeros_like(pred),
+                "baseline_interpolation": patchify(
+                    interpolate_hidden(eeg, mask, patch_size), patch_size
+                ),
             }
             if control and len(rows) > n_batches:
-                other = eeg.roll(max(1, len(eeg) // 2), dims=0)
-                same_mask = _validation_draw(seed, number, eeg)
-                guesses["shuffled_eeg_loss"] = self.model(other, ratio, same_mask).pred
+                shift = max(1, len(here) // 2)
+                other = Placed(
+                    *(None if part is None else part.roll(shift, 0) for part in (eeg, positions))
+                )
+                same_mask = self.validation_draw(number, len(here))
+                control_pred = self.model(eeg, ratio, same_mask, positions, other).pred
+                guesses["shuffled_eeg_loss"] = control_pred
             for name, guess in guesses.items():
-                error = (guess.float() - target).square().mean(dim=2)
-                sums[name] = sums.get(name, 0.0) + float((error * mask).sum())
+                errors = token_errors(guess, eeg, patch_size)
+                sums[name] = sums.get(name, 0.0) + float((errors * mask).sum())
             n_hidden += float(mask.sum())
         figures = {name: value / n_hidden for name, value in sums.items()}
         loss, zero = figures["validation_loss"], figures["baseline_zero"]
         return figures | {"explained_variance": 1 - loss / zero if zero else 0.0}
 
-
-def _validation_draw(seed: int, number: int, eeg: torch.Tensor) -> Draw:
-    return Draw(seed, number, len(eeg), stream=VALIDATION)
+    def validation_draw(self, number: int, n: int) -> Draw:
+        """Return the random numbers of a batch of ``n`` held-out windows, always the same."""
+        return Draw(self.config.seed, number, n, stream=VALIDATION)
 
 
 def interpolate_hidden(eeg: torch.Tensor, mask: torch.Tensor, patch_size: int) -> torch.Tensor:
-    """Draw straight lines across hidden tokens, ``eeg (B, C, T)``, ``mask (B, N)`` 1 = hidden."""
-    signal = eeg.cpu().numpy().copy()
+    """Draw straight lines across hidden tokens, ``eeg (B, C, T)``, ``mask (B, N)`` 1 = hidden.
+
+    Absent channels become zeros.
+    """
+    signal = eeg.nan_to_num(0.0).cpu().numpy()
     hidden = mask.cpu().numpy().astype(bool).repeat(patch_size, axis=1)
     for window, gone in zip(signal, hidden, strict=True):
         there, lost = np.flatnonzero(~gone), np.flatnonzero(gone)
@@ -266,8 +300,8 @@ def pretrain(config: PretrainConfig) -> Path:
     task.model.eval()
     task.model.encoder.save_pretrained(output / "encoder")
     task.model.save_pretrained(output / "mae")
-    _write_json(output / "input.json", describe_input(windows, task.n_chans))
-    draw_reconstruction(task, windows, output / "reconstruction.png")
+    _write_json(output / "input.json", describe_input(windows, config, task.n_chans))
+    draw_typical(task, output / "reconstruction.png")
     scores = score(task, windows)
     _write_json(output / "scores.json", scores)
     if scores["n"]:
@@ -280,12 +314,44 @@ def pretrain(config: PretrainConfig) -> Path:
     return output
 
 
-def describe_input(windows: WindowStore, n_chans: int) -> dict[str, Any]:
+@torch.no_grad()
+def draw_typical(task: MaskedSignalModelling, path: Path) -> None:
+    """Draw a typical reconstruction, not the best.
+
+    The window is the one of median error among (at most 64) held-out windows, or training windows
+    where none is held out.
+    """
+    task.model.eval()
+    windows, patch_size = task.windows, task.config.encoder.patch_size
+    held_out = len(task.split.validation) > 0
+    rows = task.split.validation if held_out else task.split.train
+    rows = rows[np.linspace(0, len(rows) - 1, min(64, len(rows))).round().astype(int)]
+    eeg, positions = task.batch(rows)
+    draw = task.validation_draw(0, len(rows))
+    _, pred, mask = task.model(eeg, task.config.mask_ratio, draw, positions)
+    errors = (token_errors(pred, eeg, patch_size) * mask).sum(dim=1)
+    place = int(errors.argsort()[len(rows) // 2])
+    draw_reconstruction(
+        eeg[place].cpu().numpy(),
+        unpatchify(pred[place : place + 1].float(), eeg.shape[1])[0].cpu().numpy(),
+        mask[place].cpu().numpy().astype(bool).repeat(patch_size),
+        windows.channels_of(int(rows[place])),
+        windows.sfreq,
+        f"{'simulated EEG' if windows.info.get('simulated') else 'EEG'}: a typical "
+        f"{'held-out' if held_out else 'training'} window, "
+        f"{task.config.mask_ratio:.0%} of its tokens hidden",
+        path,
+    )
+
+
+def describe_input(windows: WindowStore, config: PretrainConfig, n_chans: int) -> dict[str, Any]:
     """Say what signal the encoder knows, for those who fine-tune it."""
+    fixed = config.encoder.montage == "fixed"
     return {
+        "montage": config.encoder.montage,
         "montages": windows.montages,
         "n_chans": n_chans,
-        "tiled": any(len(names) != n_chans for names in windows.montages),
+        "tiled": fixed and any(len(names) != n_chans for names in windows.montages),
         "n_times": windows.n_times,
         "sfreq": windows.sfreq,
         "scale": windows.info.get("scale"),
@@ -308,95 +374,6 @@ def score(task: MaskedSignalModelling, windows: WindowStore) -> dict[str, Any]:
     if len(split.validation):
         scores |= task.measure(split.validation, control=True)
     return scores
-
-
-@torch.no_grad()
-def draw_reconstruction(
-    task: MaskedSignalModelling, windows: WindowStore, path: Path, n_rows: int = 4
-) -> None:
-    """Draw original, masked and reconstructed signals of one window.
-
-    The window is the one of median error among (at most 64) held-out windows, or training windows
-    where none is held out: a typical reconstruction, not the best.
-
-    Parameters
-    ----------
-    n_rows
-        Channels at most.
-    """
-    task.model.eval()
-    held_out = len(task.split.validation) > 0
-    rows = task.split.validation if held_out else task.split.train
-    rows = rows[np.linspace(0, len(rows) - 1, min(64, len(rows))).round().astype(int)]
-    eeg = task.batch(rows)
-    patch = task.config.encoder.patch_size
-    draw = _validation_draw(task.config.seed, 0, eeg)
-    _, pred, mask = task.model(eeg, task.config.mask_ratio, draw)
-    error = ((pred - patchify(eeg, patch)).square().mean(dim=2) * mask).sum(dim=1)
-    place = int(error.argsort()[len(rows) // 2])
-    signal = eeg[place].cpu().numpy()
-    guess = unpatchify(pred[place : place + 1].float(), task.n_chans)[0].cpu().numpy()
-    hidden = mask[place].cpu().numpy().astype(bool).repeat(patch)
-    names = windows.channels_of(int(rows[place]))
-    channels = np.linspace(0, len(names) - 1, min(n_rows, len(names))).round().astype(int)
-    simulated = "simulated EEG" if windows.info.get("simulated") else "EEG"
-    with mpl.rc_context({"font.size": 9, "axes.edgecolor": PALE, "text.color": INK}):
-        shown = {int(channel): names[channel] for channel in channels}
-        figure = _figure(signal, guess, hidden, shown, windows.sfreq)
-        kind = "held-out" if held_out else "training"
-        figure.suptitle(
-            f"{simulated}: a typical {kind} window, "
-            f"{task.config.mask_ratio:.0%} of its tokens hidden"
-        )
-        partial = path.with_name(f".{path.name}")
-        figure.savefig(partial, dpi=150, format="png")
-    partial.replace(path)
-
-
-def _figure(
-    signal: np.ndarray,
-    guess: np.ndarray,
-    hidden: np.ndarray,
-    channels: dict[int, str],
-    sfreq: float,
-) -> Figure:
-    time = np.arange(signal.shape[1]) / sfreq * 1000
-    figure = Figure(figsize=(11, 0.9 + 1.15 * len(channels)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(channels), 3, sharex=True, sharey=True, squeeze=False)
-    shown = np.where(hidden, np.nan, signal)
-    for row, channel in zip(axes, channels, strict=True):
-        original, masked, reconstructed = row
-        original.plot(time, signal[channel], color=INK, lw=1.1)
-        for axis in (masked, reconstructed):
-            _shade(axis, hidden, sfreq)
-        masked.plot(time, shown[channel], color=INK, lw=1.1)
-        reconstructed.plot(time, signal[channel], color=PALE, lw=1.1, label="original")
-        joined = np.where(hidden, guess[channel], signal[channel])
-        reconstructed.plot(time, joined, color=PREDICTED, lw=1.2, label="reconstructed")
-        original.set_ylabel(channels[channel], rotation=0, ha="right", va="center")
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(color=PALE, labelsize=8)
-        axis.margins(x=0)
-    rows = list(channels)
-    limit = 1.15 * max(np.abs(signal[rows]).max(), np.abs(guess[rows]).max(), 1e-6)
-    axes[0, 0].set_ylim(-limit, limit)
-    for axis, title in zip(
-        axes[0], ("original", "what the encoder sees", "reconstructed"), strict=True
-    ):
-        axis.set_title(title, fontsize=10, loc="left")
-    axes[0, 2].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
-    for axis in axes[-1]:
-        axis.set_xlabel("time (ms)")
-    return figure
-
-
-def _shade(axis: Axes, hidden: np.ndarray, sfreq: float) -> None:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], hidden.astype(int), [0]])))
-    for first, last in edges.reshape(-1, 2):
-        left, right = (first - 0.5) / sfreq * 1000, (last - 0.5) / sfreq * 1000
-        axis.axvspan(left, right, color=HIDDEN, lw=0, zorder=0)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
