@@ -288,7 +288,8 @@ class DuplicateCheck:
         other = self._hashes.get(sha256)
         for its_name, length, channels, seen in self._seen if other is None else ():
             comparable = abs(length / duration - 1) < 0.01 and channels == ch_names
-            if comparable and len(course) and float(seen @ course) > 0.7:
+            # One of them may be too short or too even for a course.
+            if comparable and len(course) == len(seen) > 0 and float(seen @ course) > 0.7:
                 other = its_name
                 break
         if other is not None:

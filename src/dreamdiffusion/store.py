@@ -20,6 +20,7 @@ import functools
 import json
 import logging
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ LARGEST = float(np.finfo(DTYPE).max)
 TEXTS = ("dataset", "subject", "session", "run", "recording")
 OPEN_SHARDS = 4096
 """Shards at most whose memory map is kept; the kernel allows a process about 65,000 maps."""
+_OURS = re.compile(r"[0-9a-f]{32}\.(npy|json)(\.[0-9a-f]{8}\.unfinished)?")
+"""Names of files in `shards`; nothing else there is ever deleted."""
 
 
 class WindowBatch(NamedTuple):
@@ -186,22 +189,24 @@ def write_shard(folder: Path, key: str, data: np.ndarray, header: dict[str, Any]
         If the disk is full or fails; what was written of the shard is removed.
     """
     data = np.ascontiguousarray(data, dtype=DTYPE)
+    path = folder / "shards" / f"{key}.npy"
     try:
-        with _replacing(folder / "shards" / f"{key}.npy") as file:
+        with _replacing(path) as file:
             layout = {"descr": DTYPE.str, "fortran_order": False, "shape": data.shape}
             np.lib.format.write_array_header_1_0(file, layout)
             file.write(memoryview(data).cast("B"))
             n_bytes = file.tell()
         header = header | {"format": FORMAT, "n_bytes": n_bytes}
-        with _replacing(folder / "shards" / f"{key}.json") as file:
+        with _replacing(path.with_suffix(".json")) as file:
             file.write(json.dumps(header).encode())
         return header
     except OSError as error:
+        path.unlink(missing_ok=True)  # without its json it is only in the way
         raise OSError(
             error.errno,
             f"{error.strerror or error}, while writing the windows of {header['path']}; the "
             f"recordings in {folder} that are done stay, the same command goes on from them",
-            str(folder / "shards" / f"{key}.npy"),
+            str(path),
         ) from error
 
 
@@ -215,7 +220,9 @@ def read_header(folder: Path, key: str) -> dict[str, Any] | None:
         size = (folder / "shards" / f"{key}.npy").stat().st_size
     except (FileNotFoundError, ValueError):
         return None
-    return header if header.get("format") == FORMAT and header.get("n_bytes") == size else None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        return None
+    return header if header.get("n_bytes") == size else None
 
 
 def write_index(folder: Path, info: dict[str, Any]) -> None:
@@ -225,6 +232,15 @@ def write_index(folder: Path, info: dict[str, Any]) -> None:
         shards = ",\n".join(json.dumps(shard) for shard in info["shards"])
         head = json.dumps(info | {"format": FORMAT, "shards": []}, indent=1)
         file.write(head.replace('"shards": []', f'"shards": [\n{shards}\n]').encode())
+
+
+def stranger(folder: Path) -> Path | None:
+    """Return a file in `shards` that no store has, or None; such a folder is not ours to clean."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in (folder / "shards").iterdir():
+            if not _OURS.fullmatch(path.name):
+                return path
+    return None
 
 
 def remove_others(folder: Path, keys: set[str]) -> int:
@@ -237,10 +253,12 @@ def remove_others(folder: Path, keys: set[str]) -> int:
     """
     count = 0
     for path in (folder / "shards").iterdir():
-        if path.name.split(".")[0] not in keys or path.suffix not in (".npy", ".json"):
+        kept = path.name.split(".")[0] in keys and path.suffix in (".npy", ".json")
+        if _OURS.fullmatch(path.name) and not kept:
             path.unlink(missing_ok=True)
             count += path.suffix == ".json"
-    for path in (*folder.glob("*.unfinished"), folder / "windows.npy", folder / "windows.csv"):
+    unfinished = folder.glob("info.json.*.unfinished")
+    for path in (*unfinished, folder / "windows.npy", folder / "windows.csv"):
         path.unlink(missing_ok=True)
     return count
 
@@ -261,7 +279,10 @@ def unpack(text: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that takes the place of `path`, whole and on the disk, when the block ends."""
+    """Give a file that takes the place of `path`, whole and on the disk, when the block ends.
+
+    An OSError names the file.
+    """
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
     try:
         with unfinished.open("wb") as file:
@@ -269,8 +290,10 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # as writing leaves it
+            error.filename = str(path)
         raise
     with contextlib.suppress(PermissionError):  # Windows opens no folder
         descriptor = os.open(path.parent, os.O_RDONLY)

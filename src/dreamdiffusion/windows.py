@@ -13,6 +13,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,16 @@ from .identity import shard_keys
 from .preprocessing import DuplicateCheck, bad_spans, preprocess, reject_reasons, signature
 from .recordings import Recording, eeg_names, read_recording
 from .scaling import scale_matrix
-from .store import FORMAT, LARGEST, pack, read_header, remove_others, write_index, write_shard
+from .store import (
+    FORMAT,
+    LARGEST,
+    pack,
+    read_header,
+    remove_others,
+    stranger,
+    write_index,
+    write_shard,
+)
 from .summary import format_summary, summarise
 from .trials import read_info
 
@@ -73,12 +83,16 @@ def build_windows(recordings: Sequence[Path | Recording], config: PrepareConfig)
     FileExistsError
         If the folder holds something else.
     OSError
-        If the disk is full; the message names the file. What is done stays.
+        If the disk is full; the message names the file. If the system killed one of several
+        processes. What is done stays.
     """
     if not len(recordings):
         raise ValueError("no recording was given; pass files or folders as input")
     if min(_samples(config)) < 1:
-        raise ValueError(f"a window of {config.window_s} s holds no sample; raise window_s")
+        raise ValueError(
+            f"window_s is {config.window_s:g} and window_stride_s {config.window_stride_s:g}, "
+            f"expected at least one sample ({1 / config.signal.sfreq:.3g} s) each"
+        )
     folder = Path(config.output)
     _claim(folder)
     keys = shard_keys(recordings, config, FORMAT)
@@ -99,10 +113,15 @@ def build_windows(recordings: Sequence[Path | Recording], config: PrepareConfig)
                     raise ValueError(result)
                 logger.warning("left out: %s", result)
             results[key] = result
-    except (OSError, KeyboardInterrupt):
+    except (OSError, KeyboardInterrupt, BrokenProcessPool) as stop:
         if not (folder / "info.json").exists():
             with contextlib.suppress(OSError, ValueError):  # the first error is the one to tell
                 _finish(folder, recordings, keys, results, config)
+        if isinstance(stop, BrokenProcessPool):
+            raise ChildProcessError(
+                f"a process was killed, perhaps for want of memory: lower jobs (now {config.jobs}); "
+                f"the recordings in {folder} that are done stay, the same command goes on from them"
+            ) from stop
         raise
     info = _finish(folder, recordings, keys, results, config)
     removed = remove_others(folder, set(keys))
@@ -158,6 +177,10 @@ def _samples(config: PrepareConfig) -> tuple[int, int]:
 
 
 def _claim(folder: Path) -> None:
+    """Make the folder, or see that it is a store (perhaps one without an index yet)."""
+    other = stranger(folder)
+    if other is not None:
+        raise FileExistsError(f"{other} is no part of a store of windows; choose another output")
     if folder.exists() and any(folder.iterdir()) and not (folder / "shards").is_dir():
         try:
             read_info(folder, "windows")
