@@ -22,6 +22,7 @@ LAYERS: list[tuple[str, set[str]]] = [
         {
             "archives",
             "boundaries",
+            "brainvision",
             "channels",
             "clock",
             "csv_table",

@@ -11,6 +11,7 @@ from typing import IO
 
 MAX_BYTES = 512 << 20
 """Of a member of a zip: 4 hours of 14 channels at 256 Hz, as text."""
+MAX_RATIO = 50
 
 
 def read_zip_csv(path: Path, limit: int | None = None) -> bytes:
@@ -83,6 +84,24 @@ def read_gzip(path: Path, limit: int) -> bytes:
         raise ValueError(f"{path} cannot be read as gzip: {error}") from error
 
 
+def check_gzip(path: Path) -> None:
+    """Raise a ValueError where a gzip that another library will read is broken or a bomb.
+
+    Samples of EEG shrink to no less than a tenth; what unpacks to over `MAX_RATIO` times its size,
+    and beyond `MAX_BYTES`, is refused.
+    """
+    limit = max(MAX_BYTES, MAX_RATIO * path.stat().st_size)
+    n_bytes = 0
+    try:
+        with gzip.open(path) as file:
+            while n_bytes <= limit and (chunk := file.read(1 << 20)):
+                n_bytes += len(chunk)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as gzip: {error}") from error
+    if n_bytes > limit:
+        raise _too_large(str(path), n_bytes, limit)
+
+
 def _csv_names(archive: zipfile.ZipFile) -> list[str]:
     return [
         name for name in archive.namelist()
@@ -99,6 +118,6 @@ def _read(file: IO[bytes], name: str, declared: int, limit: int) -> bytes:
 
 def _too_large(name: str, declared: int, limit: int) -> ValueError:
     return ValueError(
-        f"{name} unpacks to more than the limit of {limit:,} bytes (it declares {declared:,}); "
+        f"{name} unpacks to more than the limit of {limit:,} bytes ({declared:,} or more); "
         "if it is a recording and no bomb, unpack it and give the unpacked file"
     )

@@ -25,6 +25,7 @@ LEAST_SPREAD = 0.1
 """Of the decimal logarithm of amplitudes: a channel within a factor of 3.2 is never far outside."""
 LINE_RATIO = 4.0
 LINE_SHARE = 0.5
+MAX_PEAKS = 6
 
 
 class Spectrum(NamedTuple):
@@ -35,6 +36,8 @@ class Spectrum(NamedTuple):
     """(n_freqs,), Hz."""
     power: np.ndarray
     """(n_chans, n_freqs), V^2/Hz; NaN for a channel without a whole segment."""
+    n_segments: int
+    """That the power is the median of."""
 
 
 def spectrum(raw: mne.io.BaseRaw) -> Spectrum:
@@ -58,7 +61,26 @@ def spectrum(raw: mne.io.BaseRaw) -> Spectrum:
         if len(pieces):
             _, density = signal.periodogram(pieces, sfreq, window="hann", detrend="linear")
             power[row] = np.median(density, axis=0) / np.log(2)  # the median of an exponential
-    return Spectrum(names, freqs, power)
+    return Spectrum(names, freqs, power, len(starts))
+
+
+def spectrum_peaks(spectrum: Spectrum) -> list[float]:
+    """Return the frequencies, in Hz, of the most prominent peaks of the median channel at 1-100 Hz.
+
+    A peak's power stands out of what surrounds it by a factor of 2, and by more than chance does in
+    a short recording: the decimal logarithm of a median over n segments scatters by 0.63 / sqrt(n),
+    and the highest and lowest of hundreds of frequencies lie about six times that apart. At most
+    `MAX_PEAKS`, in the order of frequency.
+    """
+    usable = np.isfinite(spectrum.power).all(axis=1) & (spectrum.power > 0).any(axis=1)
+    keep = (spectrum.freqs >= BAND_HZ[0]) & (spectrum.freqs <= 100)
+    if not usable.any() or keep.sum() < 3:
+        return []
+    level = np.log10(np.maximum(np.median(spectrum.power[usable][:, keep], axis=0), 1e-30))
+    least = max(np.log10(2), 6 * 0.63 / np.sqrt(spectrum.n_segments))
+    places, found = signal.find_peaks(level, prominence=least)
+    chosen = places[np.argsort(-found["prominences"])[:MAX_PEAKS]]
+    return [round(float(freq), 2) for freq in np.sort(spectrum.freqs[keep][chosen])]
 
 
 def line_frequency(spectrum: Spectrum) -> tuple[float, float] | None:

@@ -11,11 +11,9 @@ from .config import Schema
 
 
 class InspectConfig(Schema):
-    """What was understood of one recording, and a picture of it; `info` gives it without picture."""
+    """What was understood of one recording, and a picture of it; `info` tells it without one."""
 
-    path: Positional[Path | None] = Field(
-        None, description="recording; a person's folder of the UCI EEG Database"
-    )
-    output: Path | None = Field(
-        None, description="PNG to write; empty: runs/inspect/<name of the recording>.png"
+    path: Positional[Path | None] = Field(None, description="recording, or a folder that holds one")
+    picture: Path | None = Field(
+        None, description="PNG to write; empty: runs/inspect/<folder>_<name of the recording>.png"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Iterable
 
@@ -25,8 +26,8 @@ def read_table(content: bytes, name: str) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        For an empty file, text that is not UTF-8, columns of one name, or a row whose number of
-        fields is not the header's.
+        For an empty file, text that is not UTF-8, a column without a name, columns of one name, or
+        a row whose number of fields is not the header's.
     """
     lines = content.splitlines()
     if not lines or not lines[0].strip():
@@ -40,13 +41,35 @@ def read_table(content: bytes, name: str) -> pd.DataFrame:
             )
     try:
         table = pd.read_csv(io.BytesIO(content), index_col=False, low_memory=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        # pandas itself would call a second column of one name TP9.1.
+        titles = next(csv.reader([lines[0].decode("utf-8-sig")]))
+    except (ValueError, csv.Error) as error:  # pandas' own errors are ValueErrors
         raise ValueError(f"{name} cannot be read as csv: {error}") from error
-    table.columns = [str(column).strip() for column in table.columns]
-    twice = table.columns[table.columns.duplicated()].tolist()
+    columns = [title.strip() for title in titles]
+    twice = [column for place, column in enumerate(columns) if column in columns[:place]]
     if twice:
-        raise ValueError(f"{name} has two columns of the name {twice[0]}")
+        raise ValueError(f"{name} has two columns of the name {twice[0]!r}")
+    if "" in columns:
+        raise ValueError(
+            f"{name} has no name for column {columns.index('')} in its first line; name it, or "
+            "leave it out (pandas: to_csv(..., index=False))"
+        )
+    if len(columns) != table.shape[1]:
+        raise ValueError(f"{name} cannot be read as csv: its first line is damaged")
+    table.columns = columns
     return table
+
+
+def is_sampled(column: pd.Series) -> bool:
+    """Whether a column holds a signal: finite numbers that change in more than 5 % of the rows.
+
+    Markers, and what is told at markers only, do not.
+    """
+    if not pd.api.types.is_numeric_dtype(column):
+        return False
+    values = column.to_numpy(float)
+    both = np.isfinite(values[1:]) & np.isfinite(values[:-1])
+    return bool(np.sum(both & (values[1:] != values[:-1])) > 0.05 * len(values))
 
 
 def to_numbers(table: pd.DataFrame, columns: Iterable[str], name: str) -> None:

@@ -7,17 +7,32 @@ from typing import Any
 
 import numpy as np
 
-from .bad_channels import Spectrum, find_bad_channels, line_frequency, spectrum
+from .bad_channels import (
+    Spectrum,
+    find_bad_channels,
+    line_frequency,
+    spectrum,
+    spectrum_peaks,
+)
 from .boundaries import stretches
 from .config_data import InspectConfig
 from .edf_header import recording_equipment
 from .electrodes import unknown_electrodes
-from .recordings import Recording, check_amplitude, eeg_names, read_recording
-from .uci import TRIAL, is_trial_folder
+from .recordings import (
+    TEXT_FORMATS,
+    Recording,
+    check_amplitude,
+    eeg_names,
+    find_recordings,
+    read_recording,
+)
+
+MAX_CATEGORIES = 40
+"""Told one by one; a data set can have thousands."""
 
 
 def inspect(config: InspectConfig) -> dict[str, Any]:
-    """Read `config.path`, describe it, and draw it to `config.output`.
+    """Read `config.path`, describe it, and draw it to `config.picture`.
 
     A recording whose amplitudes cannot be EEG is described as well: `problems` says so.
 
@@ -29,22 +44,30 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
     Raises
     ------
     ValueError, FileNotFoundError
-        As `read_recording`.
+        As `read_recording`, and for a folder of no or several recordings.
     """
     if config.path is None:
         raise ValueError("inspect has no recording; pass the path of one")
     from .inspection_picture import draw
 
-    recording = read_recording(config.path, check_units=False)
+    paths = find_recordings([config.path])
+    if len(paths) > 1:
+        raise ValueError(
+            f"{config.path} holds {len(paths)} recordings; inspect one, such as {paths[0]} (`info` "
+            "tells what a BIDS folder holds)"
+        )
+    recording = read_recording(paths[0], check_units=False)
     power = spectrum(recording.raw)
     found = describe(recording, power)
-    name = "_".join(config.path.absolute().parts[-2:]).replace(".", "_")
-    output = config.output or Path("runs/inspect") / f"{name}.png"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}")
+    name = "_".join(paths[0].absolute().parts[-2:]).replace(".", "_")
+    picture = config.picture or Path("runs/inspect") / f"{name}.png"
+    if picture.suffix.lower() != ".png":
+        raise ValueError(f"picture is {picture}, expected a name that ends in .png")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    partial = picture.with_name(f".{picture.name}")
     draw(recording, power, found).savefig(partial, dpi=130, format="png")
-    partial.replace(output)
-    return {**found, "picture": str(output)}
+    partial.replace(picture)
+    return {**found, "picture": str(picture)}
 
 
 def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, Any]:
@@ -52,10 +75,11 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
 
     Keys: `holds`, `format`, `device` (None where the file names none), `subject`, `session`,
     `run`, `sfreq` (Hz), `duration_s`, `n_stretches` (recorded in one go), `n_chans`, `ch_names`
-    (of the EEG), `other_channels` (name -> type), `renamed` (in the file -> here),
-    `label_channels`, `amplitude_uv` and `offset_uv` (of EEG channels: lowest, median, highest
-    standard deviation, robust; and mean), `line_noise_hz`, `bad_channels` (name -> reason; found,
-    or declared by the file), `positions`, `events` (category -> count), `problems`.
+    (of the EEG), `file_units` (of the EEG, as the file names them), `other_channels` (name ->
+    type), `renamed` (in the file -> here), `label_channels`, `amplitude_uv` and `offset_uv` (of EEG
+    channels: lowest, median, highest standard deviation, robust; and median), `spectrum_peaks_hz`,
+    `line_noise_hz`, `bad_channels` (name -> reason; found, or declared by the file), `positions`,
+    `problems`, and with events `n_events` and `events` (category -> count; the most frequent).
     """
     raw, source = recording.raw, recording.source
     sfreq, names = float(raw.info["sfreq"]), [str(name) for name in eeg_names(raw)]
@@ -71,11 +95,17 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
         problems.append(str(error).removeprefix(f"{source}: "))
     if not names:
         problems.append("no channel is EEG")
+    if recording.events is not None:
+        onsets, lasts = recording.events["onset"], raw.n_times / sfreq
+        outside = int(((onsets < 0) | (onsets > lasts)).sum())
+        if outside:
+            problems.append(
+                f"{outside} of {len(onsets)} events lie outside the recording (0 to {lasts:g} s)"
+            )
     types = zip(raw.ch_names, raw.get_channel_types(), strict=True)
-    is_trials = is_trial_folder(source) or TRIAL.fullmatch(source.name) is not None
     found: dict[str, Any] = {
         "holds": "a recording" + (" (SIMULATED)" if recording.simulated else ""),
-        "format": "UCI EEG Database" if is_trials else source.suffix[1:].upper(),
+        "format": recording.format,
         "device": _device(recording),
         "subject": recording.subject,
         "session": recording.session,
@@ -85,19 +115,26 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
         "n_stretches": len(stretches(raw)),
         "n_chans": len(names),
         "ch_names": names,
+        "file_units": _file_units(recording, names),
         "other_channels": {str(name): kind for name, kind in types if kind != "eeg"},
         "renamed": dict(recording.renamed),
         "label_channels": list(recording.label_channels),
         "amplitude_uv": amplitude,
         "offset_uv": offset,
+        "spectrum_peaks_hz": spectrum_peaks(power),
         "line_noise_hz": line[0] if line else None,
         "bad_channels": bad,
         "positions": _positions(recording, names),
         "problems": problems,
     }
     if recording.events is not None:
-        counts = recording.events["category"].value_counts().sort_index()
-        found["events"] = {str(category): int(count) for category, count in counts.items()}
+        counts = recording.events["category"].astype(str).value_counts()
+        shown = counts.head(MAX_CATEGORIES).sort_index()
+        found["n_events"] = len(recording.events)
+        found["events"] = {str(category): int(count) for category, count in shown.items()}
+        if len(counts) > len(shown):
+            left = counts.iloc[MAX_CATEGORIES:]
+            found["events"][f"({len(left)} other categories)"] = int(left.sum())
     return found
 
 
@@ -107,8 +144,16 @@ def _device(recording: Recording) -> str | None:
     words = [str(told[key]) for key in ("type", "model") if told.get(key)]
     if words:
         return " ".join(words)
-    is_edf = recording.source.suffix.lower() in (".edf", ".bdf")
-    return recording_equipment(recording.source) if is_edf else None
+    return recording_equipment(recording.source) if recording.format in ("EDF", "BDF") else None
+
+
+def _file_units(recording: Recording, names: list[str]) -> list[str]:
+    """Units of the EEG channels as the file tells them, or as its format is defined."""
+    # MNE keeps what EDF, BDF, GDF and BrainVision say only here.
+    told: dict[str, str] = getattr(recording.raw, "_orig_units", {})
+    defined = {"FIF": "V", "EEGLAB": "µV"} | dict.fromkeys(TEXT_FORMATS, "µV")
+    found = {str(told[name]) for name in names if told.get(name)}
+    return sorted(found) or [unit for form, unit in defined.items() if form == recording.format]
 
 
 def _levels(recording: Recording, names: list[str]) -> tuple[dict[str, float], float | None]:
@@ -128,6 +173,8 @@ def _levels(recording: Recording, names: list[str]) -> tuple[dict[str, float], f
 
 
 def _positions(recording: Recording, names: list[str]) -> str:
+    if not names:
+        return "none: no channel is EEG"
     try:
         n_known = len(recording.positions)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -14,6 +15,7 @@ from scipy.signal import detrend
 
 from .bad_channels import Spectrum
 from .boundaries import stretches
+from .electrodes import electrode_positions, unknown_electrodes
 from .recordings import Recording, eeg_names
 
 INK, PALE, FAINT = "#23272e", "#9aa1ab", "#e6e8eb"
@@ -78,6 +80,7 @@ def _draw_traces(
     first = (raw.n_times - n_shown) // 2
     if not names:
         axis.set_axis_off()
+        axis.set_title("no channel is EEG")
         return
     picks = [raw.ch_names.index(name) for name in names]
     data = raw.get_data(picks=picks, start=first, stop=first + n_shown) * 1e6
@@ -126,6 +129,9 @@ def _draw_traces(
 
 
 def _draw_spectrum(axis: Axes, power: Spectrum, bad: set[str], line: float | None) -> None:
+    if not power.ch_names:
+        axis.set_axis_off()
+        return
     freqs, keep = power.freqs, (power.freqs >= 1) & (power.freqs <= 100)
     level = np.where(power.power > 0, power.power * 1e12, np.nan)
     for name, row in zip(power.ch_names, level, strict=True):
@@ -154,15 +160,19 @@ def _draw_sensors(
     axis: Axes, recording: Recording, names: list[str], bad: set[str], told: str
 ) -> None:
     """From above, the nose up; angle from the vertex becomes distance from the middle."""
-    axis.set_title("sensors")
     axis.set_axis_off()
-    axis.set_aspect("equal")
     try:
         positions = recording.positions
     except ValueError:
-        axis.text(0.5, 0.5, f"positions {told}", ha="center", va="center", wrap=True, fontsize=8,
-                  transform=axis.transAxes)  # fmt: skip
+        axis.text(0.5, 0, _wrap(f"positions {told}", 56), ha="center", va="top", fontsize=7,
+                  color=BAD, transform=axis.transAxes)  # fmt: skip
+        unknown = set(unknown_electrodes(names))
+        names = [name for name in names if name not in unknown]
+        positions = electrode_positions(names)
+    if not names:
         return
+    axis.set_title("sensors")
+    axis.set_aspect("equal")
     x, y, z = (positions - [0, 0, 0.04]).T  # the origin lies between the ears, below the middle
     distance = np.arctan2(np.hypot(x, y), z) / (np.pi / 2)
     angle = np.arctan2(y, x)
@@ -180,7 +190,7 @@ def _draw_sensors(
         if size or name in bad:
             axis.annotate(name, (a, b), xytext=(0, 3), textcoords="offset points", ha="center",
                           fontsize=size or 5, color=colour)  # fmt: skip
-    reach = max(1.2, 1.1 * float(distance.max()) if len(names) else 0)
+    reach = max(1.2, 1.1 * float(distance.max()))
     axis.set_xlim(-reach, reach)
     axis.set_ylim(-reach, reach)
 
@@ -214,6 +224,9 @@ def _draw_course(
     figure: Figure, axis: Axes, recording: Recording, names: list[str], bad: set[str]
 ) -> None:
     """Amplitude of every channel over the whole recording, against the median of all."""
+    if not names:
+        axis.set_axis_off()
+        return
     raw = recording.raw
     sfreq = float(raw.info["sfreq"])
     n_blocks = int(np.clip(raw.n_times / sfreq, 1, 300))
@@ -223,21 +236,21 @@ def _draw_course(
         samples = raw.get_data(picks=raw.ch_names.index(name))[0]
         # Differences, so that offsets and drifts, which all EEG has, do not hide the rest.
         steps = np.abs(np.diff(samples, append=samples[-1:]))
-        for block, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for block, (start, stop) in enumerate(pairwise(edges)):
             part = steps[start:stop]
             part = part[np.isfinite(part)]
             amplitude[row, block] = np.median(part) if len(part) else np.nan
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log10(amplitude / np.nanmedian(amplitude)) if names else amplitude
+        ratio = np.log10(amplitude / np.nanmedian(amplitude))
     ratio[np.isneginf(ratio)] = -9
     colours = mpl.colormaps["RdBu_r"].copy()
     colours.set_bad(FAINT)
     image = axis.imshow(
         ratio, aspect="auto", cmap=colours, vmin=-1, vmax=1, interpolation="nearest",
-        extent=(0, raw.n_times / sfreq, max(len(names), 1) - 0.5, -0.5),
+        extent=(0, raw.n_times / sfreq, len(names) - 0.5, -0.5),
     )  # fmt: skip
     every = max(1, len(names) // 16)
-    shown = [i for i, name in enumerate(names) if name in bad or i % every == 0]
+    shown = [i for i in range(len(names)) if i % every == 0]
     axis.set_yticks(shown, [names[i] for i in shown])
     axis.tick_params(axis="y", length=0, labelsize=7 if len(shown) <= 8 else 5)
     for label, i in zip(axis.get_yticklabels(), shown, strict=True):
@@ -255,7 +268,13 @@ def _write_findings(axis: Axes, found: dict[str, Any]) -> None:
     level = found["amplitude_uv"]
     lines = [f"amplitude  {level['lowest']:g} / {level['median']:g} / {level['highest']:g} µV "
              "(lowest, median, highest channel)"] if level else []  # fmt: skip
-    lines.append(f"offset  {found['offset_uv']} µV")
+    if found["offset_uv"] is not None:
+        lines.append(f"offset  {found['offset_uv']:g} µV")
+    if found["file_units"]:
+        lines.append(f"unit in the file  {', '.join(found['file_units'])}")
+    if found["spectrum_peaks_hz"]:
+        told = ", ".join(f"{freq:g}" for freq in found["spectrum_peaks_hz"])
+        lines.append(f"peaks of the spectrum  {told} Hz")
     lines.append(f"positions  {found['positions']}")
     if found["device"]:
         lines.append(f"device  {found['device']}")
@@ -275,10 +294,11 @@ def _write_findings(axis: Axes, found: dict[str, Any]) -> None:
     if len(bad) > 8:
         marked.append(f"and {len(bad) - 8} more bad channels")
     axis.text(0, 1, "\n".join(shown), va="top", fontsize=8, transform=axis.transAxes)
-    below = 1 - 0.075 * (sum(text.count("\n") + 1 for text in shown) + 0.7)
     head = "no bad channel" if not bad else f"{len(bad)} bad channels"
-    axis.text(0, below, "\n".join([head, *marked]), va="top", fontsize=8,
-              color=BAD if bad or found["problems"] else INK, transform=axis.transAxes)  # fmt: skip
+    below = sum(text.count("\n") + 1 for text in shown) + 0.7
+    axis.annotate("\n".join([head, *marked]), (0, 1), xycoords="axes fraction", va="top",
+                  xytext=(0, -11.2 * below), textcoords="offset points", fontsize=8,
+                  color=BAD if bad or found["problems"] else INK)  # fmt: skip
 
 
 def _event_colours(events: dict[str, int]) -> dict[str, str]:
@@ -287,7 +307,7 @@ def _event_colours(events: dict[str, int]) -> dict[str, str]:
     return dict(zip(frequent, EVENTS, strict=False))
 
 
-def _wrap(text: str, width: int = 74) -> str:
+def _wrap(text: str, width: int = 66) -> str:
     words, lines = text.split(" "), [""]
     for word in words:
         if len(lines[-1]) + len(word) > width:

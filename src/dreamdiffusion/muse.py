@@ -9,18 +9,19 @@ import numpy as np
 import pandas as pd
 
 from .boundaries import annotate_boundaries
+from .channels import standard_name
 from .clock import sampling_rate
-from .csv_table import read_table, to_numbers
-from .electrodes import standard_names
+from .csv_table import is_sampled, read_table, to_numbers
 
 
 def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     """Read one csv with `timestamps`, EEG columns in microvolts and marker columns.
 
-    A column is EEG when its name is a position of the 10-05 system or contains "AUX" (an AUX
-    column gets the type misc: it is kept when asked for by name). Every other column is a marker;
-    an event is where the first marker column changes to a value other than 0. The other marker
-    columns are kept as columns of the events (gratings: `Contrast`, `Orientation`).
+    A column is a channel when its name means a place of the 10-05 system (`channels`), contains
+    "AUX", or when it holds a signal (`csv_table.is_sampled`). Every other column is a marker. An
+    event is where the first of these that is named marker, else the first, changes to a value other
+    than 0. The other marker columns are kept as columns of the events (gratings: `Contrast`,
+    `Orientation`).
 
     Parameters
     ----------
@@ -39,8 +40,8 @@ def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     Raises
     ------
     ValueError
-        For a missing column, a damaged row, a text value, timestamps that go back or are not in
-        seconds.
+        For a missing column, a damaged row, a text value, a marker that is no whole number,
+        timestamps that go back or are not in seconds.
     """
     table = read_table(path.read_bytes(), str(path))
     time_name = next((n for n in ("timestamps", "timestamp", "time") if n in table.columns), None)
@@ -50,31 +51,39 @@ def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
             "channels in microvolts, then marker columns (as muse-lsl writes)"
         )
     rest = [name for name in table.columns if name != time_name]
-    eeg = [name for name in rest if name.lower() in standard_names() or "AUX" in name.upper()]
-    markers = [name for name in rest if name not in eeg]
-    if not eeg:
+    places = [name for name in rest if standard_name(name)]
+    if not places:
         raise ValueError(f"{path} has no EEG column among {rest}; expected names such as TP9, AF7")
+    eeg = [n for n in rest if n in places or "AUX" in n.upper() or is_sampled(table[n])]
+    markers = [name for name in rest if name not in eeg]
+    # A marker column that is named so comes first; sorting keeps the order of the others.
+    markers.sort(key=lambda name: "MARKER" not in name.upper())
     if len(table) < 2:
         raise ValueError(f"{path} holds {len(table)} samples; expected a recording")
     to_numbers(table, [time_name, *eeg, *markers], str(path))
     stamps = table[time_name].to_numpy(float)
     sfreq, gaps = sampling_rate(stamps, str(path))
 
-    types = ["misc" if "AUX" in name.upper() else "eeg" for name in eeg]
-    info = mne.create_info(eeg, sfreq, types)  # pyright: ignore[reportArgumentType]
+    info = mne.create_info(eeg, sfreq, "eeg")
     raw = mne.io.RawArray(table[eeg].to_numpy(float).T * 1e-6, info, verbose="ERROR")
     annotate_boundaries(raw, gaps)
-    return raw, _events(table, markers, sfreq)
+    return raw, _events(table, markers, sfreq, path)
 
 
-def _events(table: pd.DataFrame, markers: list[str], sfreq: float) -> pd.DataFrame:
+def _events(table: pd.DataFrame, markers: list[str], sfreq: float, path: Path) -> pd.DataFrame:
     columns = ["onset", "duration", "category", "code"]
     if not markers:
         return pd.DataFrame({name: [] for name in columns})
     values = table[markers[0]].fillna(0).to_numpy(float)
     before = np.concatenate([[0.0], values[:-1]])
     samples = np.flatnonzero((values != 0) & (values != before))
-    codes = values[samples].astype(int)
+    broken = samples[values[samples] % 1 != 0]
+    if len(broken):
+        raise ValueError(
+            f"{path}, data row {broken[0]}, column {markers[0]}: {values[broken[0]]:g} is no whole "
+            "number, as markers are; name the column of markers Marker, or drop this one"
+        )
+    codes = values[samples].astype(np.int64)
     events = pd.DataFrame(
         {
             "onset": samples / sfreq,

@@ -15,8 +15,8 @@ import pandas as pd
 
 from .archives import read_zip_csv
 from .boundaries import annotate_boundaries
-from .csv_table import read_table, to_numbers
-from .electrodes import standard_names
+from .channels import standard_name
+from .csv_table import is_sampled, read_table, to_numbers
 
 START = b"Time:"
 """What tells such a file from other csv files."""
@@ -33,9 +33,9 @@ def read_openvibe(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     Returns
     -------
     raw
-        Volts, (n_chans, n_times): the columns that are named after places of the 10-05 system.
-        The trials follow each other, with a boundary (`boundaries.annotate_boundaries`) where
-        time jumps.
+        Volts, (n_chans, n_times): the columns whose names mean places of the 10-05 system
+        (`channels`), and others that hold a signal (`csv_table.is_sampled`). The trials
+        follow each other, with a boundary (`boundaries.annotate_boundaries`) where time jumps.
     events
         One per trial that has a label: columns `onset` (s from the first sample), `duration`,
         `category` (the label), `trial`, and `stage` where the file tells it.
@@ -50,9 +50,10 @@ def read_openvibe(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     content = read_zip_csv(path) if path.suffix.lower() == ".zip" else path.read_bytes()
     table = read_table(content, name)
     sfreq, time = _rate(table, name)
-    eeg = [column for column in table.columns if column.lower() in standard_names()]
-    if not eeg:
-        raise ValueError(f"{name} has no EEG column among {list(table.columns)}")
+    rest = [column for column in table.columns if column not in (time, "Epoch")]
+    if not any(standard_name(column) for column in rest):
+        raise ValueError(f"{name} has no EEG column among {rest}; expected names such as AF3, O1")
+    eeg = [column for column in rest if standard_name(column) or is_sampled(table[column])]
     if "Epoch" not in table:
         raise ValueError(f"{name} has no column Epoch, which numbers the trials")
     if not len(table):

@@ -18,8 +18,10 @@ import mne
 import numpy as np
 import pandas as pd
 
-from .archives import starts_with
+from .archives import check_gzip, starts_with
+from .brainvision import check_brainvision
 from .channels import name_channels
+from .csv_table import to_numbers
 from .edf_header import check_edf_header
 from .electrodes import electrode_positions
 from .entities import entities_from_path
@@ -29,10 +31,14 @@ from .uci import TRIAL, is_trial_folder, read_uci
 
 logger = logging.getLogger(__name__)
 
-EXTENSIONS = (
-    ".edf", ".bdf", ".gdf", ".vhdr", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".nxe", ".csv",
-    ".zip",
-)  # fmt: skip
+FORMATS = {
+    ".edf": "EDF", ".bdf": "BDF", ".gdf": "GDF", ".vhdr": "BrainVision", ".set": "EEGLAB",
+    ".fif": "FIF", ".fif.gz": "FIF", ".cnt": "CNT", ".mff": "MFF", ".nxe": "NXE",
+    ".csv": "Muse csv", ".zip": "OpenViBE csv",
+}  # fmt: skip
+EXTENSIONS = tuple(FORMATS)
+TEXT_FORMATS = ("Muse csv", "OpenViBE csv", "UCI EEG Database")
+"""Read by readers of our own; microvolts by definition."""
 LOWEST_V, HIGHEST_V = 1e-7, 5e-3  # median absolute amplitude that scalp EEG in volts can have
 # Derived files, and the later parts of a split file, which MNE reads with the first.
 _NOT_RAW = re.compile(
@@ -59,6 +65,8 @@ class Recording:
         Of the samples rounded to 0.01 microvolt.
     stimuli_root
         The folder that `stim_file` is relative to.
+    format
+        Such as "EDF" or "Muse csv".
     simulated
         True where the data set says that it is simulated.
     renamed
@@ -75,6 +83,7 @@ class Recording:
     events: pd.DataFrame | None
     sha256: str
     stimuli_root: Path | None = None
+    format: str = ""
     simulated: bool = False
     renamed: dict[str, str] = field(default_factory=dict)
     label_channels: list[str] = field(default_factory=list)
@@ -126,12 +135,15 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
     entities = entities_from_path(path, _stem(path))
     if is_trial_folder(path) or TRIAL.fullmatch(path.name):
         raw, events, subject = read_uci(path)
+        form = "UCI EEG Database"
         run = "1" if path.is_dir() else path.name.split(".")[-2]
         entities |= {"subject": subject, "run": run}
     else:
         extension = _check_kind(path)
+        form = FORMATS[extension]
         if extension == ".zip" or (extension == ".csv" and _is_openvibe(path)):
             raw, events = read_openvibe(path)
+            form = "OpenViBE csv"
             if entities["subject"] == "unknown" and path.absolute().parent.name.isdigit():
                 entities["subject"] = path.absolute().parent.name  # FEIS: feis/01/articulators.zip
         elif extension == ".csv":
@@ -165,6 +177,7 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         events=events,
         sha256=hash_samples(raw),
         stimuli_root=root / "stimuli" if root and (root / "stimuli").is_dir() else None,
+        format=form,
         simulated=_says_simulated(raw, root),
         renamed=renamed,
         label_channels=labels,
@@ -342,8 +355,13 @@ def _simulated_noise_level(path: Path) -> float | None:
 
 
 def _read_raw(path: Path, root: Path | None) -> mne.io.BaseRaw:
-    if _extension(path) in (".edf", ".bdf"):
+    extension = _extension(path)
+    if extension in (".edf", ".bdf"):
         check_edf_header(path)
+    elif extension == ".vhdr":
+        check_brainvision(path)
+    elif extension == ".fif.gz":
+        check_gzip(path)
     try:
         with mne.utils.use_log_level("ERROR"):
             if root is not None and path.name.startswith("sub-"):
@@ -355,7 +373,10 @@ def _read_raw(path: Path, root: Path | None) -> mne.io.BaseRaw:
             raw.load_data()
     except Exception as error:
         # The readers raise whatever a broken file makes them trip over: any of it means the same.
-        raise ValueError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"{path} cannot be read: {type(error).__name__}: {error} (it is cut off, damaged, or "
+            "of another format than its extension says; copy or export it again)"
+        ) from error
     return raw
 
 
@@ -363,10 +384,17 @@ def _read_events(raw: mne.io.BaseRaw, path: Path) -> pd.DataFrame | None:
     """Events from `events.tsv`, else a stim channel, else annotations; None: there are none."""
     table = path.with_name(re.sub(r"_i?eeg$", "", path.name.split(".")[0]) + "_events.tsv")
     if table.is_file():
-        events = pd.read_csv(table, sep="\t", na_values=["n/a"], keep_default_na=False)
+        try:
+            events = pd.read_csv(table, sep="\t", na_values=["n/a"], keep_default_na=False)
+        except ValueError as error:
+            raise ValueError(f"{table} cannot be read: {error}") from error
         missing = [name for name in ("onset", "duration") if name not in events]
         if missing:
             raise ValueError(f"{table} lacks the column {missing[0]}; BIDS requires it")
+        to_numbers(events, ["onset", "duration"], str(table))
+        if events["onset"].isna().any():
+            row = int(np.flatnonzero(events["onset"].isna())[0])
+            raise ValueError(f"{table}, data row {row} has no onset; BIDS requires it")
         events = events.rename(columns={"trial_type": "category", "value": "code"})
         if "category" not in events:
             events["category"] = events["code"].astype(str) if "code" in events else ""
