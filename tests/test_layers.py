@@ -16,8 +16,19 @@ MAX_LINES = 500
 # imports from its own layer and from those above it in this table, never from one below. A
 # package is named once; its modules belong to its layer.
 LAYERS: list[tuple[str, set[str]]] = [
-    ("L0 configuration", {"config", "runtime"}),
-    ("L1 signals", {"electrodes", "muse", "recordings", "simulation"}),
+    ("L0 configuration", {"config", "config_data", "runtime"}),
+    (
+        "L1 signals and files of strangers",
+        {
+            "download",
+            "electrodes",
+            "muse",
+            "numpy_file",
+            "recordings",
+            "simulation",
+            "torch_file",
+        },
+    ),
     (
         "L2 trials and windows",
         {
@@ -65,7 +76,6 @@ LAYERS: list[tuple[str, set[str]]] = [
             "memory",
             "pretrain",
             "sharding",
-            "torch_file",
             "train_generator",
             "train_judge",
             "workers",
