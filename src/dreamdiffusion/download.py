@@ -9,6 +9,7 @@ data, and every later download has to match it.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import logging
 import os
@@ -150,7 +151,7 @@ def _check_url(url: str) -> None:
 
 
 class _StayOnHttps(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # noqa: ANN001, PLR0913
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
         _check_url(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -167,7 +168,7 @@ def _transfer(file: RemoteFile, part: Path) -> None:
     try:
         answer = opener.open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # the part is as long as the file, or longer: begin again
+        if error.code == 416 and have:  # the part is as long as the file, or longer: begin again
             part.unlink()
             _transfer(file, part)
             return
@@ -189,12 +190,17 @@ def _transfer(file: RemoteFile, part: Path) -> None:
                 total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, leave=False
             ) as progress,
         ):
-            while block := answer.read(_BLOCK):
-                have += len(block)
-                if file.size is not None and have > file.size:
-                    raise ValueError(f"{file.url} is longer than the expected {file.size} bytes")
-                out.write(block)
-                progress.update(len(block))
+            try:
+                while block := answer.read(_BLOCK):
+                    have += len(block)
+                    if file.size is not None and have > file.size:
+                        raise ValueError(
+                            f"{file.url} is longer than the {file.size} bytes expected"
+                        )
+                    out.write(block)
+                    progress.update(len(block))
+            except http.client.HTTPException as error:  # neither it nor its kin are OSErrors
+                raise OSError(f"{file.url} broke off: {error!r}; give the command again") from error
             out.flush()
             os.fsync(out.fileno())
     if total is not None and have != total:
