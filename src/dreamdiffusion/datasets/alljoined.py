@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -58,11 +57,6 @@ class Alljoined(PublicDataset):
         "preprocessed_eeg/sub-{subject}/experiment_metadata_categories.parquet",
         "images/<nnnnn>.jpg",
     )
-    settings: ClassVar[Mapping[str, Any]] = {
-        "tmin": 0.0,
-        "tmax": 1.0,
-        "signal": {"l_freq": 0.5, "h_freq": 100.0, "sfreq": 250.0},
-    }
 
     def fetch(self, folder: Path, subjects: Sequence[str]) -> None:
         """Download from the hub, which resumes and checks by itself; unpack the pictures."""

@@ -5,6 +5,7 @@ A class that does not declare its licence, DOI, URL and device cannot be defined
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from ..download import RemoteFile, download
 from ..epochs import cut_trials
 from ..recordings import Recording
 from ..trials import Trials
+
+logger = logging.getLogger(__name__)
 
 _WORDS = ("name", "title", "licence", "doi", "url", "device", "shown", "caveat", "citation")
 _NUMBERS = ("n_subjects", "n_chans", "sfreq")
@@ -151,7 +154,9 @@ class PublicDataset:
 
     def resolve(self, config: PrepareConfig, root: Path) -> PrepareConfig:
         """Fill what the user left at the schema's default with the data set's own settings."""
-        config = _fill(config, self.settings)
+        config, filled = _fill(config, self.settings)
+        if filled:
+            logger.info("%s: %s", self.name, ", ".join(filled))
         if config.stimuli is None and self.pictures:
             config = config.model_copy(update={"stimuli": root / self.pictures})
         return config
@@ -185,13 +190,17 @@ def need(path: Path, dataset: PublicDataset) -> Path:
     return path
 
 
-def _fill(config: AnySchema, settings: Mapping[str, Any]) -> AnySchema:
+def _fill(config: AnySchema, settings: Mapping[str, Any]) -> tuple[AnySchema, list[str]]:
+    """Return the configuration with the settings, and what they have changed in it."""
     default = type(config)()
     update: dict[str, Any] = {}
+    told: list[str] = []
     for key, value in settings.items():
         current = getattr(config, key)
         if isinstance(current, Schema):
-            update[key] = _fill(current, value)
-        elif current == getattr(default, key):
+            update[key], inner = _fill(current, value)
+            told += [f"{key}.{text}" for text in inner]
+        elif current == getattr(default, key) != value:
             update[key] = value
-    return config.model_copy(update=update)
+            told.append(f"{key} {value}")
+    return config.model_copy(update=update), told

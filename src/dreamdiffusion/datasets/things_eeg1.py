@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -57,11 +56,6 @@ class ThingsEEG1(PublicDataset):
         "The pictures come from THINGS (https://osf.io/jum2f/, with a password that its page "
         "gives): put the concept folders of object_images into stimuli/."
     )
-    settings: ClassVar[Mapping[str, Any]] = {
-        "tmin": -0.1,
-        "tmax": 0.6,
-        "signal": {"l_freq": 0.1, "h_freq": 100.0, "sfreq": 250.0, "reference": "average"},
-    }
 
     def remote_files(self, subjects: Sequence[str]) -> list[RemoteFile]:
         """Return the files of OpenNeuro's public bucket; it publishes no sha256."""
