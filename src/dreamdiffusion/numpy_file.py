@@ -25,7 +25,7 @@ _NAMES = {*_ARRAY, *_SCALAR, ("numpy", "ndarray"), ("numpy", "dtype")}
 _NUMBER = re.compile(r"[fiub](1|2|4|8)|[US]\d{1,6}|O8?")
 _LENGTHS = {"SHORT_BINBYTES": "<B", "BINBYTES": "<I", "BINBYTES8": "<Q"}
 _LONGEST_TEXT = 1_000_000  # bytes: names are short
-_MOST_ITEMS = 1_000_000  # of all containers together: one that is named twice counts twice
+_MOST_ITEMS = 200_000  # of all containers together: one that is named twice counts twice
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _VALUES = {
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",

@@ -69,13 +69,9 @@ class Alljoined(PublicDataset):
         unpack(need(folder / "stimuli.zip", self), folder)
 
     def recordings(self, root: Path, subjects: Sequence[str]) -> Iterator[Recording]:
-        """Yield one recording per block; named people must be there."""
-        folder = need(root / "raw_eeg", self)
-        chosen = self.choose(subjects)
-        if not subjects:
-            chosen = [subject for subject in chosen if (folder / f"sub-{subject}").is_dir()]
-        for subject in chosen:
-            person = need(folder / f"sub-{subject}", self)
+        """Yield one recording per block."""
+        for subject in self.people(root, subjects, "raw_eeg/sub-{subject}"):
+            person = root / "raw_eeg" / f"sub-{subject}"
             paths = sorted(person.glob("session_*/block_*/*.edf"))
             if not paths:
                 raise FileNotFoundError(f"{person} holds no session_<nn>/block_<nn>/<any>.edf")

@@ -113,7 +113,7 @@ class PublicDataset:
         return list(dict.fromkeys(files))
 
     def choose(self, subjects: Sequence[str]) -> list[str]:
-        """Return the named people, or all; a ValueError for one that the data set has not."""
+        """Return the named people, or all there can be; a ValueError for one that the data set has not."""
         known = self.subjects
         unknown = [subject for subject in subjects if known and subject not in known]
         if unknown:
@@ -122,8 +122,25 @@ class PublicDataset:
             )
         return list(subjects or self.subjects)
 
+    def people(self, root: Path, subjects: Sequence[str], path: str) -> list[str]:
+        """Return the named people, else those whose `path` below the root is there.
+
+        Raises
+        ------
+        ValueError, FileNotFoundError
+            For a person that the data set has not, or whose `path` is not there; where nobody is
+            named, if nobody is there.
+        """
+        chosen = self.choose(subjects)
+        if not subjects:
+            there = [person for person in chosen if (root / path.format(subject=person)).exists()]
+            chosen = there or chosen[:1]
+        for person in chosen:
+            need(root / path.format(subject=person), self)
+        return chosen
+
     def recordings(self, root: Path, subjects: Sequence[str]) -> Iterator[Recording]:
-        """Yield the raw recordings of these people (none: all), one at a time."""
+        """Yield the raw recordings of these people, one at a time; none: all that are there."""
         raise NotImplementedError(f"{self.name} gives neither recordings nor trials")
 
     def load(self, root: Path, subjects: Sequence[str], config: PrepareConfig) -> Trials:
@@ -134,7 +151,7 @@ class PublicDataset:
         root
             Folder of the data set.
         subjects
-            People; none: all.
+            People; none: all that are there.
         config
             As `resolve` returned it: `tmin`, `tmax`, `signal`, `stimuli` and, for recordings,
             everything else that `cut_trials` knows.

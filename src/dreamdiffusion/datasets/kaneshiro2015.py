@@ -12,7 +12,7 @@ import pandas as pd
 from ..config import PrepareConfig, SignalConfig
 from ..download import RemoteFile
 from ..trials import Trials
-from .base import PublicDataset, need
+from .base import PublicDataset
 from .cut import assemble, window
 
 CATEGORIES = (
@@ -70,8 +70,8 @@ class Kaneshiro2015(PublicDataset):
         part = window(config, signal, ch_names, (0.0, N_TIMES), self.name)
         pieces: list[np.ndarray] = []
         tables: list[pd.DataFrame] = []
-        for subject in self.choose(subjects):
-            content = _read(need(root / f"S{subject}.mat", self), self.n_chans)
+        for subject in self.people(root, subjects, self.layout[0]):
+            content = _read(root / f"S{subject}.mat", self.n_chans)
             eeg = content["X_3D"][part.channels, part.samples]
             pieces.append((np.moveaxis(eeg, 2, 0) * 1e-6).astype(np.float32))
             exemplars = content["exemplarLabels"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..download import RemoteFile
 from ..recordings import Recording, find_recordings, read_recording
-from .base import PublicDataset, need
+from .base import PublicDataset
 
 _REPOSITORY = "https://raw.githubusercontent.com/alexandrebarachant/muse-lsl"
 _PICTURES_AT = "53c07a324ee43902beb373db8062fad532d520bb"
@@ -130,12 +130,8 @@ class MuseN170(PublicDataset):
         return files
 
     def recordings(self, root: Path, subjects: Sequence[str]) -> Iterator[Recording]:
-        """Yield one recording per csv of the people that are there; named ones must be."""
-        people = [
-            subject
-            for subject in self.choose(subjects)
-            if subjects or (root / f"subject{subject}").is_dir()
-        ]
-        folders = [need(root / f"subject{s}", self) for s in people or self.subjects[:1]]
+        """Yield one recording per csv."""
+        people = self.people(root, subjects, "subject{subject}")
+        folders = [root / f"subject{person}" for person in people]
         for path in find_recordings(folders):
             yield read_recording(path)

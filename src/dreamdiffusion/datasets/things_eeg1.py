@@ -68,14 +68,11 @@ class ThingsEEG1(PublicDataset):
         return [RemoteFile(f"{base}/{path}", path) for path in paths]
 
     def recordings(self, root: Path, subjects: Sequence[str]) -> Iterator[Recording]:
-        """Yield one recording per person that is there; named people must be there."""
+        """Yield one recording per person."""
         need(root / self.layout[0], self)
-        chosen = self.choose(subjects)
-        if not subjects:
-            chosen = [subject for subject in chosen if (root / f"sub-{subject}").is_dir()]
-        for subject in chosen:
-            path = root / self.layout[1].format(subject=subject)
-            yield _with_pictures(read_recording(need(path, self)))
+        for person in self.people(root, subjects, self.layout[1]):
+            path = root / self.layout[1].format(subject=person)
+            yield _with_pictures(read_recording(path))
 
 
 def _with_pictures(recording: Recording) -> Recording:

@@ -81,7 +81,7 @@ class ThingsEEG2(PublicDataset):
         """
         shown = _pictures(need(root / "image_metadata.npy", self))
         opened = []
-        for subject in self.choose(subjects):
+        for subject in self.people(root, subjects, self.layout[0]):
             for part in PARTS:
                 path = need(root / f"sub-{subject}" / f"preprocessed_eeg_{part}.npy", self)
                 opened.append((subject, part, _open(path, len(shown[part]))))
