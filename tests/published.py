@@ -7,16 +7,36 @@ plus the sample in thousandths: so a test can tell which sample it holds.
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import mne
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from PIL import Image
 from scipy.io import savemat
 
+from dreamdiffusion.config import PrepareConfig
+from dreamdiffusion.prepare import prepare
+from dreamdiffusion.trials import Trials
+
 WNIDS = ["n02389026", "n03888257"]
+
+
+def load(name: str, root: Path, *subjects: str, **more: Any) -> Trials:
+    """What `prepare --dataset` makes of the folder `root`; it writes beside it."""
+    given = {"dataset": name, "input": [root], "subjects": list(subjects)}
+    config = PrepareConfig(**{**given, "output": root.parent / "out", **more})
+    return Trials.load(prepare(config))
+
+
+def microvolts(trials: Trials, trial: int, channel: int, sample: int) -> float:
+    """One value of the trials."""
+    return float(trials.data[trial, channel, sample]) * 1e6
 
 
 def number(trial: int, n_chans: int, n_times: int) -> np.ndarray:
@@ -144,6 +164,12 @@ def write_brainvision(stem: Path, data: np.ndarray, ch_names: list[str], sfreq: 
     stem.with_name(f"{name}.eeg").write_bytes((data.T * 1e6).astype("<f4").tobytes())
 
 
+def write_events(stem: Path, events: pd.DataFrame) -> None:
+    """Write the events.tsv beside the recording `<stem>.vhdr`."""
+    path = stem.with_name(stem.name.removesuffix("_eeg") + "_events.tsv")
+    events.to_csv(path, sep="\t", index=False)
+
+
 def write_things_eeg1(root: Path) -> None:
     """Two people, 10 s; a target and a test picture among the events. ds003825's own columns."""
     description = {"Name": "THINGS-EEG", "BIDSVersion": "1.0.2", "License": "CC0"}
@@ -164,7 +190,7 @@ def write_things_eeg1(root: Path) -> None:
         events["stimname"] = [stim.split("\\")[-1] for stim in events["stim"]]
         if person == 1:
             events = events.drop(columns="isteststim")
-        events.to_csv(str(stem).replace("_eeg", "_events") + ".tsv", sep="\t", index=False)
+        write_events(stem, events)
 
 
 def write_alljoined(root: Path) -> None:
@@ -178,7 +204,7 @@ def write_alljoined(root: Path) -> None:
         folder = root / "raw_eeg" / f"sub-{person:02d}" / "session_03" / "block_05"
         folder.mkdir(parents=True)
         name = f"Subject {person}, Session 3, Block 5 Recording_FLEX2_2025.md.edf"
-        mne.export.export_raw(folder / name, raw, physical_range=(-2e-2, 2e-2), verbose="ERROR")
+        mne.export.export_raw(folder / name, raw, physical_range=(-2e4, 2e4), verbose="ERROR")
     for image in ("16641", "00007"):
         picture(root / "images" / f"{image}.jpg")
 
@@ -199,7 +225,7 @@ def write_bids(root: Path) -> None:
     for person in (1, 2):
         stem = root / f"sub-{person:02d}" / "eeg" / f"sub-{person:02d}_task-look_eeg"
         write_brainvision(stem, noise(3, 2560, person), ["Pz", "O1", "Oz"], 256.0)
-        events.to_csv(str(stem).replace("_eeg", "_events") + ".tsv", sep="\t", index=False)
+        write_events(stem, events)
 
 
 def write_muse_csv(path: Path, codes: dict[str, list[float]], seed: int) -> None:
@@ -233,3 +259,40 @@ def write_muse_gratings(root: Path) -> None:
             "Orientation": [45, 45, 135, 135],
         }
         write_muse_csv(root / "subject0" / "session1" / f"data_{run}.csv", codes, run)
+
+
+class FakeMoabb:
+    """What a data set of MOABB looks like: 2 people, 1 session, 2 runs, 2 classes.
+
+    As MOABB does, it keeps the marker channel, and annotates the trials from the start of the
+    interval, 2 s after their markers. An artefact is annotated too, and a code is no class.
+    """
+
+    subject_list = (1, 2)
+    event_id = {"left_hand": 1, "feet": [2, 3]}  # noqa: RUF012
+    interval = (2.0, 6.0)
+    code = "Fake"
+
+    def get_data(self, subjects: list[int]) -> dict[int, Any]:
+        """Return subject -> session -> run -> Raw."""
+        return {
+            subject: {"0": {str(run): self._run(10 * subject + run) for run in (0, 1)}}
+            for subject in subjects
+        }
+
+    def _run(self, seed: int) -> mne.io.RawArray:
+        data = np.vstack([noise(2, 2560, seed), np.zeros(2560)])
+        data[2, [256, 1280, 1792]] = [1, 3, 7]
+        info = mne.create_info(["C3", "Cz", "stim"], 256.0, ["eeg", "eeg", "stim"])
+        raw = mne.io.RawArray(data, info, first_samp=512, verbose="ERROR")
+        return raw.set_annotations(
+            mne.Annotations([3.0, 7.0, 9.5], [4.0, 4.0, 0.1], ["left_hand", "feet", "BAD_artifact"])
+        )
+
+
+def pretend_moabb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a MOABB whose one data set is `Fake`, as long as the test lasts."""
+    package, datasets = types.ModuleType("moabb"), types.ModuleType("moabb.datasets")
+    package.datasets, datasets.Fake = datasets, FakeMoabb  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "moabb", package)
+    monkeypatch.setitem(sys.modules, "moabb.datasets", datasets)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
+import io
 import json
 import threading
 import zipfile
@@ -144,8 +146,26 @@ def test_errors_name_the_address(server: Server, tmp_path: Path) -> None:
     port = server.server_port
     server.shutdown()
     server.server_close()
-    with pytest.raises(OSError, match="cannot be reached"):
-        download(RemoteFile(f"http://127.0.0.1:{port}/a", "a"), tmp_path)
+    with pytest.raises(OSError, match="cannot be reached") as caught:
+        download(RemoteFile(f"http://127.0.0.1:{port}/a", "x/a.csv"), tmp_path)
+    # What to do by hand, and where the file has to be then.
+    assert f"put it at {tmp_path / 'x' / 'a.csv'}" in str(caught.value)
+
+
+def test_a_disk_that_is_full_is_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, block: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda self, mode="r": Full() if mode == "wb" else real(self, mode)
+    )
+    with pytest.raises(OSError, match=r"b\.csv\.part broke off: .*No space left"):
+        download(remote(server), tmp_path)
+    assert not (tmp_path / "a" / "b.csv").exists()
 
 
 OUTSIDE = ["../a", "a/../../b", "/etc/passwd", "..\\a", "C:\\a", "", "\\a"]

@@ -141,7 +141,7 @@ class PrepareConfig(Schema):
     dataset: str | None = Field(
         default=None,
         description="name of a public data set (datasets list), whose folder input is; "
-        "what is left at its default below is then as that data set needs it",
+        "what is not given below is then as that data set needs it",
     )
     subjects: list[str] = Field(
         default_factory=list, description="people of the data set; empty: all"

@@ -165,6 +165,10 @@ def _transfer(file: RemoteFile, part: Path) -> None:
     if have:
         request.add_header("Range", f"bytes={have}-")
     opener = urllib.request.build_opener(_StayOnHttps)
+    by_hand = (
+        "give the command again later, or get the file in another way and put it at "
+        f"{part.with_suffix('')}"
+    )
     try:
         answer = opener.open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -172,9 +176,12 @@ def _transfer(file: RemoteFile, part: Path) -> None:
             part.unlink()
             _transfer(file, part)
             return
-        raise OSError(f"{file.url}: the server answers {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise OSError(f"{file.url} cannot be reached: {error.reason}") from error
+        raise OSError(
+            f"{file.url}: the server answers {error.code} {error.reason}; {by_hand}"
+        ) from error
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise OSError(f"{file.url} cannot be reached: {reason}; {by_hand}") from error
     with answer:
         resumed = answer.status == 206
         if resumed and not str(answer.headers["Content-Range"]).startswith(f"bytes {have}-"):
@@ -199,8 +206,10 @@ def _transfer(file: RemoteFile, part: Path) -> None:
                         )
                     out.write(block)
                     progress.update(len(block))
-            except http.client.HTTPException as error:  # neither it nor its kin are OSErrors
-                raise OSError(f"{file.url} broke off: {error!r}; give the command again") from error
+            except (OSError, http.client.HTTPException) as error:  # of the network or of the disk
+                raise OSError(
+                    f"{file.url} to {part} broke off: {error!r}; the same command goes on there"
+                ) from error
             out.flush()
             os.fsync(out.fileno())
     if total is not None and have != total:

@@ -59,13 +59,28 @@ class Alljoined(PublicDataset):
     )
 
     def fetch(self, folder: Path, subjects: Sequence[str]) -> None:
-        """Download from the hub, which resumes and checks by itself; unpack the pictures."""
+        """Download from the hub, whose client resumes and checks; unpack the pictures.
+
+        Raises
+        ------
+        OSError
+            If the hub cannot be reached or the transfer breaks off.
+        """
         from huggingface_hub import snapshot_download
 
         wanted = ["stimuli.zip"]
         for subject in self.choose(subjects):
             wanted += [f"raw_eeg/sub-{subject}/*", f"preprocessed_eeg/sub-{subject}/*.parquet"]
-        snapshot_download(REPOSITORY, repo_type="dataset", local_dir=folder, allow_patterns=wanted)
+        try:
+            snapshot_download(
+                REPOSITORY, repo_type="dataset", local_dir=folder, allow_patterns=wanted
+            )
+        except Exception as error:  # what comes through depends on the version of the hub's client
+            raise OSError(
+                f"{self.url} cannot be downloaded: {error}; the same command goes on where it "
+                f"stopped. By hand: get {', '.join(wanted)} from there to {folder} and unpack "
+                "stimuli.zip in it"
+            ) from error
         unpack(need(folder / "stimuli.zip", self), folder)
 
     def recordings(self, root: Path, subjects: Sequence[str]) -> Iterator[Recording]:

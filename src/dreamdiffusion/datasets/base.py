@@ -66,7 +66,7 @@ class PublicDataset:
     by_hand
         Where to get what `fetch` cannot download, and where to put it; empty: it gets everything.
     settings
-        Fields of `PrepareConfig` for this data set, where the user leaves the schema's default.
+        Fields of `PrepareConfig` for this data set, where the user gives none.
     """
 
     name: ClassVar[str]
@@ -106,14 +106,8 @@ class PublicDataset:
         if not cls.url.startswith("https://"):
             raise TypeError(f"data set {cls.__name__} has the URL {cls.url!r}, expected https")
 
-    def expected_files(self, subjects: Sequence[str] = ()) -> list[str]:
-        """Return the files below the root, relative to it, for these people (none: all)."""
-        people = self.choose(subjects) or ["{subject}"]
-        files = [part.format(subject=person) for part in self.layout for person in people]
-        return list(dict.fromkeys(files))
-
     def choose(self, subjects: Sequence[str]) -> list[str]:
-        """Return the named people, or all there can be; a ValueError for one that the data set has not."""
+        """Return the named people, or all there can be; a ValueError for one it has not."""
         known = self.subjects
         unknown = [subject for subject in subjects if known and subject not in known]
         if unknown:
@@ -170,7 +164,7 @@ class PublicDataset:
         return cut_trials(progress, config)
 
     def resolve(self, config: PrepareConfig, root: Path) -> PrepareConfig:
-        """Fill what the user left at the schema's default with the data set's own settings."""
+        """Fill what the user has not given with the data set's own settings."""
         config, filled = _fill(config, self.settings)
         if filled:
             logger.info("%s: %s", self.name, ", ".join(filled))
@@ -182,6 +176,24 @@ class PublicDataset:
         """Return the files that `fetch` downloads; none: they have to be got by hand."""
         return []
 
+    @property
+    def fetched(self) -> str:
+        """What `fetch` downloads: `yes` (all of it), `in part` or `by hand` (nothing)."""
+        own = type(self).fetch is not PublicDataset.fetch
+        if not own and not self.remote_files(self.subjects):
+            return "by hand"
+        return "in part" if self.by_hand else "yes"
+
+    @property
+    def how_to_get(self) -> str:
+        """What a person does to get the files."""
+        if self.fetched == "by hand":
+            return self.by_hand
+        command = f"dreamdiffusion datasets fetch {self.name}"
+        if self.fetched == "in part":
+            return f"{command} downloads a part of it. {self.by_hand}"
+        return f"{command} downloads it."
+
     def fetch(self, folder: Path, subjects: Sequence[str]) -> None:
         """Download the files of these people (none: all) to `folder`.
 
@@ -189,6 +201,8 @@ class PublicDataset:
         ------
         ValueError
             Where nothing can be downloaded without a person: where to go, what to put where.
+        OSError
+            As `download`.
         """
         files = self.remote_files(self.choose(subjects))
         if not files:
@@ -198,18 +212,17 @@ class PublicDataset:
 
 
 def need(path: Path, dataset: PublicDataset) -> Path:
-    """Return `path`, or raise a FileNotFoundError that says how the data set is laid out."""
+    """Return `path`, or raise a FileNotFoundError that says what is expected and how to get it."""
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} does not exist; {dataset.name} has {', '.join(dataset.layout)} "
-            f"(dreamdiffusion datasets show {dataset.name})"
+            f"{path} does not exist; {dataset.name} has {', '.join(dataset.layout)}. "
+            f"{dataset.how_to_get}"
         )
     return path
 
 
 def _fill(config: AnySchema, settings: Mapping[str, Any]) -> tuple[AnySchema, list[str]]:
-    """Return the configuration with the settings, and what they have changed in it."""
-    default = type(config)()
+    """Return the configuration with the settings that it does not give, and what has changed."""
     update: dict[str, Any] = {}
     told: list[str] = []
     for key, value in settings.items():
@@ -217,7 +230,7 @@ def _fill(config: AnySchema, settings: Mapping[str, Any]) -> tuple[AnySchema, li
         if isinstance(current, Schema):
             update[key], inner = _fill(current, value)
             told += [f"{key}.{text}" for text in inner]
-        elif current == getattr(default, key) != value:
+        elif key not in config.model_fields_set and current != value:
             update[key] = value
             told.append(f"{key} {value}")
     return config.model_copy(update=update), told

@@ -33,9 +33,11 @@ dreamdiffusion prepare --dataset things-eeg2 --input data/things-eeg2 --subjects
 ```
 
 `prepare --dataset` writes trials with their pictures, which `finetune` and `evaluate` take.
-`--subjects` chooses people; trials are held in memory, so take the large data sets person by person.
+`--subjects` chooses people; trials are held in memory, so prepare the large data sets person by
+person. `--pair_by none` goes without pictures: for decoding classes, not for drawing.
+
 What a data set needs other than `prepare`'s defaults (markers, window, filter) it sets itself and
-says so; a value that you give wins, unless it is the default. Data sets that are published as
+says so; a value that you give, in a YAML file or as a flag, wins. Data sets that are published as
 filtered and cut trials refuse another filter or rate. Columns such as `split`, `partition` or `run`
 of the metadata carry the published split: `--split.by partition --split.test test`.
 
@@ -86,18 +88,10 @@ def describe(dataset: PublicDataset) -> dict[str, Any]:
     return {
         **found,
         "files": list(dataset.layout),
-        "fetch": how_to_fetch(dataset),
+        "fetch": dataset.fetched,
         "by_hand": dataset.by_hand or None,
         "settings": dict(dataset.settings),
     }
-
-
-def how_to_fetch(dataset: PublicDataset) -> str:
-    """Return `yes`, `in part` or `by hand`: what `datasets fetch` does for it."""
-    own = type(dataset).fetch is not PublicDataset.fetch
-    if not own and not dataset.remote_files(dataset.subjects):
-        return "by hand"
-    return "in part" if dataset.by_hand else "yes"
 
 
 def page() -> str:
@@ -112,7 +106,7 @@ def page() -> str:
         numbers = (dataset.n_subjects, dataset.n_chans, dataset.sfreq)
         cells = [f"[{dataset.name}](#{_anchor(dataset.name)})"]
         cells += [f"{value:g}" if value else "varies" for value in numbers]
-        lines.append("| " + " | ".join([*cells, dataset.licence, how_to_fetch(dataset)]) + " |")
+        lines.append("| " + " | ".join([*cells, dataset.licence, dataset.fetched]) + " |")
     for dataset in kinds:
         doi = dataset.doi if dataset.doi.startswith("none") else f"https://doi.org/{dataset.doi}"
         lines += ["", f"## {dataset.name}", "", f"{dataset.title}.", ""]
@@ -141,6 +135,6 @@ def _row(dataset: PublicDataset) -> dict[str, Any]:
         "people": dataset.n_subjects or None,
         "channels": dataset.n_chans or None,
         "Hz": dataset.sfreq or None,
-        "fetch": how_to_fetch(dataset),
+        "fetch": dataset.fetched,
         "title": dataset.title,
     }

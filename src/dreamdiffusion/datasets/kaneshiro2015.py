@@ -51,6 +51,10 @@ class Kaneshiro2015(PublicDataset):
     unverified = "licence and device (from MOABB's record of the data set)"
     subjects = tuple(str(i) for i in range(1, 11))
     layout = ("S{subject}.mat",)
+    by_hand = (
+        "The pictures are not part of the release: the trials have none unless --stimuli names a "
+        "folder with exemplar01.png to exemplar72.png."
+    )
     settings: ClassVar[Mapping[str, Any]] = {
         "tmin": 0.0,
         "tmax": 0.512,

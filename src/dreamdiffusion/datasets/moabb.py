@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import mne
-import numpy as np
 import pandas as pd
 
 from ..recordings import Recording, hash_samples
@@ -43,7 +42,10 @@ class Moabb(PublicDataset):
     )
     citation = "the paper of the data set, and Jayaram & Barachant 2018, MOABB, J. Neural Eng. 15"
     layout = ("MOABB's own folder",)
-    by_hand = "MOABB downloads by itself when the data set is prepared; pip install moabb."
+    by_hand = (
+        "MOABB downloads by itself when the data set is prepared (pip install "
+        "'dreamdiffusion[moabb]')."
+    )
     settings: ClassVar[Mapping[str, Any]] = {"pair_by": "none"}
 
     def __init__(self, class_name: str = "") -> None:
@@ -52,13 +54,14 @@ class Moabb(PublicDataset):
     def recordings(self, root: Path, subjects: Sequence[str]) -> Iterator[Recording]:
         """Yield one recording per run, session by session."""
         dataset = self._open()
-        numbers = [int(s) for s in subjects] if subjects else list(dataset.subject_list)
-        unknown = [number for number in numbers if number not in dataset.subject_list]
+        numbers = {str(number): number for number in dataset.subject_list}
+        unknown = [subject for subject in subjects if subject not in numbers]
         if unknown:
             raise ValueError(
-                f"{self.class_name} has no subject {unknown}; it has {list(dataset.subject_list)}"
+                f"{self.class_name} has no subject {', '.join(unknown)}; it has "
+                f"{', '.join(numbers)}"
             )
-        for number in numbers:
+        for number in [numbers[subject] for subject in subjects or numbers]:
             for session, runs in dataset.get_data(subjects=[number])[number].items():
                 for run, raw in runs.items():
                     yield _recording(raw, dataset, (str(number), str(session), str(run)))
@@ -72,7 +75,7 @@ class Moabb(PublicDataset):
             from moabb import datasets  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ValueError(
-                "MOABB is not installed; pip install 'dreamdiffusion[moabb]', or pip install moabb"
+                "MOABB is not installed; pip install 'dreamdiffusion[moabb]', or 'moabb>=1.7'"
             ) from error
         kind = getattr(datasets, self.class_name, None)
         if kind is None or not hasattr(kind, "get_data"):
@@ -82,25 +85,17 @@ class Moabb(PublicDataset):
 
 def _recording(raw: mne.io.BaseRaw, dataset: Any, who: tuple[str, str, str]) -> Recording:
     raw = raw.copy().load_data()
-    names = {code: name for name, code in dataset.event_id.items()}
-    if "stim" in raw.get_channel_types():
-        found = mne.find_events(raw, shortest_event=1, verbose="ERROR")
-        codes = found[:, 2]
-        onsets = (found[:, 0] - raw.first_samp) / raw.info["sfreq"]
-        categories = [names.get(int(code), "") for code in codes]
-    else:
-        onsets = np.array([note["onset"] for note in raw.annotations]) - raw.first_time
-        categories = [str(note["description"]) for note in raw.annotations]
-    known = [category in dataset.event_id for category in categories]
-    # MOABB's codes mark the start of a trial; what is to be decoded may begin later.
+    # MOABB annotates each trial with its class, from where its interval begins (for
+    # motor imagery seconds after the cue); other annotations are artefacts.
+    notes = [note for note in raw.annotations if note["description"] in dataset.event_id]
     events = pd.DataFrame(
         {
-            "onset": np.asarray(onsets, float) + float(dataset.interval[0]),
-            "duration": float(dataset.interval[1] - dataset.interval[0]),
-            "category": categories,
+            "onset": [float(note["onset"]) - raw.first_time for note in notes],
+            "duration": [float(note["duration"]) for note in notes],
+            "category": [str(note["description"]) for note in notes],
             "stim_file": "",
         }
-    )[known].reset_index(drop=True)
+    )
     subject, session, run = who
     return Recording(
         raw=raw,

@@ -52,11 +52,12 @@ def load_public(config: PrepareConfig) -> Trials:
     Raises
     ------
     ValueError, FileNotFoundError
-        For an unknown data set, more or less than one folder, a picture that is missing;
-        otherwise as `PublicDataset.load`.
+        For an unknown data set or person, more or less than one folder, a picture that is missing
+        (the message says how to get it); otherwise as `PublicDataset.load`.
     """
     assert config.dataset is not None
     dataset = get_dataset(config.dataset)
+    dataset.choose(config.subjects)  # a wrong name is told before any file is looked for
     if config.kind != "trials":
         raise ValueError(
             "--dataset gives labelled trials; for windows name the recordings with --input alone"
@@ -70,5 +71,10 @@ def load_public(config: PrepareConfig) -> Trials:
     resolved = dataset.resolve(config, root)
     trials = dataset.load(root, config.subjects, resolved)
     if resolved.pair_by != "none" or config.stimuli is not None:
-        trials.check_images()
+        try:
+            trials.check_images()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}. {dataset.how_to_get} To go without pictures: --pair_by none"
+            ) from error
     return trials
