@@ -270,7 +270,7 @@ class FakeMoabb:
 
     subject_list = (1, 2)
     event_id = {"left_hand": 1, "feet": [2, 3]}  # noqa: RUF012
-    interval = (2.0, 6.0)
+    interval = (2.0, 4.5)
     code = "Fake"
 
     def get_data(self, subjects: list[int]) -> dict[int, Any]:
@@ -286,7 +286,7 @@ class FakeMoabb:
         info = mne.create_info(["C3", "Cz", "stim"], 256.0, ["eeg", "eeg", "stim"])
         raw = mne.io.RawArray(data, info, first_samp=512, verbose="ERROR")
         return raw.set_annotations(
-            mne.Annotations([3.0, 7.0, 9.5], [4.0, 4.0, 0.1], ["left_hand", "feet", "BAD_artifact"])
+            mne.Annotations([3.0, 7.0, 9.5], [2.5, 2.5, 0.1], ["left_hand", "feet", "BAD_artifact"])
         )
 
 

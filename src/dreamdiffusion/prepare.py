@@ -35,6 +35,11 @@ def prepare(config: PrepareConfig) -> Path:
     """
     if config.dataset is not None:
         return load_public(config).save(config.output)
+    if config.subjects:
+        raise ValueError(
+            f"--subjects {' '.join(config.subjects)} chooses people of a public data set; name it "
+            "with --dataset, or the files of these people with --input"
+        )
     if not config.input:
         raise ValueError("prepare has no input; pass --input with files or folders of recordings")
     paths = find_recordings(config.input)

@@ -133,6 +133,7 @@ def test_prepare_without_the_files_says_how_to_get_them(
     assert "https://osf.io/anp5v/" in told("--dataset", "things-eeg2", *away)
     only = told("--dataset", "kaneshiro2015", *away, "--subjects", "11")
     assert "kaneshiro2015 has no subject 11; it has 1, 2" in only
+    assert "--subjects 2 chooses people of a public data set" in told("--subjects", "2", *away)
     assert not (tmp_path / "out").exists()
 
 
