@@ -28,8 +28,9 @@ lint: $(STAMP)  ## check style and formatting
 types: $(STAMP)  ## check types
 	$(BIN)/pyright
 
-docs: $(STAMP)  ## regenerate docs/cli.md
+docs: $(STAMP)  ## regenerate docs/cli.md and docs/datasets.md
 	$(BIN)/python -c "from dreamdiffusion.cli import reference; print(reference(), end='')" > docs/cli.md
+	$(BIN)/python -c "from dreamdiffusion.datasets.command import page; print(page(), end='')" > docs/datasets.md
 
 weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped
 	BIN=$(BIN) scripts/make_weights.sh

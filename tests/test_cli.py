@@ -194,6 +194,19 @@ def test_flags_override_lists_and_mappings_of_the_yaml(tmp_path):
     assert config.tmax == 1.0
 
 
+def test_what_was_given_is_known_also_where_it_is_the_default(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("tmax: 0.5\nsignal: {sfreq: 256}\n", encoding="utf-8")
+    arguments = ("--config", str(path), "--tmin=0", "--signal.l-freq", "0.5", "--no-strict")
+    config = parse(PrepareConfig, *arguments)
+    assert config == PrepareConfig()
+    assert config.model_fields_set == {"tmax", "tmin", "signal", "strict"}
+    assert config.signal.model_fields_set == {"sfreq", "l_freq"}
+    assert parse(PrepareConfig).model_fields_set == set()
+    inner = parse(FinetuneConfig, "--optim.lr", "1e-4").optim
+    assert inner == FinetuneConfig().optim.model_copy(update={"lr": 1e-4})
+
+
 # --- results, errors and exit codes -----------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ MAX_LINES = 500
 LAYERS: list[tuple[str, set[str]]] = [
     ("L0 configuration", {"config", "config_data", "runtime"}),
     (
-        "L1 signals",
+        "L1 signals and files of strangers",
         {
             "archives",
             "boundaries",
@@ -26,13 +26,16 @@ LAYERS: list[tuple[str, set[str]]] = [
             "channels",
             "clock",
             "csv_table",
+            "download",
             "edf_header",
             "electrodes",
             "entities",
             "muse",
+            "numpy_file",
             "openvibe",
             "recordings",
             "simulation",
+            "torch_file",
             "uci",
         },
     ),
@@ -89,7 +92,6 @@ LAYERS: list[tuple[str, set[str]]] = [
             "pretrain",
             "reconstruction",
             "sharding",
-            "torch_file",
             "train_generator",
             "train_judge",
             "workers",

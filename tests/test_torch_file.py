@@ -177,7 +177,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"checkpoint\.pth"):
         TorchFile(path)
     path.write_bytes(pickle.dumps({"model": 1}))
-    with pytest.raises(ValueError, match="not a zip checkpoint"):
+    with pytest.raises(ValueError, match="neither zip nor older"):
         TorchFile(path)
     with pytest.raises(ValueError, match="not a checkpoint"):
         TorchFile(write_zip(path, b"\x80\x02}q\x00(X"))

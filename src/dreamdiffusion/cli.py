@@ -65,6 +65,11 @@ COMMANDS: dict[str, Command] = {
         "inspection:inspect",
         "config_data:InspectConfig",
     ),
+    "datasets": Command(
+        "public data sets: datasets list, datasets show NAME, datasets fetch NAME",
+        "datasets.command:datasets",
+        "config_data:DatasetsConfig",
+    ),
     "prepare": Command(
         "cut recordings into labelled trials, or into windows for pre-training",
         "prepare:prepare",
@@ -224,11 +229,12 @@ def _run(command: Command, config: Schema) -> Any:
 
 
 def _print_result(result: Any, as_json: bool) -> None:
-    """Print a stage's folder, or what ``info`` found (a mapping), on stdout."""
-    if isinstance(result, dict):
-        from .info import format_text
+    """Print a stage's folder, a mapping or the rows of a table on stdout."""
+    if isinstance(result, dict | list):
+        from .info import format_table, format_text
 
-        print(json.dumps(result, indent=2) if as_json else format_text(result))
+        shown = format_text(result) if isinstance(result, dict) else format_table(result)
+        print(json.dumps(result, indent=2) if as_json else shown)
     elif as_json:
         print(json.dumps({"output": str(result)}))
     else:

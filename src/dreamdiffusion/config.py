@@ -138,6 +138,14 @@ class PrepareConfig(Schema):
     """Recordings -> labelled trials, or unlabelled windows for pre-training."""
 
     input: list[Path] = Field(default_factory=list, description="files, folders, BIDS folders")
+    dataset: str | None = Field(
+        default=None,
+        description="name of a public data set (datasets list), whose folder input is; "
+        "what is not given below is then as that data set needs it",
+    )
+    subjects: list[str] = Field(
+        default_factory=list, description="people of the data set; empty: all"
+    )
     output: Path = Path("runs/prepared")
     kind: Literal["trials", "windows"] = "trials"
     signal: SignalConfig = SignalConfig()

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,14 @@ def format_text(found: Mapping[str, Any], indent: str = "") -> str:
             items = value if isinstance(value, list) else [value]
             shown = "-" if value is None or value == {} else ", ".join(map(str, items)) or "-"
             lines.append(f"{indent}{key!s:<{width}}  {shown}")
+    return "\n".join(lines)
+
+
+def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return ``rows``, which all have the same keys, as aligned columns under their names."""
+    table = [list(rows[0])] + [["-" if v is None else str(v) for v in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in table)
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from .config import PrepareConfig
+from .datasets.registry import load_public
 from .epochs import cut_trials
 from .recordings import find_recordings, read_recording
 from .windows import build_windows
@@ -29,9 +30,16 @@ def prepare(config: PrepareConfig) -> Path:
     Raises
     ------
     ValueError, FileNotFoundError
-        As `find_recordings`, `read_recording`, `cut_trials`, `Trials.check_images`,
+        As `load_public`, `find_recordings`, `read_recording`, `cut_trials`, `Trials.check_images`,
         `build_windows`.
     """
+    if config.dataset is not None:
+        return load_public(config).save(config.output)
+    if config.subjects:
+        raise ValueError(
+            f"--subjects {' '.join(config.subjects)} chooses people of a public data set; name it "
+            "with --dataset, or the files of these people with --input"
+        )
     if not config.input:
         raise ValueError("prepare has no input; pass --input with files or folders of recordings")
     paths = find_recordings(config.input)

@@ -1,8 +1,9 @@
 """Tensors out of a torch checkpoint that a user brings, without executing anything in it.
 
-A checkpoint of ``torch.save`` is a zip with a pickle, and a pickle may name any function to call.
-Here every name in it stands for one of three harmless things: a mapping, a description of a tensor,
-or an inert placeholder. Nothing is imported and nothing of the file is called.
+A checkpoint of ``torch.save`` is a zip with a pickle (before torch 1.6: pickles in a row, then the
+values), and a pickle may name any function to call. Here every name in it stands for one of three
+harmless things: a mapping, a description of a tensor, or an inert placeholder. Nothing is imported
+and nothing of the file is called.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -29,6 +30,8 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+# What a file of torch before 1.6 starts with.
+_OLD_MAGIC, _OLD_VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,10 @@ class _RebuildParameter:
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data))
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
         self.ignored: set[str] = set()
+        self.sizes: dict[str, int] = {}  # bytes of each storage
 
     def find_class(self, module: str, name: str, /) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -125,16 +129,21 @@ class _Reader(pickle.Unpickler):
         return type("Inert", (Inert,), {})
 
     def persistent_load(self, pid: Any, /) -> StoredTensor:
-        kind, storage, key, _location, n_stored = pid
+        kind, storage, key, _location, n_stored, *view = pid
+        if any(part is not None for part in view):
+            raise ValueError("a storage that is part of another, as torch before 0.4 wrote")
         if kind != "storage" or not isinstance(storage, _StorageType):
             raise ValueError(f"a storage of the unknown kind {kind!r}")
         if type(key) is not str or not key.isdigit() or type(n_stored) is not int or n_stored < 0:
             raise ValueError(f"a storage called {key!r} of {n_stored!r} values")
+        n_bytes = n_stored * storage.dtype.itemsize
+        if self.sizes.setdefault(key, n_bytes) != n_bytes:
+            raise ValueError(f"storage {key} of {n_bytes} and of {self.sizes[key]} bytes")
         return StoredTensor(key, storage.dtype, n_stored, 0, (n_stored,), (1,))
 
 
 class TorchFile:
-    """A checkpoint written by ``torch.save`` (torch >= 1.6), opened for reading.
+    """A file written by ``torch.save``, opened for reading.
 
     Attributes
     ----------
@@ -148,58 +157,104 @@ class TorchFile:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not such a checkpoint, or a damaged one.
+        If it is not such a file, or a damaged one.
     """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"checkpoint {path} does not exist")
         self.path = path
-        try:
+        self._zip: zipfile.ZipFile | None = None
+        self._offsets: dict[str, int] = {}  # of the values of each storage, before torch 1.6
+        self._last: tuple[str, bytearray] | None = None
+        if zipfile.is_zipfile(path):
             self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
-            raise ValueError(
-                f"{path} is not a zip checkpoint of torch >= 1.6: {error}; older ones have to be "
-                "saved again with a newer torch, on a machine that may run them"
-            ) from error
-        names = [n for n in self._zip.namelist() if n == "data.pkl" or n.endswith("/data.pkl")]
+            reader = self._open_zip(self._zip)
+        else:
+            reader = self._open_old()
+        self.ignored = sorted(reader.ignored)
+
+    def _open_zip(self, file: zipfile.ZipFile) -> _Reader:
+        path = self.path
+        names = [n for n in file.namelist() if n == "data.pkl" or n.endswith("/data.pkl")]
         if len(names) != 1:
             raise ValueError(f"{path} holds {len(names)} files data.pkl, expected 1")
         self._prefix = names[0].removesuffix("data.pkl")
         order = f"{self._prefix}byteorder"
-        if order in self._zip.namelist() and self._zip.read(order) != b"little":
+        if order in file.namelist() and file.read(order) != b"little":
             raise ValueError(f"{path} was written on a big-endian machine, which is not supported")
-        reader = _Reader(self._member(names[0]))
+        reader = _Reader(io.BytesIO(self._member(file, names[0])))
+        self.content = self._load(reader)
+        return reader
+
+    def _open_old(self) -> _Reader:
+        """Read magic number, version, machine, content and keys; find where the values begin."""
+        with self.path.open("rb") as file:
+            start = file.read(1)
+            file.seek(0)
+            if start != b"\x80" or self._load(_Reader(file)) != _OLD_MAGIC:
+                raise ValueError(f"{self.path} is not a checkpoint of torch, neither zip nor older")
+            version, machine = self._load(_Reader(file)), self._load(_Reader(file))
+            if version != _OLD_VERSION or not isinstance(machine, dict):
+                raise ValueError(f"{self.path} is a checkpoint of the unknown version {version!r}")
+            if machine.get("little_endian") is not True:
+                raise ValueError(f"{self.path} was written on a big-endian machine")
+            reader = _Reader(file)
+            self.content = self._load(reader)
+            keys = self._load(_Reader(file))
+            if not isinstance(keys, list) or set(keys) != reader.sizes.keys():
+                raise ValueError(f"{self.path} stores other values than its tensors name")
+            place = file.tell()
+            for key in keys:
+                self._offsets[key] = place + 8  # after their number
+                place += 8 + reader.sizes[key]
+        if place != self.path.stat().st_size:
+            raise ValueError(
+                f"{self.path} has {self.path.stat().st_size} bytes, its tensors need {place}"
+            )
+        return reader
+
+    def _load(self, reader: _Reader) -> Any:
         try:
-            self.content = reader.load()
+            return reader.load()
         except Exception as error:  # a damaged or hostile pickle fails in any way it likes
-            raise ValueError(f"{path} is not a checkpoint that can be read: {error}") from error
-        self.ignored = sorted(reader.ignored)
+            raise ValueError(
+                f"{self.path} is not a checkpoint that can be read: {error}"
+            ) from error
 
     def read(self, tensor: StoredTensor) -> torch.Tensor:
-        """Read one tensor.
+        """Read one tensor; the values behind the last one are kept, for others that share them.
 
         Raises
         ------
         ValueError
             If the file lacks its values.
         """
-        try:
-            data = self._member(f"{self._prefix}data/{tensor.key}")
-        except KeyError as error:
-            raise ValueError(f"{self.path} lacks the values of storage {tensor.key}") from error
         wanted = tensor.n_stored * tensor.dtype.itemsize
+        if self._last is None or self._last[0] != tensor.key:
+            self._last = tensor.key, bytearray(self._stored(tensor.key, wanted))
+        data = self._last[1]
         if len(data) != wanted:
             raise ValueError(
                 f"{self.path}: storage {tensor.key} has {len(data)} bytes, expected {wanted}"
             )
         if not wanted:
             return torch.empty(tensor.shape, dtype=tensor.dtype)
-        flat = torch.frombuffer(bytearray(data), dtype=tensor.dtype)
+        flat = torch.frombuffer(data, dtype=tensor.dtype)
         return flat.as_strided(tensor.shape, tensor.stride, tensor.offset).clone()
 
-    def _member(self, name: str) -> bytes:
+    def _stored(self, key: str, wanted: int) -> bytes:
+        try:
+            if self._zip is not None:
+                return self._member(self._zip, f"{self._prefix}data/{key}")
+            with self.path.open("rb") as file:
+                file.seek(self._offsets[key])
+                return file.read(wanted)
+        except KeyError as error:
+            raise ValueError(f"{self.path} lacks the values of storage {key}") from error
+
+    def _member(self, file: zipfile.ZipFile, name: str) -> bytes:
         # torch stores without compression; a compressed member could blow up a thousandfold.
-        if self._zip.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        if file.getinfo(name).compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{self.path}: {name} is compressed, which torch never does")
-        return self._zip.read(name)
+        return file.read(name)

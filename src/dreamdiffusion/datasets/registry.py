@@ -1,0 +1,80 @@
+"""The registry: name -> data set, and the step from a configuration to trials."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from ..config import PrepareConfig
+from ..trials import Trials
+from .alljoined import Alljoined
+from .base import PublicDataset
+from .bids import Bids
+from .eeg_imagenet import EEGImageNet
+from .imagenet_eeg import ImageNetEEG
+from .kaneshiro2015 import Kaneshiro2015
+from .moabb import Moabb
+from .muse_gratings import MuseGratings
+from .muse_n170 import MuseN170
+from .things_eeg1 import ThingsEEG1
+from .things_eeg2 import ThingsEEG2
+
+DATASETS: dict[str, type[PublicDataset]] = {
+    kind.name: kind
+    for kind in (
+        *(ImageNetEEG, ThingsEEG1, ThingsEEG2, Alljoined, EEGImageNet, Kaneshiro2015),
+        *(MuseN170, MuseGratings, Moabb, Bids),
+    )
+}
+
+
+def get_dataset(name: str) -> PublicDataset:
+    """Return the data set of this name; `moabb:<Name>` is one of MOABB's.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message names the nearest and all.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == Moabb.name:
+        return Moabb(rest)
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"unknown data set {name!r}{hint}; there are {', '.join(DATASETS)}")
+    return DATASETS[name]()
+
+
+def load_public(config: PrepareConfig) -> Trials:
+    """Read the data set that `config.dataset` names from the folder `config.input` names.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        For an unknown data set or person, more or less than one folder, a picture that is missing
+        (the message says how to get it); otherwise as `PublicDataset.load`.
+    """
+    assert config.dataset is not None
+    dataset = get_dataset(config.dataset)
+    dataset.choose(config.subjects)  # a wrong name is told before any file is looked for
+    if config.kind != "trials":
+        raise ValueError(
+            "--dataset gives labelled trials; for windows name the recordings with --input alone"
+        )
+    if len(config.input) != 1 and not (dataset.name == Moabb.name and not config.input):
+        raise ValueError(
+            f"--dataset {config.dataset} needs --input with the one folder of the data set, not "
+            f"{len(config.input)}; dreamdiffusion datasets show {config.dataset} says what is in it"
+        )
+    root = config.input[0] if config.input else Path()
+    resolved = dataset.resolve(config, root)
+    trials = dataset.load(root, config.subjects, resolved)
+    if resolved.pair_by != "none" or config.stimuli is not None:
+        try:
+            trials.check_images()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}. {dataset.how_to_get} To go without pictures: --pair_by none"
+            ) from error
+    return trials
