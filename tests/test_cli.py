@@ -100,6 +100,7 @@ def test_the_commands_are_those_of_the_design():
     assert set(cli.COMMANDS) == {
         "simulate",
         "prepare",
+        "audit",
         "pretrain",
         "train-generator",
         "train-judge",

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from dreamdiffusion import config as schemas
+from dreamdiffusion import config_data
 from dreamdiffusion.config import (
     EncoderConfig,
     FinetuneConfig,
@@ -26,8 +27,11 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("**/*.yaml"))
 STAGES = sorted(
     (
         schema
-        for name, schema in inspect.getmembers(schemas, inspect.isclass)
-        if issubclass(schema, Schema) and schema is not Schema
+        for module in (schemas, config_data)
+        for name, schema in inspect.getmembers(module, inspect.isclass)
+        if issubclass(schema, Schema)
+        and schema is not Schema
+        and schema.__module__ == module.__name__
     ),
     key=lambda schema: schema.__name__,
 )

@@ -16,18 +16,25 @@ MAX_LINES = 500
 # imports from its own layer and from those above it in this table, never from one below. A
 # package is named once; its modules belong to its layer.
 LAYERS: list[tuple[str, set[str]]] = [
-    ("L0 configuration", {"config", "runtime"}),
+    ("L0 configuration", {"config", "config_data", "runtime"}),
     ("L1 signals", {"electrodes", "muse", "recordings", "simulation"}),
     (
         "L2 trials and windows",
         {
             "audit",
+            "audit_design",
+            "audit_duplicates",
+            "audit_order",
+            "audit_picture",
+            "audit_signal",
             "datasets",
             "epochs",
+            "findings",
             "prepare",
             "preprocessing",
             "scaling",
             "splits",
+            "statistics",
             "trials",
             "windows",
         },
@@ -48,7 +55,6 @@ LAYERS: list[tuple[str, set[str]]] = [
             "report",
             "report_parts",
             "scoring",
-            "statistics",
         },
     ),
     (
