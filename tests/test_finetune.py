@@ -14,7 +14,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import SIZE, finetune_config, write_generator, write_trials
+from tiny import SIZE, SIZES, finetune_config, write_generator, write_trials
 
 from dreamdiffusion.condition import EEGConditioner, drop_condition
 from dreamdiffusion.engine import trained_parameters
@@ -300,3 +300,29 @@ def test_low_rank_updates_are_merged_into_the_cross_attention(tmp_path: Path) ->
         assert sizes[0] > 0.05, key
         assert sizes[2] < 0.02 * sizes[0], key  # rank two, but for the rounding of the file
     EEGToImagePipeline.from_pretrained(config.output / "model")
+
+
+def test_an_encoder_of_any_montage_decodes_with_a_channel_missing(tmp_path: Path) -> None:
+    config = finetune_config(
+        tmp_path,
+        encoder=SIZES.model_copy(update={"montage": "any"}),
+        n_chans=5,
+        channel_dropout=0.3,
+    )
+    pipe = EEGToImagePipeline.from_pretrained(finetune(config))
+    assert pipe.eeg_encoder.config["n_chans"] == 5
+    trials = Trials.load(config.data)
+    data = np.asarray(trials.data[:2])
+    whole = pipe.embed(data, trials.ch_names, trials.sfreq)
+    part = pipe.embed(data[:, 1:], trials.ch_names[1:], trials.sfreq)
+    assert whole.shape == part.shape and part.isfinite().all()
+    assert not torch.allclose(whole, part)
+
+
+def test_channels_drop_out_as_absent_and_never_all(tmp_path: Path) -> None:
+    config = finetune_config(tmp_path, channel_dropout=0.5)
+    dropped = augment_eeg(torch.ones(500, 3, 16), config, Draw(0, 0, 500), any_montage=True)
+    there = dropped.isfinite().all(dim=2)
+    assert there.any(dim=1).all()
+    # 1/8 of the trials would lose all three channels and keep them instead.
+    assert float(there.float().mean()) == pytest.approx(0.5 + 1 / 8, abs=0.04)

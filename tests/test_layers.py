@@ -40,7 +40,7 @@ LAYERS: list[tuple[str, set[str]]] = [
         },
     ),
     ("L3 tokens", {"processor", "tokens"}),
-    ("L4 encoder", {"encoder"}),
+    ("L4 encoder", {"encoder", "montage"}),
     ("L5 condition", {"condition"}),
     ("L6 pictures", {"generator", "pictures"}),
     ("L7 pipeline", {"pipeline"}),

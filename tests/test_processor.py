@@ -10,7 +10,7 @@ import torch
 from tiny import write_trials
 
 from dreamdiffusion.processor import EEGProcessor
-from dreamdiffusion.scaling import scale_matrix
+from dreamdiffusion.scaling import scale_matrix, scale_of_part
 from dreamdiffusion.trials import Trials
 
 
@@ -66,3 +66,36 @@ def test_fewer_channels_than_the_encoder_are_tiled(tmp_path: Path) -> None:
     scaled = processor(trials.data[:2], trials.ch_names, trials.sfreq)
     assert scaled.shape == (2, 7, 16)
     assert torch.equal(scaled[:, 3:6], scaled[:, :3]) and torch.equal(scaled[:, 6], scaled[:, 0])
+
+
+def test_whitening_of_a_part_is_that_of_its_block_of_the_covariance(
+    rng: np.random.Generator,
+) -> None:
+    mixing = rng.standard_normal((4, 4))
+    data = np.einsum("cd,ndt->nct", mixing, rng.standard_normal((60, 4, 30)))
+    whole = scale_matrix(data, "whiten")
+    part = scale_of_part(whole, [2, 0])
+    np.testing.assert_allclose(part, scale_matrix(data[:, [2, 0]], "whiten"), rtol=1e-6, atol=1e-9)
+    np.testing.assert_array_equal(scale_of_part(whole, [0, 1, 2, 3]), whole)
+    np.testing.assert_allclose(
+        scale_of_part(np.diag([1.0, 2.0, 4.0]), [2, 1]), np.diag([4.0, 2.0]), rtol=1e-12
+    )
+
+
+def test_a_lacking_channel_is_absent_where_the_model_does_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trials = Trials.load(write_trials(tmp_path / "trials"))
+    data, sfreq = np.asarray(trials.data), trials.sfreq
+    strict = EEGProcessor.fit(trials, np.arange(8), "whiten", n_chans=3)
+    with pytest.raises(ValueError, match="lacks the channels C2; the model was trained on C1"):
+        strict(data[:, [0, 2]], ["C1", "C3"], sfreq)
+    processor = EEGProcessor.fit(trials, np.arange(8), "whiten", n_chans=3, missing="absent")
+    scaled = processor(data[:, [2, 0]], ["C3", "C1"], sfreq)
+    assert "lacks the channels C2" in caplog.text
+    assert scaled[:, 1].isnan().all() and scaled[:, [0, 2]].isfinite().all()
+    alone = scale_matrix(data[:8][:, [0, 2]], "whiten")
+    expected = np.einsum("cd,ndt->nct", alone, data[:, [0, 2]])
+    np.testing.assert_allclose(scaled[:, [0, 2]].numpy(), expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="lacks the channels C1, C2, C3"):
+        processor(data, ["X", "Y", "Z"], sfreq)

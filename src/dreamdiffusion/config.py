@@ -168,6 +168,11 @@ class EncoderConfig(Schema):
     depth: PositiveInt = 6
     num_heads: PositiveInt = 6
     mlp_ratio: PositiveFloat = 2.0
+    montage: Literal["fixed", "any"] = Field(
+        default="fixed",
+        description="fixed: channels by their number (paper); any: by their place on the head, so "
+        "that headsets mix and channels may be absent",
+    )
     decoder_embed_dim: PositiveInt = 128
     decoder_depth: PositiveInt = 2
     decoder_num_heads: PositiveInt = 4
@@ -193,9 +198,16 @@ class PretrainConfig(TrainConfig):
     encoder: EncoderConfig = EncoderConfig()
     n_chans: int | None = Field(
         default=None,
-        description="channels of the encoder; more than the data has: tiled as the paper",
+        description="channels of the encoder; more than the data has: tiled as the paper; with "
+        "encoder.montage any: virtual electrodes (empty: 32)",
     )
     mask_ratio: float = Field(default=0.75, gt=0, lt=1)
+    channel_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="with encoder.montage any: share of channels hidden as a whole",
+    )
     validation_fraction: float = Field(default=0.05, ge=0, lt=1)
 
 

@@ -22,8 +22,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from .montage import VirtualElectrodes, is_present, mark_absent
 from .runtime import Draw
-from .tokens import count_tokens, patchify, random_masking
+from .tokens import count_tokens, patchify, random_masking, unpatchify
 
 
 def sincos_positions(n_tokens: int, dim: int) -> torch.Tensor:
@@ -165,7 +166,7 @@ class EEGEncoder(StrictModel):
     Parameters
     ----------
     n_chans
-        Channels of the signal.
+        Channels of the signal; with ``montage="any"`` the virtual electrodes it is brought to.
     n_times
         Time points of the signal, a multiple of ``patch_size``.
     patch_size
@@ -180,6 +181,12 @@ class EEGEncoder(StrictModel):
         Width of the feed-forward layer over ``embed_dim`` (paper's released configuration: 1).
     use_cls_token
         Whether a cls token takes part. Only encoders fine-tuned by the authors' release lack it.
+    montage
+        ``fixed``: channels are known by their number, as in the paper. ``any``: by their positions
+        (:mod:`dreamdiffusion.montage`); a channel of NaN is absent.
+    positions
+        With ``montage="any"``, where the channels lie whose positions :meth:`forward` is not told:
+        metres in MNE's head frame, one triple a channel.
 
     Raises
     ------
@@ -200,11 +207,17 @@ class EEGEncoder(StrictModel):
         num_heads: int = 16,
         mlp_ratio: float = 1.0,
         use_cls_token: bool = True,
+        montage: str = "fixed",
+        positions: list[list[float]] | None = None,
     ):
         super().__init__()
+        if montage not in ("fixed", "any"):
+            raise ValueError(f"montage is {montage!r}, expected fixed or any")
         self.gradient_checkpointing = False
         self.n_tokens = count_tokens(n_times, patch_size)
         self.embed_dim = embed_dim
+        if montage == "any":
+            self.electrodes = VirtualElectrodes(n_chans)
         self.patch_embed = PatchEmbedding(n_chans, patch_size, embed_dim)
         if use_cls_token:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
@@ -221,14 +234,17 @@ class EEGEncoder(StrictModel):
         if self.config["use_cls_token"]:
             nn.init.normal_(self.cls_token, std=0.02, generator=generator)
 
-    def embed(self, eeg: torch.Tensor) -> torch.Tensor:
+    def embed(self, eeg: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Return tokens with their positions, before any block: ``(B, C, T)`` -> ``(B, N, D)``.
 
         Raises
         ------
         ValueError
-            If the EEG has another shape than the encoder was made for.
+            If the EEG has another shape than the encoder was made for, or the places of its
+            electrodes are needed and not known.
         """
+        if self.config["montage"] == "any":
+            eeg = self.electrodes.gather(eeg, self.locate(eeg, positions))
         expected = (self.config["n_chans"], self.config["n_times"])
         if eeg.ndim != 3 or tuple(eeg.shape[1:]) != expected:
             raise ValueError(
@@ -237,6 +253,28 @@ class EEGEncoder(StrictModel):
                 "window and picks of the model"
             )
         return self.patch_embed(eeg) + self.pos_embed[:, 1:]
+
+    def locate(self, eeg: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
+        """Return the given positions, else those of the configuration, checked against the EEG.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or not one for each channel of ``eeg (B, C, T)``.
+        """
+        if positions is None:
+            if self.config["positions"] is None:
+                raise ValueError(
+                    "the encoder takes any montage and was not told where the electrodes are; "
+                    "pass positions, (n_chans, 3) in metres (electrodes.electrode_positions)"
+                )
+            positions = torch.tensor(self.config["positions"], device=eeg.device)
+        if tuple(positions.shape[-2:]) != (eeg.shape[1], 3):
+            raise ValueError(
+                f"positions have shape {tuple(positions.shape)}, expected one triple for each of "
+                f"the {eeg.shape[1]} channels of the EEG"
+            )
+        return positions
 
     def _transform(self, tokens: torch.Tensor) -> torch.Tensor:
         """Put the cls token in front and run the blocks: ``(B, n, D)`` -> ``(B, 1 + n, D)``."""
@@ -251,11 +289,13 @@ class EEGEncoder(StrictModel):
                 x = block(x)
         return self.norm(x)
 
-    def forward(self, eeg: torch.Tensor) -> torch.Tensor:
+    def forward(self, eeg: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Embed EEG ``(B, C, T)`` as tokens ``(B, N, D)``; the cls token takes part unreturned."""
-        return self._transform(self.embed(eeg))[:, -self.n_tokens :]
+        return self._transform(self.embed(eeg, positions))[:, -self.n_tokens :]
 
-    def encode_visible(self, eeg: torch.Tensor, ids_keep: torch.Tensor) -> torch.Tensor:
+    def encode_visible(
+        self, eeg: torch.Tensor, ids_keep: torch.Tensor, positions: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Embed the visible tokens alone; hidden ones cost nothing and leave no trace.
 
         Parameters
@@ -264,13 +304,15 @@ class EEGEncoder(StrictModel):
             Signal ``(B, C, T)``.
         ids_keep
             int64 ``(B, n_keep)``, tokens that stay visible.
+        positions
+            Of the electrodes, with ``montage="any"``.
 
         Returns
         -------
         torch.Tensor
             ``(B, 1 + n_keep, D)``, the cls token first, then the tokens in the order asked for.
         """
-        tokens = self.embed(eeg)
+        tokens = self.embed(eeg, positions)
         where = ids_keep[:, :, None].expand(-1, -1, tokens.shape[2])
         return self._transform(tokens.gather(1, where))
 
@@ -295,6 +337,9 @@ class MaskedAutoencoder(StrictModel):
         The encoder, see :class:`EEGEncoder`. ``mlp_ratio`` holds for the decoder too.
     decoder_embed_dim, decoder_depth, decoder_num_heads
         The decoder, which is dropped after pre-training.
+    montage
+        See :class:`EEGEncoder`. With ``any`` the decoder predicts the virtual electrodes, and the
+        loss compares what these say of the real ones.
     """
 
     @register_to_config
@@ -310,10 +355,11 @@ class MaskedAutoencoder(StrictModel):
         decoder_embed_dim: int = 512,
         decoder_depth: int = 8,
         decoder_num_heads: int = 16,
+        montage: str = "fixed",
     ):
         super().__init__()
         self.encoder = EEGEncoder(
-            n_chans, n_times, patch_size, embed_dim, depth, num_heads, mlp_ratio
+            n_chans, n_times, patch_size, embed_dim, depth, num_heads, mlp_ratio, montage=montage
         )
         width = decoder_embed_dim
         self.decoder_embed = nn.Linear(embed_dim, width)
@@ -358,7 +404,14 @@ class MaskedAutoencoder(StrictModel):
             x = block(x)
         return self.decoder_pred(self.decoder_norm(x))[:, 1:]
 
-    def forward(self, eeg: torch.Tensor, mask_ratio: float, draw: Draw) -> Reconstruction:
+    def forward(
+        self,
+        eeg: torch.Tensor,
+        mask_ratio: float,
+        draw: Draw,
+        positions: torch.Tensor | None = None,
+        channel_dropout: float = 0.0,
+    ) -> Reconstruction:
         """Hide tokens of EEG ``(B, C, T)`` at random and predict them.
 
         Parameters
@@ -367,6 +420,12 @@ class MaskedAutoencoder(StrictModel):
             Fraction of hidden tokens, above 0 and below 1; the paper's is 0.75.
         draw
             Decides which, for as many windows as ``eeg`` has.
+        positions
+            Of the electrodes, with ``montage="any"``; a channel of NaN is then absent and does not
+            count.
+        channel_dropout
+            With ``montage="any"``, share of the channels that are hidden as a whole and predicted
+            from the others; one at least stays.
 
         Returns
         -------
@@ -376,7 +435,25 @@ class MaskedAutoencoder(StrictModel):
         """
         chosen = random_masking(self.encoder.n_tokens, mask_ratio, draw)
         ids_keep, ids_restore, mask = (part.to(eeg.device) for part in chosen)
-        pred = self.decode(self.encoder.encode_visible(eeg, ids_keep), ids_restore)
-        target = patchify(eeg, self.config["patch_size"])
-        error = (pred.float() - target.float()).square().mean(dim=2)  # full precision in autocast
+        seen, patch_size = eeg, self.config["patch_size"]
+        if channel_dropout:
+            seen = drop_channels(eeg, channel_dropout, draw)
+        pred = self.decode(self.encoder.encode_visible(seen, ids_keep, positions), ids_restore)
+        present = is_present(eeg)
+        if self.config["montage"] == "any":
+            virtual = unpatchify(pred, self.config["n_chans"])
+            where = self.encoder.locate(eeg, positions)
+            pred = patchify(self.encoder.electrodes.spread(virtual, where), patch_size)
+        target = patchify(eeg.masked_fill(~present[:, :, None], 0.0), patch_size)
+        error = (pred.float() - target.float()).square()  # full precision in autocast
+        counts = present.to(error.dtype).repeat(1, patch_size)[:, None]  # (B, 1, P * C)
+        error = (error * counts).sum(dim=2) / counts.sum(dim=2)
         return Reconstruction((error * mask).sum() / mask.sum(), pred, mask)
+
+
+def drop_channels(eeg: torch.Tensor, share: float, draw: Draw) -> torch.Tensor:
+    """Return EEG ``(B, C, T)`` with a share of its channels marked absent; one at least stays."""
+    present = is_present(eeg)
+    noise = draw.rand(eeg.shape[1]).to(eeg.device).masked_fill(~present, -1.0)
+    kept = (noise >= share) | (noise == noise.amax(dim=1, keepdim=True))
+    return mark_absent(eeg, ~kept)

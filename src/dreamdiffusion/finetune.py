@@ -27,6 +27,7 @@ from .condition import EEGConditioner, drop_condition
 from .config import FinetuneConfig, SampleConfig, write_yaml
 from .decoders.linear import fit_lda
 from .drawing import draw_trials
+from .electrodes import electrode_positions
 from .encoder import EEGEncoder
 from .engine import fit
 from .generator import (
@@ -37,6 +38,7 @@ from .generator import (
     prediction_target,
     unet_extras,
 )
+from .montage import VIRTUAL_ELECTRODES, mark_absent
 from .pictures import read_images, to_tensor
 from .pipeline import EEGToImagePipeline, add_time_condition, cross_attention
 from .processor import EEGProcessor
@@ -153,7 +155,8 @@ class FinetuneTask:
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         chosen = self.train[indices]
-        eeg = augment_eeg(self.eeg[chosen], self.config, draw)
+        any_montage = self.encoder.config["montage"] == "any"
+        eeg = augment_eeg(self.eeg[chosen], self.config, draw, any_montage)
         return self._loss(eeg, chosen, draw, self.config.condition_dropout)
 
     def _loss(
@@ -207,8 +210,13 @@ class FinetuneTask:
         return total
 
 
-def augment_eeg(eeg: torch.Tensor, config: FinetuneConfig, draw: Draw) -> torch.Tensor:
-    """Vary trials as recordings vary: added noise, small shifts in time, channels that drop out."""
+def augment_eeg(
+    eeg: torch.Tensor, config: FinetuneConfig, draw: Draw, any_montage: bool = False
+) -> torch.Tensor:
+    """Vary trials as recordings vary: added noise, small shifts in time, channels that drop out.
+
+    A channel that drops out reads zero, or is marked absent for an encoder of any montage.
+    """
     n_chans, n_times = eeg.shape[1:]
     if config.shift_augment:
         width = config.shift_augment
@@ -218,8 +226,12 @@ def augment_eeg(eeg: torch.Tensor, config: FinetuneConfig, draw: Draw) -> torch.
     if config.noise_augment:
         eeg = eeg + config.noise_augment * draw.randn(n_chans, n_times)
     if config.channel_dropout:
-        kept = draw.rand(n_chans, 1) >= config.channel_dropout
-        eeg = eeg * kept
+        gone = draw.rand(n_chans) < config.channel_dropout
+        if any_montage:
+            # A trial of no channel tells nothing, and is no case of use.
+            eeg = mark_absent(eeg, gone & ~gone.all(dim=1, keepdim=True))
+        else:
+            eeg = eeg * ~gone[:, :, None]
     return eeg
 
 
@@ -255,7 +267,7 @@ def finetune(config: FinetuneConfig) -> Path:
     generator.vae.cpu()
     generator.clip.cpu()
     encoder = make_encoder(trials, config)
-    processor = EEGProcessor.fit(trials, split.train, config.scale, encoder.config["n_chans"])
+    processor = fit_processor(trials, split.train, config.scale, encoder)
     eeg = processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
     unet = generator.unet
     add_time_condition(unet)
@@ -400,19 +412,33 @@ def make_encoder(trials: Trials, config: FinetuneConfig) -> EEGEncoder:
                 f"pre-trained encoder {config.pretrained} takes {encoder.config['n_times']} time "
                 f"points, the trials have {trials.n_times}; prepare both with one window"
             )
+        if encoder.config["montage"] == "any":
+            encoder.register_to_config(positions=electrode_positions(trials.ch_names).tolist())
         return encoder.train().requires_grad_(True)
     sizes = config.encoder
+    any_montage = sizes.montage == "any"
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         return EEGEncoder(
-            n_chans=config.n_chans or trials.n_chans,
+            n_chans=config.n_chans or (VIRTUAL_ELECTRODES if any_montage else trials.n_chans),
             n_times=trials.n_times,
             patch_size=sizes.patch_size,
             embed_dim=sizes.embed_dim,
             depth=sizes.depth,
             num_heads=sizes.num_heads,
             mlp_ratio=sizes.mlp_ratio,
+            montage=sizes.montage,
+            positions=electrode_positions(trials.ch_names).tolist() if any_montage else None,
         )
+
+
+def fit_processor(
+    trials: Trials, train: np.ndarray, scale: str, encoder: EEGEncoder
+) -> EEGProcessor:
+    """Fit the scale on the training trials, for channels as the encoder takes them."""
+    if encoder.config["montage"] == "any":
+        return EEGProcessor.fit(trials, train, scale, trials.n_chans, missing="absent")
+    return EEGProcessor.fit(trials, train, scale, encoder.config["n_chans"])
 
 
 def make_conditioner(

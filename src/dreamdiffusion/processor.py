@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import mne
@@ -10,9 +11,11 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
-from .scaling import scale_matrix
+from .scaling import scale_matrix, scale_of_part
 from .tokens import tile_channels
 from .trials import Trials
+
+logger = logging.getLogger(__name__)
 
 
 class EEGProcessor(ModelMixin, ConfigMixin):
@@ -34,6 +37,9 @@ class EEGProcessor(ModelMixin, ConfigMixin):
         How the matrix was fitted, see `scaling.scale_matrix`.
     signal
         Filters and reference the trials were prepared with, for the reader and for `prepare`.
+    missing
+        What becomes of channels that a recording lacks: ``raise``, or ``absent``, which an encoder
+        for any montage does without.
     """
 
     @register_to_config
@@ -46,6 +52,7 @@ class EEGProcessor(ModelMixin, ConfigMixin):
         n_chans: int | None = None,
         scale: str = "whiten",
         signal: dict[str, Any] | None = None,
+        missing: str = "raise",
     ):
         super().__init__()
         self.n_chans = n_chans or len(ch_names)
@@ -54,7 +61,14 @@ class EEGProcessor(ModelMixin, ConfigMixin):
         self._keep_in_fp32_modules = ["matrix"]
 
     @classmethod
-    def fit(cls, trials: Trials, indices: np.ndarray, scale: str, n_chans: int) -> EEGProcessor:
+    def fit(
+        cls,
+        trials: Trials,
+        indices: np.ndarray,
+        scale: str,
+        n_chans: int,
+        missing: str = "raise",
+    ) -> EEGProcessor:
         """Fit the scale on the trials at ``indices``, which must be training trials."""
         processor = cls(
             ch_names=list(trials.ch_names),
@@ -64,6 +78,7 @@ class EEGProcessor(ModelMixin, ConfigMixin):
             n_chans=n_chans,
             scale=scale,
             signal=trials.signal,
+            missing=missing,
         )
         matrix = scale_matrix(np.asarray(trials.data[indices]), scale)
         processor.matrix.copy_(torch.from_numpy(matrix))
@@ -75,7 +90,7 @@ class EEGProcessor(ModelMixin, ConfigMixin):
         ch_names: list[str] | None = None,
         sfreq: float | None = None,
     ) -> torch.Tensor:
-        """Return EEG at the model's scale, float32 ``(n, n_chans, n_times)``.
+        """Return EEG at the model's scale, float32 ``(n, n_chans, n_times)``; absent channels NaN.
 
         Parameters
         ----------
@@ -89,12 +104,15 @@ class EEGProcessor(ModelMixin, ConfigMixin):
         """
         data, ch_names, sfreq = self._unpack(eeg, ch_names, sfreq)
         wanted = list(self.config["ch_names"])
-        missing = [name for name in wanted if name not in ch_names]
-        if missing:
+        present = [name for name in wanted if name in ch_names]
+        missing = ", ".join(name for name in wanted if name not in ch_names)
+        if missing and (self.config["missing"] == "raise" or not present):
             raise ValueError(
-                f"the EEG lacks the channels {', '.join(missing)}; the model was trained on "
+                f"the EEG lacks the channels {missing}; the model was trained on "
                 f"{', '.join(wanted)}"
             )
+        if missing:
+            logger.warning("the EEG lacks the channels %s; the model does without", missing)
         if abs(sfreq - self.config["sfreq"]) > 1e-6 * sfreq:
             raise ValueError(
                 f"the EEG has {sfreq:g} Hz, the model expects {self.config['sfreq']:g}; resample it"
@@ -113,10 +131,13 @@ class EEGProcessor(ModelMixin, ConfigMixin):
                 f"the EEG reaches {largest:g} V, expected volts (about 1e-5); divide by 1e6 if "
                 "these are microvolts"
             )
-        ordered = np.asarray(data[:, [ch_names.index(name) for name in wanted]], dtype=np.float32)
+        places = [wanted.index(name) for name in present]
+        ordered = np.asarray(data[:, [ch_names.index(name) for name in present]], dtype=np.float32)
         # In volts float32 would still do, but products of 1e-5 with 1e5 are better done in float64.
-        scaled = self.matrix.double().cpu() @ torch.from_numpy(ordered).double()
-        return tile_channels(scaled.float(), self.n_chans)
+        matrix = scale_of_part(self.matrix.double().cpu().numpy(), places)
+        scaled = torch.full((len(ordered), len(wanted), ordered.shape[2]), torch.nan)
+        scaled[:, places] = (torch.from_numpy(matrix) @ torch.from_numpy(ordered).double()).float()
+        return tile_channels(scaled, self.n_chans)
 
     def _unpack(
         self, eeg: np.ndarray | mne.BaseEpochs, ch_names: list[str] | None, sfreq: float | None

@@ -45,3 +45,30 @@ def scale_matrix(data: np.ndarray, scale: str) -> np.ndarray:
             raise ValueError(f"channel {int(np.argmin(width))} has no deviation to divide by")
         return np.diag(1 / width)
     raise ValueError(f"scale is {scale!r}, expected whiten or robust")
+
+
+def scale_of_part(matrix: np.ndarray, places: list[int]) -> np.ndarray:
+    """Return the scale of some of the channels alone, from that of all.
+
+    A whitening matrix mixes channels, so what is left of it when channels are taken away is no
+    longer white. It tells the covariance it was fitted on, ``R = matrix^-2``; the whitening of the
+    part is that of its block of R. A diagonal matrix gives its own entries.
+
+    Parameters
+    ----------
+    matrix
+        Symmetric (n_chans, n_chans), from `scale_matrix`.
+    places
+        The channels that are there.
+
+    Returns
+    -------
+    matrix
+        float64 (len(places), len(places)).
+    """
+    if len(places) == len(matrix):
+        return matrix[np.ix_(places, places)]
+    covariance = np.linalg.pinv(matrix @ matrix, hermitian=True)[np.ix_(places, places)]
+    powers, axes = np.linalg.eigh(covariance)
+    live = powers > 1e-10 * powers[-1]
+    return (axes * np.where(live, 1 / np.sqrt(np.where(live, powers, 1.0)), 0.0)) @ axes.T
