@@ -67,7 +67,8 @@ def same_samples(trials: Trials, rows: Ints) -> list[tuple[int, int]]:
     # Eight channels, spread over the cap, tell trials apart as well as all of them.
     some = np.unique(np.linspace(0, trials.n_chans - 1, min(8, trials.n_chans)).astype(int))
     for part in np.array_split(np.sort(rows), len(rows) // 256 + 1):
-        block = np.round(np.nan_to_num(trials.data[part][:, some]) / STEP_V).astype(np.int32)
+        block = np.nan_to_num(np.asarray(trials.data[part][:, some], np.float64))
+        block = np.round(block / STEP_V) + 0.0  # no negative zero
         for row, samples in zip(part.tolist(), block, strict=True):
             digest = hashlib.blake2b(np.ascontiguousarray(samples), digest_size=16).digest()
             if digest in first:

@@ -65,7 +65,11 @@ def fixed_order(design: Design, stimuli: Ints | None, seed: int) -> Finding:
             alike[f"{kind}_{told}_chance"] = chance.mean()
             most = max(most, *further)
     p = max_p(np.stack(columns, axis=1))
-    figures = {"n_runs": design.n_runs, "n_pairs": len(pairs), **alike, "excess": most, "p": p}
+    figures = {
+        "n_runs": design.n_runs, "n_pairs_compared": len(pairs),
+        "trials_compared_of_a_run": max(len(own) for pair in pairs for own in pair),
+        **alike, "excess": most, "p": p,
+    }  # fmt: skip
     if p >= ALPHA:
         told = "The orders of the recordings are no more alike than random ones."
         return Finding(name, "passed", told, rounded(figures))

@@ -16,80 +16,89 @@ MOST_CLASSES = 64
 MOST_DIMENSIONS = 32
 N_FOLDS = 5
 LEAST_PER_CLASS = 4
+LEAST_BEFORE = 4
+"""Samples before onset from which mean and slope are taken."""
 
 
 def drift(trials: Trials, design: Design, time_tells: bool, seed: int) -> list[Finding]:
-    """Does the slow part of the trials tell the class?
+    """Does the slow part of the trials tell the class, and does it before onset?
 
     Looked at are the mean and the slope of each channel: what drift below 1 Hz, which is slower
     than a trial, leaves in it. They tell the class also where a response has a slow part, so by
-    themselves they are a note. Where time tells the class as well, drift is the plain reason, and
-    the finding is severe. Before onset there is no response: there they are a warning.
+    themselves they are a note. They are severe where time tells the class as well, for then drift
+    is the plain reason; and where the slow part of the time before onset tells the class too and
+    no high-pass can have carried the response back there, for then it is no response.
 
     Parameters
     ----------
     time_tells
         A check of the design found that the class can be told from time.
+
+    Returns
+    -------
+    findings
+        `drift`, then `prestimulus_signal`.
     """
     high_pass = trials.signal.get("l_freq")
-    about = {"n_trials": len(design), "high_pass_hz": high_pass, "n_times": trials.n_times}
+    about = {"high_pass_hz": high_pass, "n_times": trials.n_times}
     p, figures = decode_slow(slow_part(trials.data, design.rows), design, seed)
-    figures = about | figures
-    if not figures.get("n_classes"):
-        result = [not_checked("drift", "it needs two classes with four trials each")]
+    early = trials.times < -1e-9
+    p_early, figures_early = 1.0, {"n_classes": 0}
+    if early.sum() >= LEAST_BEFORE:
+        p_early, figures_early = decode_slow(
+            slow_part(trials.data[:, :, early], design.rows), design, seed
+        )
+    too_few = f"it needs a recording of two classes and {LEAST_PER_CLASS} trials of each"
+    no_response = time_tells or (p_early < ALPHA and not high_pass)
+    if not figures["n_classes"]:
+        whole = not_checked("drift", too_few)
     elif p >= ALPHA:
         told = "Mean and slope of the trials do not tell the class."
-        result = [Finding("drift", "passed", told, rounded(figures))]
-    elif time_tells:
-        result = [
-            Finding(
-                "drift",
-                "severe",
-                "Mean and slope of the trials tell the class, and so does time: drift carries the "
-                "label.",
-                rounded(figures),
-                "A decoder scores above chance by recognising when a trial was recorded.",
-                "High-pass the recordings (signal.l_freq 1.0) and hold out whole recordings whose "
-                "order differs. A high-pass alone does not remove what is faster than its edge.",
-            )
-        ]
+        whole = Finding("drift", "passed", told, rounded(about | figures))
+    elif no_response:
+        also = "so does time" if time_tells else "so they do before onset"
+        whole = Finding(
+            "drift",
+            "severe",
+            f"Mean and slope of the trials tell the class, and {also}: drift carries the label.",
+            rounded(about | figures),
+            "A decoder scores above chance by recognising when a trial was recorded, or in what "
+            "state, with no response to the picture.",
+            "High-pass the recordings (signal.l_freq 1.0) and hold out whole recordings whose "
+            "order differs. A high-pass alone does not remove what is faster than its edge.",
+        )
     else:
-        result = [
-            Finding(
-                "drift",
-                "note",
-                "Mean and slope of the trials tell the class, though time does not: a slow "
-                "response to the picture explains it.",
-                rounded(figures),
-                "Part of what is decoded lies below 1 Hz or is cut off by the ends of the trial.",
-                "Compare the score with recordings that are high-passed at 1 Hz.",
-            )
-        ]
+        whole = Finding(
+            "drift",
+            "note",
+            "Mean and slope of the trials tell the class, though time does not: a slow response "
+            "to the picture, or a movement of the eyes, explains it.",
+            rounded(about | figures),
+            "Part of what is decoded lies below 1 Hz or is cut off by the ends of the trial.",
+            "Compare the score with recordings that are high-passed at 1 Hz.",
+        )
     name = "prestimulus_signal"
-    before = trials.times < -1e-9
-    if before.sum() < 4:
+    about["n_times"] = int(early.sum())
+    if early.sum() < LEAST_BEFORE:
         told = f"the trials begin {trials.tmin:g} s from onset; prepare with tmin below 0 for it"
-        return [*result, not_checked(name, told)]
-    p, figures = decode_slow(slow_part(trials.data[:, :, before], design.rows), design, seed)
-    figures = about | {"n_times": int(before.sum())} | figures
-    if not figures.get("n_classes"):
-        return [*result, not_checked(name, "it needs two classes with four trials each")]
-    if p >= ALPHA:
+        before = not_checked(name, told)
+    elif not figures_early["n_classes"]:
+        before = not_checked(name, too_few)
+    elif p_early >= ALPHA:
         told = "The signal before onset does not tell the class."
-        return [*result, Finding(name, "passed", told, rounded(figures))]
-    return [
-        *result,
-        Finding(
+        before = Finding(name, "passed", told, rounded(about | figures_early))
+    else:
+        before = Finding(
             name,
-            "severe" if time_tells else "warning",
+            "severe" if no_response else "warning",
             "The signal before onset tells the class of a picture that was not yet shown.",
-            rounded(figures),
-            "Drift, expectation, what is left of the trial before, or a zero-phase filter that "
+            rounded(about | figures_early),
+            "Drift, expectation, what is left of the trial before, or a zero-phase high-pass that "
             "carries the response back in time: none of them is the response.",
             "Look at the order and the intervals; filter causally or with a lower edge; decode "
             "the time before onset as a control of the score.",
-        ),
-    ]
+        )
+    return [whole, before]
 
 
 def slow_part(data: np.ndarray, rows: Ints) -> Floats:
@@ -123,7 +132,7 @@ def decode_slow(features: Floats, design: Design, seed: int) -> tuple[float, dic
     order = np.argsort(-counts, kind="stable")
     kept = [int(values[i]) for i in order[:MOST_CLASSES] if counts[i] >= LEAST_PER_CLASS]
     if len(kept) < 2 or not design.varied:
-        return 1.0, {"n_classes": 0}
+        return 1.0, {"n_classes": 0}  # nothing to tell apart
     chosen = np.isin(design.labels, kept) & np.isfinite(features).all(axis=1)
     labels = np.searchsorted(np.sort(kept), design.labels[chosen])
     runs = design.runs[chosen]
@@ -137,7 +146,8 @@ def decode_slow(features: Floats, design: Design, seed: int) -> tuple[float, dic
     near, across = _neighbours(means, runs, dealt), _held_out(_whiten(x), runs, dealt, len(kept))
     p = max_p(np.stack([near, across], axis=1))
     return p, {
-        "n_classes": len(kept),
+        "n_trials": len(x), "n_classes": len(kept),
+        "n_classes_not_looked_at": len(counts) - len(kept),
         "neighbours_share_class": near[0], "chance_neighbours": near[1:].mean(),
         "lda_balanced_accuracy": across[0], "chance_lda": across[1:].mean(),
         "excess": max(excess(near[0], near[1:].mean()), excess(across[0], across[1:].mean())),

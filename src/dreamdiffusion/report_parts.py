@@ -148,6 +148,9 @@ def audit_part(audit: Mapping[str, Any] | None) -> str:
             f'<dd>{told}<br><span class="soft">{escape(figures)}</span></dd>'
         )
     parts = [head]
+    if audit["acknowledged"]:
+        names = escape(", ".join(audit["acknowledged"]))
+        parts.append(f"<p><b>Acknowledged to go on: {names}.</b></p>")
     if shown[False]:
         parts.append(f"<dl>{''.join(shown[False])}</dl>")
     parts.append(
