@@ -14,10 +14,9 @@ from tiny import SIZE, finetune_config
 
 from dreamdiffusion.audit import check_acknowledged, read_audit, record
 from dreamdiffusion.cli import main
-from dreamdiffusion.config import EvaluateConfig, PrepareConfig, read_yaml
+from dreamdiffusion.config import EvaluateConfig, PrepareConfig, read_yaml, write_yaml
 from dreamdiffusion.evaluate import evaluate
 from dreamdiffusion.findings import Finding
-from dreamdiffusion.finetune import finetune
 from dreamdiffusion.judge import Judge
 from dreamdiffusion.prepare import prepare
 from dreamdiffusion.report_parts import audit_part, severe_banner
@@ -75,7 +74,7 @@ def test_the_command_writes_text_json_and_a_picture(tmp_path, capsys):
 
 
 @pytest.mark.global_rng
-def test_finetune_stops_at_a_severe_finding_until_it_is_acknowledged(tmp_path, caplog):
+def test_finetune_stops_at_a_severe_finding_until_it_is_acknowledged(tmp_path, capsys, caplog):
     """Then the finding goes from the training to scores.json and to the report."""
     config = finetune_config(tmp_path, steps=2)
     trials = Trials.load(config.data)
@@ -84,15 +83,18 @@ def test_finetune_stops_at_a_severe_finding_until_it_is_acknowledged(tmp_path, c
     metadata = trials.metadata.assign(category=np.where(np.arange(n) % 8 < 4, "disc", "square"))
     replace(trials, data=np.array(trials.data), metadata=metadata).save(tmp_path / "harmed")
     harmed = config.model_copy(update={"data": tmp_path / "harmed"})
-    with pytest.raises(ValueError, match=r"--acknowledge block_design") as caught:
-        finetune(harmed)
-    assert "time within a recording" in str(caught.value)
+    write_yaml(harmed, tmp_path / "finetune.yaml")
+    arguments = ["finetune", "--config", str(tmp_path / "finetune.yaml")]
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert "error: the audit found block_design: Trials that are near in time" in told
+    assert "--acknowledge block_design;" in told
     stopped = read_audit(config.output)
     assert stopped is not None and stopped["severe"] == ["block_design"]
     assert not (config.output / "log.jsonl").exists()
     assert not (config.output / "model").exists()
     acknowledge = ["block_design", "units"]
-    finetune(harmed.model_copy(update={"acknowledge": acknowledge}))
+    assert main([*arguments, "--acknowledge", *acknowledge]) == 0
     assert "units is acknowledged, and was not found" in caplog.text
     beside = read_audit(config.output / "model")
     assert beside == read_audit(config.output)
