@@ -101,6 +101,7 @@ def test_the_commands_are_those_of_the_design():
         "simulate",
         "inspect",
         "prepare",
+        "audit",
         "pretrain",
         "train-generator",
         "train-judge",

@@ -21,6 +21,8 @@ from dreamdiffusion.trials import Trials
 
 SIZE = 16
 CAPTIONS = ["a red square", "a blue disc"]
+# Four of each in every eight, no order twice: as an experiment has to be, or the audit objects.
+ORDER = [0, 1, 1, 0, 1, 0, 0, 1, 0, 0, 1, 1, 0, 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 1]
 SIZES = EncoderConfig(
     embed_dim=16, depth=1, num_heads=2, mlp_ratio=1.0,
     decoder_embed_dim=16, decoder_depth=1, decoder_num_heads=2,
@@ -49,7 +51,7 @@ def write_trials(folder: Path, n_trials: int = 24, n_chans: int = 3, n_times: in
     rng = np.random.default_rng(5)
     stimuli = folder.parent / "stimuli"
     stimuli.mkdir(parents=True, exist_ok=True)
-    category = np.arange(n_trials) % 2
+    category = np.resize(ORDER, n_trials)
     wave = np.sin(np.linspace(0, np.pi, n_times))
     data = rng.standard_normal((n_trials, n_chans, n_times)) + np.where(
         category[:, None, None] == 1, 2 * wave, -2 * wave

@@ -75,6 +75,11 @@ COMMANDS: dict[str, Command] = {
         "prepare:prepare",
         "config:PrepareConfig",
     ),
+    "audit": Command(
+        "look for what tells the class without the response: order, time, timing, drift, copies",
+        "audit:audit",
+        "config_data:AuditConfig",
+    ),
     "pretrain": Command(
         "train the EEG encoder on unlabelled windows (masked signal modelling)",
         "pretrain:pretrain",

@@ -319,6 +319,10 @@ class FinetuneConfig(TrainConfig):
         default=None, description="as in pretrain; the pretrained value wins"
     )
     split: SplitConfig = SplitConfig()
+    acknowledge: list[str] = Field(
+        default_factory=list,
+        description="severe findings of the audit, by name, to go on with; reports tell them",
+    )
     scale: Literal["whiten", "robust"] = Field(
         default="whiten", description="fitted on training trials"
     )

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 from tyro.conf import Positional
 
-from .config import Schema
+from .config import Schema, SplitConfig
 
 
 class InspectConfig(Schema):
@@ -31,3 +31,17 @@ class DatasetsConfig(Schema):
         default=None, description="fetch: folder to download to; empty: data/NAME"
     )
     subjects: list[str] = Field(default_factory=list, description="fetch: people; empty: all")
+
+
+class AuditConfig(Schema):
+    """What could make a score of these trials say something else than it seems to."""
+
+    data: Path = Field(
+        default=Path("runs/trials"), description="folder written by prepare, kind trials"
+    )
+    output: Path = Path("runs/audit")
+    split: SplitConfig = Field(
+        default=SplitConfig(),
+        description="as fine-tuning; without values in test or validation no split is audited",
+    )
+    seed: int = Field(default=0, description="of the drawn validation trials, as fine-tuning")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .audit import read_audit
 from .config import EvaluateConfig, SampleConfig, write_yaml
 from .decoders.linear import LinearDecoder
 from .drawing import collect, draw_trials
@@ -51,7 +52,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     Raises
     ------
     FileNotFoundError
-        If the model, its split or CLIP, the judge, the trials or a picture is missing.
+        If the model, its split or CLIP, the judge, the trials or a picture is missing. A model
+        without `audit.json` was fine-tuned before there were audits: the scores say so.
     ValueError
         If the split was made for other trials, it has fewer than two trials, or the judge does not
         know a category of the data.
@@ -61,6 +63,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     rows, told = choose_trials(split, config.split, len(trials), config.limit)
     if split is None:
         check_new(config.model, trials)
+    audited = read_audit(config.model)
     judge = load_judge(config.judge)
     # Before the long part, so that a judge for other data does not waste it.
     label_indices(judge.categories, trials.metadata["category"].iloc[rows])
@@ -89,6 +92,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         judge=judge, embed=embed, rng=rng, split=told, simulated=trials.simulated,
         noise_level=noise_level(trials), **counts,
     )  # fmt: skip
+    result["audit"] = audited
     result["baselines"] = []
     if config.split != "train":
         for name, told_of in LDA.items():

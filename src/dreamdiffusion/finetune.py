@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
+from .audit import audit_trials, check_acknowledged, record, write_audit
 from .condition import EEGConditioner, drop_condition
 from .config import FinetuneConfig, SampleConfig, write_yaml
 from .decoders.linear import fit_lda
@@ -237,12 +239,13 @@ def finetune(config: FinetuneConfig) -> Path:
     """Fine-tune on the training trials and write ``output/model``; resumes if it was stopped.
 
     ``output/model`` is what `EEGToImagePipeline.from_pretrained` opens; it also holds
-    ``split.json``. The test trials are neither trained nor validated on.
+    ``split.json`` and ``audit.json``. The test trials are neither trained nor validated on.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If trials, generator, pre-trained encoder or any picture are missing or do not fit.
+        If trials, generator, pre-trained encoder or any picture are missing or do not fit, or the
+        audit has a severe finding that ``config.acknowledge`` does not name.
     """
     output = config.output
     output.mkdir(parents=True, exist_ok=True)
@@ -251,6 +254,7 @@ def finetune(config: FinetuneConfig) -> Path:
     device = choose_device(config.runtime)
     trials = Trials.load(config.data)
     split = make_split(trials, config)
+    audited = run_audit(trials, split, config)
     generator = load_generator(config.generator, config.clip)
     generator.vae.to(device)  # pyright: ignore[reportArgumentType]
     generator.clip.to(device)  # pyright: ignore[reportArgumentType]
@@ -302,6 +306,7 @@ def finetune(config: FinetuneConfig) -> Path:
         unet.unload_lora()
     pipeline.save_adapter(folder, config.generator, config.clip)
     split.save(folder / "split.json")
+    write_audit(folder / "audit.json", audited)
     fit_baselines(trials, split, folder)
     about = {
         "simulated": trials.simulated,
@@ -312,6 +317,24 @@ def finetune(config: FinetuneConfig) -> Path:
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
+
+
+def run_audit(trials: Trials, split: Split, config: FinetuneConfig) -> dict[str, Any]:
+    """Audit trials and split, write ``output/audit.json``, and return its content.
+
+    Every process of a training looks for itself: all of them find the same, and all of them end.
+
+    Raises
+    ------
+    ValueError
+        For a severe finding that is not acknowledged.
+    """
+    findings = audit_trials(trials, split)
+    audited = record(findings, trials, split, config.acknowledge)
+    if is_main_process():
+        write_audit(config.output / "audit.json", audited)
+    check_acknowledged(findings, config.acknowledge)
+    return audited
 
 
 def draw_preview(pipe: EEGToImagePipeline, trials: Trials, rows: np.ndarray) -> torch.Tensor:

@@ -20,7 +20,8 @@ def prepare(config: PrepareConfig) -> Path:
     """Read, clean and cut the recordings of `config.input` and write them to `config.output`.
 
     With kind "trials" every picture is opened once, so that a missing or unreadable one ends
-    this stage and not a training hours later; trials without pictures are an error.
+    this stage and not a training hours later; trials without pictures are an error unless
+    `pair_by` says "none".
 
     Returns
     -------
@@ -47,7 +48,8 @@ def prepare(config: PrepareConfig) -> Path:
         return build_windows(paths, config)
     progress = tqdm(paths, desc="trials", unit="recording")
     trials = cut_trials((read_recording(path) for path in progress), config)
-    trials.check_images()
+    if config.pair_by != "none":
+        trials.check_images()
     folder = trials.save(config.output)
     logger.info("%d trials of %d channels in %s", len(trials), trials.n_chans, folder)
     return folder

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from .gallery import to_picture
-from .report_parts import STYLE, confusion_svg, legend, track
+from .report_parts import STYLE, audit_part, confusion_svg, legend, severe_banner, track
 
 _NAMES = {
     "category_top1": "Right category",
@@ -45,8 +45,8 @@ def write_report(
     path : Path
         The HTML file. It links to nothing: style, figures and pictures are inside.
     result : mapping
-        The content of ``scores.json`` (see `scoring.score_images`); ``baselines`` and ``made``
-        (command, configuration, versions) are shown where they are present.
+        The content of ``scores.json`` (see `scoring.score_images`); ``baselines``, ``audit`` and
+        ``made`` (command, configuration, versions) are shown where they are present.
     generated : Tensor, (n, k, 3, H, W)
         In [0, 1].
     seen : Tensor, (n, 3, H, W), optional
@@ -61,10 +61,12 @@ def write_report(
     """
     sections = [
         banner(result),
+        severe_banner(result.get("audit")),
         _headline(result),
         _scores(result),
         _gallery(result, generated, seen, n_shown),
         _confusion(result),
+        audit_part(result.get("audit")),
         _made(result),
         _limits(result),
     ]

@@ -1,4 +1,4 @@
-"""Drawn parts of the report: style sheet, score tracks and confusion matrix, as inline SVG."""
+"""Parts of the report: style sheet, score tracks and confusion matrix (inline SVG), the audit."""
 
 from __future__ import annotations
 
@@ -113,6 +113,51 @@ def legend() -> str:
         '</span><span><span style="color:var(--bad)">&#9675;</span> shuffled EEG</span>'
         "<span>lines run from 0 to 1</span></p>"
     )
+
+
+def severe_banner(audit: Mapping[str, Any] | None) -> str:
+    """Say in HTML, where it is so, what makes the scores doubtful; empty where nothing does."""
+    severe = [f for f in (audit or {}).get("findings", []) if f["severity"] == "severe"]
+    if not severe:
+        return ""
+    items = [
+        f"<li><b>{escape(f['name'])}</b>{escape(f['what'])} {escape(f['consequence'])}</li>"
+        for f in severe
+    ]
+    return (
+        '<div class="banner"><b>The audit of the training trials found what can make these scores '
+        f"without any decoding; it was acknowledged to go on.</b><ul>{''.join(items)}</ul></div>"
+    )
+
+
+def audit_part(audit: Mapping[str, Any] | None) -> str:
+    """List every finding of the audit with its figures, those that passed folded away."""
+    head = "<h2>Audit of the training trials and their split</h2>"
+    if audit is None:
+        return f'{head}<p class="soft">The trials of this model were not audited.</p>'
+    shown: dict[bool, list[str]] = {True: [], False: []}
+    for finding in audit["findings"]:
+        figures = ", ".join(
+            f"{name} {value}" for name, value in finding["evidence"].items() if value is not None
+        )
+        told = " ".join(
+            escape(finding[key]) for key in ("what", "consequence", "remedy") if finding[key]
+        )
+        shown[finding["severity"] == "passed"].append(
+            f"<dt>{escape(finding['name'])}<br>{escape(finding['severity'])}</dt>"
+            f'<dd>{told}<br><span class="soft">{escape(figures)}</span></dd>'
+        )
+    parts = [head]
+    if audit["acknowledged"]:
+        names = escape(", ".join(audit["acknowledged"]))
+        parts.append(f"<p><b>Acknowledged to go on: {names}.</b></p>")
+    if shown[False]:
+        parts.append(f"<dl>{''.join(shown[False])}</dl>")
+    parts.append(
+        f"<details><summary>{len(shown[True])} checks passed</summary>"
+        f"<dl>{''.join(shown[True])}</dl></details>"
+    )
+    return "".join(parts)
 
 
 def confusion_svg(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
