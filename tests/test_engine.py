@@ -15,7 +15,7 @@ from torch import nn
 from dreamdiffusion import workers
 from dreamdiffusion.config import OptimConfig, TrainConfig
 from dreamdiffusion.engine import build_optimizer, fit, learning_rate, trained_parameters
-from dreamdiffusion.memory import peak_bytes, planned_bytes
+from dreamdiffusion.memory import keep_frozen_in, peak_bytes, planned_bytes
 from dreamdiffusion.runtime import Draw, batch_indices
 
 # nn.Linear draws its first weights from torch's global numbers; they are overwritten here.
@@ -240,3 +240,33 @@ def test_a_missing_tracker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(workers._AVAILABLE, "wandb", lambda: False)
     with pytest.raises(ValueError, match="track is wandb, which is not installed: pip install"):
         fit(Slope(), config(runtime={"device": "cpu", "track": "wandb"}), tmp_path, "slope")
+
+
+def test_frozen_weights_in_half_give_the_same_bits() -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict(
+        {
+            "conv": nn.Conv2d(3, 8, 3, padding=1),
+            "norm": nn.GroupNorm(2, 8),
+            "frozen": nn.Linear(8, 8),
+            "trained": nn.Linear(8, 8),
+            "kept": nn.Linear(8, 4),
+        }
+    ).requires_grad_(False)
+    model["trained"].requires_grad_(True)
+    picture = torch.randn(2, 3, 4, 4)
+
+    def run() -> tuple[torch.Tensor, torch.Tensor]:
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            x = model["norm"](model["conv"](picture)).flatten(2).mT
+            y = model["kept"](model["trained"](model["frozen"](x)))
+        y.float().square().mean().backward()
+        return y.detach().clone(), model["trained"].weight.grad.clone()
+
+    before = run()
+    keep_frozen_in(torch.bfloat16, model, besides=model["kept"])
+    half = {name for name, p in model.named_parameters() if p.dtype == torch.bfloat16}
+    assert half == {"conv.weight", "conv.bias", "frozen.weight", "frozen.bias"}
+    after = run()
+    assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])

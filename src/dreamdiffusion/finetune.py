@@ -38,11 +38,12 @@ from .generator import (
     prediction_target,
     unet_extras,
 )
+from .memory import keep_frozen_in
 from .montage import VIRTUAL_ELECTRODES, mark_absent
 from .pictures import read_images, to_tensor
 from .pipeline import EEGToImagePipeline, add_time_condition, cross_attention
 from .processor import EEGProcessor
-from .runtime import Draw, choose_device, is_main_process
+from .runtime import Draw, choose_device, compute_dtype, is_main_process
 from .splits import Split, split_by
 from .tokens import count_tokens
 from .trials import Trials
@@ -152,6 +153,8 @@ class FinetuneTask:
             for parameter_name, parameter in layers.named_parameters():
                 parameter.requires_grad_(not config.lora_rank or ".lora_" in parameter_name)
             self.modules["cross_attention"] = layers
+        dtype = compute_dtype(choose_device(config.runtime), config.runtime.precision)
+        keep_frozen_in(dtype, unet, besides=cross_attention(unet))  # that is saved, in full
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         chosen = self.train[indices]
