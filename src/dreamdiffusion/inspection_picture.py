@@ -243,8 +243,7 @@ def _draw_course(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log10(amplitude / np.nanmedian(amplitude))
     ratio[np.isneginf(ratio)] = -9
-    colours = mpl.colormaps["RdBu_r"].copy()
-    colours.set_bad(FAINT)
+    colours = mpl.colormaps["RdBu_r"].with_extremes(bad=FAINT)
     image = axis.imshow(
         ratio, aspect="auto", cmap=colours, vmin=-1, vmax=1, interpolation="nearest",
         extent=(0, raw.n_times / sfreq, len(names) - 0.5, -0.5),
