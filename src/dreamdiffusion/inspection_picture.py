@@ -111,9 +111,10 @@ def _draw_traces(
             table["onset"][inside], table["category"][inside].astype(str), strict=True
         ):
             axis.axvline(onset, color=colours.get(category, PALE), lw=1.1, alpha=0.7, zorder=0)
-    axis.set_yticks(-step * np.arange(len(names)), names)
+    every = 1 + len(names) // 80  # more names than that would cover each other
+    axis.set_yticks(-step * np.arange(0, len(names), every), names[::every])
     axis.tick_params(axis="y", length=0, labelsize=8 if len(names) <= 32 else 5)
-    for label, name in zip(axis.get_yticklabels(), names, strict=True):
+    for label, name in zip(axis.get_yticklabels(), names[::every], strict=True):
         label.set_color(BAD if name in bad else INK)
     axis.set_xlim(time[0], time[-1])
     axis.set_ylim(-step * (len(names) - 0.2), step * 0.9)
@@ -243,8 +244,7 @@ def _draw_course(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log10(amplitude / np.nanmedian(amplitude))
     ratio[np.isneginf(ratio)] = -9
-    colours = mpl.colormaps["RdBu_r"].copy()
-    colours.set_bad(FAINT)
+    colours = mpl.colormaps["RdBu_r"].with_extremes(bad=FAINT)
     image = axis.imshow(
         ratio, aspect="auto", cmap=colours, vmin=-1, vmax=1, interpolation="nearest",
         extent=(0, raw.n_times / sfreq, len(names) - 0.5, -0.5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import mne
@@ -13,15 +14,17 @@ from .channels import standard_name
 from .clock import sampling_rate
 from .csv_table import is_sampled, read_table, to_numbers
 
+_MARKER = re.compile("marker|trigger|label|event", re.IGNORECASE)
+
 
 def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     """Read one csv with `timestamps`, EEG columns in microvolts and marker columns.
 
     A column is a channel when its name means a place of the 10-05 system (`channels`), contains
-    "AUX", or when it holds a signal (`csv_table.is_sampled`). Every other column is a marker. An
-    event is where the first of these that is named marker, else the first, changes to a value other
-    than 0. The other marker columns are kept as columns of the events (gratings: `Contrast`,
-    `Orientation`).
+    "AUX", or when it holds a signal (`csv_table.is_sampled`) and is not named marker, trigger,
+    label or event. Every other column is a marker. An event is where the first that is named so,
+    else the first, changes to a value other than 0. The other marker columns are kept as columns of
+    the events (gratings: `Contrast`, `Orientation`).
 
     Parameters
     ----------
@@ -54,10 +57,10 @@ def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     places = [name for name in rest if standard_name(name)]
     if not places:
         raise ValueError(f"{path} has no EEG column among {rest}; expected names such as TP9, AF7")
-    eeg = [n for n in rest if n in places or "AUX" in n.upper() or is_sampled(table[n])]
-    markers = [name for name in rest if name not in eeg]
-    # A marker column that is named so comes first; sorting keeps the order of the others.
-    markers.sort(key=lambda name: "MARKER" not in name.upper())
+    named = [name for name in rest if _MARKER.search(name) and name not in places]
+    others = [name for name in rest if name not in named]
+    eeg = [n for n in others if n in places or "AUX" in n.upper() or is_sampled(table[n])]
+    markers = named + [name for name in others if name not in eeg]
     if len(table) < 2:
         raise ValueError(f"{path} holds {len(table)} samples; expected a recording")
     to_numbers(table, [time_name, *eeg, *markers], str(path))

@@ -149,7 +149,8 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         elif extension == ".csv":
             raw, events = read_muse_csv(path)
         else:
-            raw, events = _read_raw(path, root), None
+            events = _events_table(path)
+            raw = _read_raw(path, root)
     renamed, labels = name_channels(raw)
     for name in labels:
         logger.warning(
@@ -159,7 +160,7 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
             name,
         )
     if events is None:
-        events = _read_events(raw, path)
+        events = _events_in(raw)
     if check_units:
         check_amplitude(raw, path)
     noise_level = _simulated_noise_level(path)
@@ -380,28 +381,33 @@ def _read_raw(path: Path, root: Path | None) -> mne.io.BaseRaw:
     return raw
 
 
-def _read_events(raw: mne.io.BaseRaw, path: Path) -> pd.DataFrame | None:
-    """Events from `events.tsv`, else a stim channel, else annotations; None: there are none."""
+def _events_table(path: Path) -> pd.DataFrame | None:
+    """Events of the `events.tsv` beside a recording; None: there is none."""
     table = path.with_name(re.sub(r"_i?eeg$", "", path.name.split(".")[0]) + "_events.tsv")
-    if table.is_file():
-        try:
-            events = pd.read_csv(table, sep="\t", na_values=["n/a"], keep_default_na=False)
-        except ValueError as error:
-            raise ValueError(f"{table} cannot be read: {error}") from error
-        missing = [name for name in ("onset", "duration") if name not in events]
-        if missing:
-            raise ValueError(f"{table} lacks the column {missing[0]}; BIDS requires it")
-        to_numbers(events, ["onset", "duration"], str(table))
-        if events["onset"].isna().any():
-            row = int(np.flatnonzero(events["onset"].isna())[0])
-            raise ValueError(f"{table}, data row {row} has no onset; BIDS requires it")
-        events = events.rename(columns={"trial_type": "category", "value": "code"})
-        if "category" not in events:
-            events["category"] = events["code"].astype(str) if "code" in events else ""
-        for name in ("category", "stim_file"):
-            if name in events:
-                events[name] = events[name].fillna("").astype(str)
-        return events
+    if not table.is_file():
+        return None
+    try:
+        events = pd.read_csv(table, sep="\t", na_values=["n/a"], keep_default_na=False)
+    except ValueError as error:
+        raise ValueError(f"{table} cannot be read: {error}") from error
+    missing = [name for name in ("onset", "duration") if name not in events]
+    if missing:
+        raise ValueError(f"{table} lacks the column {missing[0]}; BIDS requires it")
+    to_numbers(events, ["onset", "duration"], str(table))
+    if events["onset"].isna().any():
+        row = int(np.flatnonzero(events["onset"].isna())[0])
+        raise ValueError(f"{table}, data row {row} has no onset; BIDS requires it")
+    events = events.rename(columns={"trial_type": "category", "value": "code"})
+    if "category" not in events:
+        events["category"] = events["code"].astype(str) if "code" in events else ""
+    for name in ("category", "stim_file"):
+        if name in events:
+            events[name] = events[name].fillna("").astype(str)
+    return events
+
+
+def _events_in(raw: mne.io.BaseRaw) -> pd.DataFrame | None:
+    """Events of a stim channel, else of the annotations; None: there are none."""
     if "stim" in raw.get_channel_types():
         found = mne.find_events(raw, shortest_event=1, verbose="ERROR")
         if len(found):
