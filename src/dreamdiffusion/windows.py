@@ -197,9 +197,19 @@ def _work(
     """Make the shards, here or on a cluster, and give what `make_shard` returns, in order."""
     if not todo:
         return
+    if config.scheduler is not None:
+        # The workers' working directory is another; they see the same disk.
+        folder = folder.absolute()
+        todo = {k: x if isinstance(x, Recording) else x.absolute() for k, x in todo.items()}
+    calls = (joblib.delayed(make_shard)(x, key, folder, config) for key, x in todo.items())
+    with _workers(config) as parallel:
+        yield from parallel(calls)
+
+
+@contextlib.contextmanager
+def _workers(config: PrepareConfig) -> Iterator[joblib.Parallel]:
     if config.scheduler is None:
-        calls = (joblib.delayed(make_shard)(x, key, folder, config) for key, x in todo.items())
-        yield from joblib.Parallel(n_jobs=config.jobs, return_as="generator")(calls)
+        yield joblib.Parallel(n_jobs=config.jobs, return_as="generator")
         return
     try:
         from distributed import Client
@@ -207,13 +217,8 @@ def _work(
         raise ValueError(
             "scheduler needs dask and distributed: pip install 'dreamdiffusion[cluster]'"
         ) from error
-    # The workers' working directory is another; they see the same disk.
-    todo = {k: x if isinstance(x, Recording) else x.absolute() for k, x in todo.items()}
-    calls = (
-        joblib.delayed(make_shard)(x, key, folder.absolute(), config) for key, x in todo.items()
-    )
     with Client(config.scheduler), joblib.parallel_config("dask"):
-        yield from joblib.Parallel()(calls)
+        yield joblib.Parallel(return_as="generator")
 
 
 def _cut(recording: Recording, config: PrepareConfig) -> tuple[np.ndarray, Header]:
