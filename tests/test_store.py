@@ -38,9 +38,7 @@ def write_store(folder: Path, **more) -> Path:
             "run": "1", "recording": f"{subject}.edf", "n_windows": len(piece),
             "kept": pack(np.array(kept)),
         }  # fmt: skip
-        shards.append(
-            write_shard(folder, key, piece, header) | {"key": key, "layout": len(shards)}
-        )
+        shards.append(write_shard(folder, key, piece, header) | {"key": key, "layout": len(shards)})
     info = {
         "kind": "windows", "complete": True, "sfreq": 4.0, "n_times": 2, "n_stride": 2,
         "scale": "robust", "shards": shards,

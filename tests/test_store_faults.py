@@ -403,4 +403,6 @@ def test_a_cluster_of_two_workers_makes_the_same_store(tmp_path, monkeypatch):
         prepare(config)
         assert times(config.output) == written
     assert len(WindowStore.load(config.output)) == 48
-    assert "cannot be read" in WindowStore.load(config.output).info["skipped"]["in/subject5_raw.fif"]
+    assert (
+        "cannot be read" in WindowStore.load(config.output).info["skipped"]["in/subject5_raw.fif"]
+    )

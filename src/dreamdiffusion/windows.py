@@ -165,9 +165,10 @@ def scale_windows(data: np.ndarray, scale: str) -> np.ndarray:
         float32, same shape, no unit.
     """
     matrix = scale_matrix(data, scale)
-    n, n_chans, n_times = data.shape
-    wide = matrix @ data.transpose(1, 0, 2).reshape(n_chans, -1)
-    return wide.reshape(n_chans, n, n_times).transpose(1, 0, 2).astype(np.float32)
+    scaled = np.empty(data.shape, np.float32)
+    if scale == "robust":  # the matrix is diagonal
+        return np.multiply(data, np.diag(matrix)[:, None], out=scaled, casting="same_kind")
+    return np.matmul(matrix, data, out=scaled, casting="same_kind")
 
 
 def _samples(config: PrepareConfig) -> tuple[int, int]:
