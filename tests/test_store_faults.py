@@ -22,8 +22,8 @@ from killed import prepare_until
 
 import dreamdiffusion.windows
 from dreamdiffusion.config import PrepareConfig, SignalConfig
-from dreamdiffusion.preprocessing import DuplicateCheck
 from dreamdiffusion.prepare import prepare
+from dreamdiffusion.preprocessing import DuplicateCheck
 from dreamdiffusion.recordings import Recording, hash_samples
 from dreamdiffusion.store import WindowStore, read_header
 from dreamdiffusion.windows import build_windows

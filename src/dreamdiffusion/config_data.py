@@ -11,7 +11,7 @@ from .config import Schema
 
 
 class InspectConfig(Schema):
-    """What was understood of one recording, and a picture of it; `info` gives it without picture."""
+    """What was understood of one recording, and a picture; `info` gives it without the picture."""
 
     path: Positional[Path | None] = Field(
         None, description="recording; a person's folder of the UCI EEG Database"

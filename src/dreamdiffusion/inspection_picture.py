@@ -223,7 +223,7 @@ def _draw_course(
         samples = raw.get_data(picks=raw.ch_names.index(name))[0]
         # Differences, so that offsets and drifts, which all EEG has, do not hide the rest.
         steps = np.abs(np.diff(samples, append=samples[-1:]))
-        for block, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for block, (start, stop) in enumerate(pairwise(edges)):
             part = steps[start:stop]
             part = part[np.isfinite(part)]
             amplitude[row, block] = np.median(part) if len(part) else np.nan

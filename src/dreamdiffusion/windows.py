@@ -119,8 +119,9 @@ def build_windows(recordings: Sequence[Path | Recording], config: PrepareConfig)
                 _finish(folder, recordings, keys, results, config)
         if isinstance(stop, BrokenProcessPool):
             raise ChildProcessError(
-                f"a process was killed, perhaps for want of memory: lower jobs (now {config.jobs}); "
-                f"the recordings in {folder} that are done stay, the same command goes on from them"
+                "a process was killed, perhaps for want of memory: lower jobs (now "
+                f"{config.jobs}); the recordings in {folder} that are done stay, the same command "
+                "goes on from them"
             ) from stop
         raise
     info = _finish(folder, recordings, keys, results, config)
