@@ -129,6 +129,10 @@ def test_a_broken_recording_is_left_out_and_named_unless_strict(tmp_path):
         build_windows(items[1:2], config(tmp_path / "none"))
     with pytest.raises(ValueError, match="no recording was given"):
         build_windows([], config(tmp_path / "none"))
+    with pytest.raises(
+        ValueError, match=r"window_stride_s 0\.001, expected .* one sample \(0\.01 s"
+    ):
+        build_windows(items, config(tmp_path / "none", window_stride_s=0.001))
 
 
 def test_jobs_change_nothing(tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import mne
 import numpy as np
 
-from .electrodes import are_amplifier_inputs, standard_montage, standard_names
+from .electrodes import are_amplifier_inputs, standard_names, template_montage
 
 # The 10-20 names that the 10-10 system replaced (Chatrian et al. 1985); the places are the same.
 _REPLACED = {"t3": "T7", "t4": "T8", "t5": "P7", "t6": "P8"}
@@ -88,7 +88,9 @@ def name_channels(raw: mne.io.BaseRaw) -> tuple[dict[str, str], list[str]]:
             types[name] = other
     raw.set_channel_types(types, on_unit_change="ignore", verbose="ERROR")
     if raw.get_montage() is None and not are_amplifier_inputs(raw.ch_names):
-        raw.set_montage(standard_montage(), on_missing="ignore", match_case=False, verbose="ERROR")
+        montage = template_montage(raw.ch_names)
+        if montage is not None:
+            raw.set_montage(montage, on_missing="ignore", verbose="ERROR")
     return renamed, labels
 
 

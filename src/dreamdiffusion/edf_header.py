@@ -41,6 +41,10 @@ def check_edf_header(path: Path) -> None:
         _integer(text, f"samples per record of {label}", name)
         for label, text in zip(labels, _column(fields, n_chans, 216, 8), strict=True)
     ]
+    ranges = [
+        (what, _column(fields, n_chans, at, 8), _column(fields, n_chans, at + 8, 8))
+        for what, at in (("physical", 104), ("digital", 120))
+    ]
     signals = [i for i, label in enumerate(labels) if label not in _ANNOTATIONS]
     for i in signals:
         if samples[i] < 1 or seconds <= 0:
@@ -48,9 +52,9 @@ def check_edf_header(path: Path) -> None:
                 f"{name} channel {labels[i]} has {samples[i]} samples in a record of "
                 f"{seconds:g} s; a sampling rate must be above zero"
             )
-        for what, at in (("physical", 104), ("digital", 120)):
-            low = _number(_column(fields, n_chans, at, 8)[i], f"{what} minimum", name)
-            high = _number(_column(fields, n_chans, at + 8, 8)[i], f"{what} maximum", name)
+        for what, lowest, highest in ranges:
+            low = _number(lowest[i], f"{what} minimum", name)
+            high = _number(highest[i], f"{what} maximum", name)
             if low == high:
                 raise ValueError(
                     f"{name} channel {labels[i]} has the {what} range {low:g} to {high:g}, from "

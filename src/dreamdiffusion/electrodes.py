@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import Any
 
 import mne
 import numpy as np
@@ -75,10 +76,25 @@ def electrode_positions(ch_names: Sequence[str]) -> np.ndarray:
     return np.array([known[name.lower()] for name in ch_names], np.float32).reshape(-1, 3)
 
 
+def template_montage(ch_names: Iterable[str]) -> mne.channels.DigMontage | None:
+    """Return the template's places of those of these channels that it has, None where it has none.
+
+    MNE copies a montage, place by place, each time it sets one; the whole template has 343.
+    """
+    known = _head_positions()
+    places = {name: known[name.lower()] for name in ch_names if name.lower() in known}
+    return mne.channels.make_dig_montage(places, **_fiducials()) if places else None
+
+
+@cache
+def _in_head() -> dict[str, Any]:
+    return mne.channels.montage.transform_to_head(standard_montage()).get_positions()
+
+
 @cache
 def _head_positions() -> dict[str, np.ndarray]:
-    names = standard_montage().ch_names
-    info = mne.create_info(names, 1.0, "eeg")
-    # Setting the montage is what moves it from the template's MRI frame to the head frame.
-    info.set_montage(standard_montage(), verbose="ERROR")
-    return {ch["ch_name"].lower(): ch["loc"][:3] for ch in info["chs"]}
+    return {name.lower(): place for name, place in _in_head()["ch_pos"].items()}
+
+
+def _fiducials() -> dict[str, Any]:
+    return {name: _in_head()[name] for name in ("nasion", "lpa", "rpa", "coord_frame")}

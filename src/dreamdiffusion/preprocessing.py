@@ -6,9 +6,11 @@ Trials and pre-training windows go through the same function, so that both see o
 from __future__ import annotations
 
 import logging
+from fractions import Fraction
 
 import mne
 import numpy as np
+from scipy.fft import next_fast_len
 
 from .bad_channels import flat_or_missing
 from .boundaries import stretches
@@ -78,13 +80,39 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
         if signal.l_freq:
             _remove_offsets(raw)
         if sfreq > signal.sfreq + 1e-6:
-            raw.resample(signal.sfreq)
+            raw.resample(signal.sfreq, npad=fast_padding(raw.n_times, sfreq, signal.sfreq))
         if signal.l_freq or signal.h_freq:
             raw.filter(signal.l_freq or None, signal.h_freq, picks="all", fir_design="firwin")
         if sfreq < signal.sfreq - 1e-6:
-            raw.resample(signal.sfreq)
+            raw.resample(signal.sfreq, npad=fast_padding(raw.n_times, sfreq, signal.sfreq))
         _set_reference(raw, signal.reference, name)
     return raw
+
+
+def fast_padding(n_times: int, sfreq: float, target: float) -> int | str:
+    """Return how many samples MNE's resampling shall add at each end.
+
+    With `target / sfreq` = p / q in lowest terms, the padded length becomes a multiple k of q, so
+    that k p samples take its place exactly; and k has small factors only. MNE's own choice, the
+    next power of two, can nearly double the work, and the length it is mapped to is rounded, and
+    often has a large prime factor, for which the Fourier transform is slow.
+
+    Returns
+    -------
+    npad
+        At least 100; "auto", MNE's own choice, where p or q has a large factor itself.
+    """
+    ratio = Fraction(target / sfreq).limit_denominator(10_000)
+    p, q = ratio.numerator, ratio.denominator
+    exact = abs(p * sfreq / (q * target) - 1) < 1e-12
+    if not exact or next_fast_len(p) != p or next_fast_len(q) != q:
+        return "auto"
+    k = next_fast_len(-(-(n_times + 200) // q))
+    while (k * q - n_times) % 2:  # both ends get the same
+        if n_times % 2 and not q % 2:
+            return "auto"
+        k = next_fast_len(k + 1)
+    return (k * q - n_times) // 2
 
 
 def _pick(recording: Recording, picks: list[str] | None) -> list[str]:
@@ -321,7 +349,9 @@ def signature(recording: Recording, n_blocks: int = 256) -> tuple[float, list[st
     empty = np.zeros(0, np.float32)
     if raw.n_times < 16 * n_blocks or not names:
         return duration, names, empty
-    data = np.nan_to_num(np.asarray(raw.get_data(picks=np.array(names))))
+    data = np.asarray(raw.get_data(picks=np.array(names)))
+    if not np.isfinite(data).all():
+        data = np.nan_to_num(data)
     edges = np.linspace(0, raw.n_times, n_blocks + 1).astype(int)
     means = np.add.reduceat(data, edges[:-1], axis=1) / np.diff(edges)
     steps = np.diff(means, axis=1)

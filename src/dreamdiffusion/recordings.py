@@ -271,7 +271,7 @@ def check_amplitude(raw: mne.io.BaseRaw, source: Path | str) -> None:
     if not names:
         return
     data = np.asarray(raw.get_data(picks=np.array(names)))
-    data = data[:, :: max(1, data.shape[1] // 8192)]  # enough for a median
+    data = data[:, :: max(1, data.shape[1] // 2048)]  # enough for a median
     with np.errstate(invalid="ignore"), mne.utils.use_log_level("ERROR"):
         usable = [row[np.isfinite(row)] for row in data]
         usable = [row for row in usable if len(row) and np.ptp(row) > 0]

@@ -39,8 +39,8 @@ def scale_matrix(data: np.ndarray, scale: str) -> np.ndarray:
         inverse = np.where(live, 1 / np.sqrt(np.where(live, powers, 1.0)), 0.0)
         return (axes * inverse) @ axes.T
     if scale == "robust":
-        middle = np.median(wide, axis=1, keepdims=True)
-        width = 1.4826 * np.median(np.abs(wide - middle), axis=1)
+        # One channel at a time stays in the processor's cache.
+        width = np.array([1.4826 * np.median(np.abs(row - np.median(row))) for row in wide])
         if (width <= 0).any():
             raise ValueError(f"channel {int(np.argmin(width))} has no deviation to divide by")
         return np.diag(1 / width)

@@ -119,8 +119,9 @@ def build_windows(recordings: Sequence[Path | Recording], config: PrepareConfig)
                 _finish(folder, recordings, keys, results, config)
         if isinstance(stop, BrokenProcessPool):
             raise ChildProcessError(
-                f"a process was killed, perhaps for want of memory: lower jobs (now {config.jobs}); "
-                f"the recordings in {folder} that are done stay, the same command goes on from them"
+                "a process was killed, perhaps for want of memory: lower jobs (now "
+                f"{config.jobs}); the recordings in {folder} that are done stay, the same command "
+                "goes on from them"
             ) from stop
         raise
     info = _finish(folder, recordings, keys, results, config)
@@ -165,9 +166,10 @@ def scale_windows(data: np.ndarray, scale: str) -> np.ndarray:
         float32, same shape, no unit.
     """
     matrix = scale_matrix(data, scale)
-    n, n_chans, n_times = data.shape
-    wide = matrix @ data.transpose(1, 0, 2).reshape(n_chans, -1)
-    return wide.reshape(n_chans, n, n_times).transpose(1, 0, 2).astype(np.float32)
+    scaled = np.empty(data.shape, np.float32)
+    if scale == "robust":  # the matrix is diagonal
+        return np.multiply(data, np.diag(matrix)[:, None], out=scaled, casting="same_kind")
+    return np.matmul(matrix, data, out=scaled, casting="same_kind")
 
 
 def _samples(config: PrepareConfig) -> tuple[int, int]:
@@ -197,9 +199,19 @@ def _work(
     """Make the shards, here or on a cluster, and give what `make_shard` returns, in order."""
     if not todo:
         return
+    if config.scheduler is not None:
+        # The workers' working directory is another; they see the same disk.
+        folder = folder.absolute()
+        todo = {k: x if isinstance(x, Recording) else x.absolute() for k, x in todo.items()}
+    calls = (joblib.delayed(make_shard)(x, key, folder, config) for key, x in todo.items())
+    with _workers(config) as parallel:
+        yield from parallel(calls)
+
+
+@contextlib.contextmanager
+def _workers(config: PrepareConfig) -> Iterator[joblib.Parallel]:
     if config.scheduler is None:
-        calls = (joblib.delayed(make_shard)(x, key, folder, config) for key, x in todo.items())
-        yield from joblib.Parallel(n_jobs=config.jobs, return_as="generator")(calls)
+        yield joblib.Parallel(n_jobs=config.jobs, return_as="generator")
         return
     try:
         from distributed import Client
@@ -207,13 +219,8 @@ def _work(
         raise ValueError(
             "scheduler needs dask and distributed: pip install 'dreamdiffusion[cluster]'"
         ) from error
-    # The workers' working directory is another; they see the same disk.
-    todo = {k: x if isinstance(x, Recording) else x.absolute() for k, x in todo.items()}
-    calls = (
-        joblib.delayed(make_shard)(x, key, folder.absolute(), config) for key, x in todo.items()
-    )
     with Client(config.scheduler), joblib.parallel_config("dask"):
-        yield from joblib.Parallel()(calls)
+        yield joblib.Parallel(return_as="generator")
 
 
 def _cut(recording: Recording, config: PrepareConfig) -> tuple[np.ndarray, Header]:
