@@ -12,7 +12,8 @@ Needs the outputs of (see docs/n170.md)::
     dreamdiffusion train-generator --config configs/generator-n170.yaml
     dreamdiffusion train-judge --config configs/judge-n170.yaml
 
-and writes docs/results/n170/: scores.json, one gallery a person. Run from the repository::
+and writes docs/results/n170/: scores.json, and for each person what the pre-trained model made of
+the first trials of the first held-out run (no source photo is in it). Run from the repository::
 
     .venv/bin/python examples/n170.py --recordings ../shared/data/muse_n170
 """
@@ -26,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from dreamdiffusion.config import (
@@ -64,6 +66,11 @@ def main() -> None:
         for pretrained in (True, False):
             results.append(run_subject(trials, subject, pretrained, options.work))
             options.output.mkdir(parents=True, exist_ok=True)
+            if pretrained:
+                first = min((options.work / f"subject{subject}" / "msm").glob("run-*"))
+                with Image.open(first / "evaluate" / "gallery.png") as gallery:
+                    # 64 colours: a third of the bytes, and the pictures are grey.
+                    gallery.quantize(64).save(options.output / f"gallery-subject{subject}.png")
             content = {"data": "muse_n170, real recordings", "results": results}
             path = options.output / "scores.json"
             path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
