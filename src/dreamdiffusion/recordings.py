@@ -6,6 +6,7 @@ Database, and BIDS folders (through mne-bids).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -151,7 +152,9 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         else:
             events = _events_table(path)
             raw = _read_raw(path, root)
-    renamed, labels = name_channels(raw)
+    with _failures_named(path):
+        renamed, labels = name_channels(raw)
+        events = _events_in(raw) if events is None else events
     for name in labels:
         logger.warning(
             "%s: channel %s holds a few whole numbers, each held for long: taken for labels or "
@@ -159,8 +162,6 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
             path,
             name,
         )
-    if events is None:
-        events = _events_in(raw)
     if check_units:
         check_amplitude(raw, path)
     noise_level = _simulated_noise_level(path)
@@ -363,22 +364,27 @@ def _read_raw(path: Path, root: Path | None) -> mne.io.BaseRaw:
         check_brainvision(path)
     elif extension == ".fif.gz":
         check_gzip(path)
-    try:
-        with mne.utils.use_log_level("ERROR"):
-            if root is not None and path.name.startswith("sub-"):
-                import mne_bids
+    with _failures_named(path), mne.utils.use_log_level("ERROR"):
+        if root is not None and path.name.startswith("sub-"):
+            import mne_bids
 
-                raw = mne_bids.read_raw_bids(mne_bids.get_bids_path_from_fname(path))
-            else:
-                raw = mne.io.read_raw(path)
-            raw.load_data()
+            raw = mne_bids.read_raw_bids(mne_bids.get_bids_path_from_fname(path))
+        else:
+            raw = mne.io.read_raw(path)
+        raw.load_data()
+    return raw
+
+
+@contextlib.contextmanager
+def _failures_named(path: Path) -> Iterator[None]:
+    """Turn whatever a broken file makes MNE trip over into one error: any of it means the same."""
+    try:
+        yield
     except Exception as error:
-        # The readers raise whatever a broken file makes them trip over: any of it means the same.
         raise ValueError(
             f"{path} cannot be read: {type(error).__name__}: {error} (it is cut off, damaged, or "
             "of another format than its extension says; copy or export it again)"
         ) from error
-    return raw
 
 
 def _events_table(path: Path) -> pd.DataFrame | None:
