@@ -34,9 +34,10 @@ docs: $(STAMP)  ## regenerate docs/cli.md
 weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped
 	BIN=$(BIN) scripts/make_weights.sh
 
-bench: $(STAMP)  ## measure the bundled generator and the simulation (minutes)
+bench: $(STAMP)  ## measure the bundled generator, the simulation and the store of windows (minutes)
 	$(BIN)/python benchmarks/generator.py
 	$(BIN)/python benchmarks/decodability.py
+	$(BIN)/python benchmarks/store.py
 
 clean:  ## remove the environment and caches, keep runs/
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
