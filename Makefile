@@ -35,10 +35,11 @@ docs: $(STAMP)  ## regenerate docs/cli.md and docs/datasets.md
 weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped
 	BIN=$(BIN) scripts/make_weights.sh
 
-bench: $(STAMP)  ## measure the bundled generator, the simulation and the audit (minutes)
+bench: $(STAMP)  ## measure the bundled generator, the simulation, the audit and the store (minutes)
 	$(BIN)/python benchmarks/generator.py
 	$(BIN)/python benchmarks/decodability.py
 	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python benchmarks/store.py
 
 clean:  ## remove the environment and caches, keep runs/
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

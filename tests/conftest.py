@@ -15,6 +15,12 @@ os.environ.pop("DREAMDIFFUSION_TRACEBACK", None)
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# The same examples on every machine, however busy it is; other ones with
+# --hypothesis-profile=default.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 
 DATA = Path(__file__).parents[1] / "../shared/data"
 
