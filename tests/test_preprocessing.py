@@ -3,7 +3,7 @@
 import mne
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import next_fast_len
 
@@ -22,6 +22,7 @@ def test_padding_by_hand():
     assert fast_padding(30_001, 256.0, 128.0) == "auto"
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**7), st.sampled_from([(500, 125), (160, 5), (1000, 125), (200, 25)]))
 def test_padded_lengths_are_whole_ratios_of_small_factors(n_times, rate):
     sfreq, q = rate

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamdiffusion.store import (
@@ -184,6 +184,7 @@ def test_ranges_by_hand():
     assert unpack("0-2,5,9-10").tolist() == [0, 1, 2, 5, 9, 10]
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 2**40), min_size=1))
 def test_ranges_round_trip(numbers):
     rising = np.array(sorted(numbers))
@@ -192,6 +193,7 @@ def test_ranges_round_trip(numbers):
     np.testing.assert_array_equal(back, rising)
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1).filter(any))
 def test_ranges_of_a_mask_round_trip(mask):
     rising = np.flatnonzero(mask)
