@@ -227,6 +227,15 @@ def test_loss_reads_training_windows_only(tmp_path: Path):
     assert torch.isfinite(task.loss(indices, Draw(0, 0, len(indices)))["loss"])
 
 
+def test_values_are_cut_where_the_configuration_says(tmp_path: Path):
+    data = sinusoids(40)
+    data[3, 0, :2] = [40.0, -40.0]
+    task = make_task(tmp_path, data, clip=5.0)
+    assert task.batch(np.array([3])).eeg[0, 0, :2].tolist() == [5.0, -5.0]
+    kept = data[4].astype(np.float16)
+    np.testing.assert_array_equal(task.batch(np.array([4])).eeg[0], kept)
+
+
 def test_few_channels_are_tiled_and_many_are_refused(tmp_path: Path):
     data = sinusoids(40)
     task = make_task(tmp_path / "a", data, n_chans=7)

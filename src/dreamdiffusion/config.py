@@ -220,6 +220,12 @@ class PretrainConfig(TrainConfig):
         lt=1,
         description="with encoder.montage any: share of channels hidden as a whole",
     )
+    clip: float = Field(
+        default=0.0,
+        ge=0,
+        description="cut scaled values beyond this many deviations, so that blinks do not rule the "
+        "loss; 0: leave them",
+    )
     validation_fraction: float = Field(default=0.05, ge=0, lt=1)
 
 

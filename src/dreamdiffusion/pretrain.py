@@ -165,6 +165,8 @@ class MaskedSignalModelling:
         device = self.model.mask_token.device
         read = self._read(rows)
         eeg, present = torch.from_numpy(read.eeg), torch.from_numpy(read.present)
+        if self.config.clip:
+            eeg = eeg.clamp(-self.config.clip, self.config.clip)
         if self.any_montage:
             positions = torch.from_numpy(read.positions).to(device)
             return Placed(mark_absent(eeg, ~present).to(device), positions)
