@@ -109,7 +109,7 @@ def _csv_names(archive: zipfile.ZipFile) -> list[str]:
     ]  # fmt: skip
 
 
-def _read(file: IO[bytes], name: str, declared: int, limit: int) -> bytes:
+def _read(file: IO[bytes] | gzip.GzipFile, name: str, declared: int, limit: int) -> bytes:
     content = file.read(limit + 1)
     if len(content) > limit:
         raise _too_large(name, declared, limit)

@@ -264,14 +264,14 @@ def _graded(
     return Finding(name, severity, found, rounded(evidence), consequence, remedy)
 
 
-def _likeliest(table: Floats) -> float:
+def _likeliest(table: Ints) -> float:
     """Balanced accuracy of the rule that names the likeliest class of each bin."""
     rates = table / np.maximum(table.sum(axis=0), 1)
     return float(rates.max(axis=1).sum() / table.shape[1])
 
 
 def _tables(
-    bins: Ints, labels: Ints, n_labels: int, reduce: Callable[[Floats], float]
+    bins: Ints, labels: Ints, n_labels: int, reduce: Callable[[Ints], float]
 ) -> tuple[Floats, Floats, Ints]:
     """Count labels by bin for each row of labels, (n_rows, n), one table at a time.
 

@@ -70,7 +70,7 @@ def same_samples(trials: Trials, rows: Ints) -> list[tuple[int, int]]:
         block = np.nan_to_num(np.asarray(trials.data[part][:, some], np.float64))
         block = np.round(block / STEP_V) + 0.0  # no negative zero
         for row, samples in zip(part.tolist(), block, strict=True):
-            digest = hashlib.blake2b(np.ascontiguousarray(samples), digest_size=16).digest()
+            digest = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=16).digest()
             if digest in first:
                 pairs.append((first[digest], row))
             else:
@@ -156,7 +156,7 @@ def shared_stimuli(trials: Trials, split: Split | None) -> Finding:
             figures,
         )  # fmt: skip
     train, tested = (
-        sorted({names[row] for row in rows if names[row]})
+        sorted({str(names[row]) for row in rows if names[row]})
         for rows in (split.train, tested_rows(split))
     )
     twins = same_files(train, tested, trials.stimuli_root)

@@ -23,7 +23,8 @@ def save_picture(path: Path, trials: Trials, findings: Sequence[Finding]) -> Non
     design = Design.of(trials.metadata)
     shown = min(design.n_runs, MOST_RUNS)
     figure = Figure(figsize=(11, 4.6 + 0.22 * shown), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1.6 + 0.22 * shown, 3])
+    heights = [1.6 + 0.22 * shown, 3]
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     _draw_order(above.subplots(), design, shown)
     left, right = below.subplots(1, 2)
     _draw_intervals(left, trials, design)

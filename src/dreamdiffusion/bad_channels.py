@@ -55,7 +55,7 @@ def spectrum(raw: mne.io.BaseRaw) -> Spectrum:
     freqs = np.fft.rfftfreq(length, 1 / sfreq)
     power = np.full((len(names), len(freqs)), np.nan)
     for row, name in enumerate(names):
-        samples = raw.get_data(picks=raw.ch_names.index(name))[0]
+        samples = raw.get_data(picks=np.array([raw.ch_names.index(name)]))[0]
         pieces = samples[starts[:, None] + np.arange(length)]
         pieces = pieces[np.isfinite(pieces).all(axis=1)]
         if len(pieces):
@@ -116,7 +116,7 @@ def flat_or_missing(raw: mne.io.BaseRaw, flat_uv: float) -> dict[str, str]:
     """
     reasons = {}
     for place, name in enumerate(raw.ch_names):
-        row = raw.get_data(picks=place)[0]
+        row = raw.get_data(picks=np.array([place]))[0]
         finite = row[np.isfinite(row)]
         if len(finite) < len(row) / 2:
             reasons[name] = f"{len(row) - len(finite)} of {len(row)} samples missing"

@@ -81,7 +81,7 @@ def name_channels(raw: mne.io.BaseRaw) -> tuple[dict[str, str], list[str]]:
         if kind != "eeg" or word.lower() in standard_names():
             continue
         other = next((other for other, words in _TYPES if re.search(words, word)), None)
-        if other in (None, "misc") and holds_labels(raw.get_data(picks=place)[0]):
+        if other in (None, "misc") and holds_labels(raw.get_data(picks=np.array([place]))[0]):
             labels.append(name)
             other = "misc"
         if other is not None:

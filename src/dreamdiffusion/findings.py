@@ -75,7 +75,7 @@ class Design:
     @classmethod
     def of(cls, metadata: pd.DataFrame) -> Design:
         """Sort the trials of `Trials.metadata`."""
-        columns = metadata[["subject", "session", "run"]].astype(str)
+        columns = pd.DataFrame(metadata[["subject", "session", "run"]]).astype(str)
         keys = np.array(["/".join(row) for row in columns.itertuples(index=False)], dtype=object)
         run_names, runs = np.unique(keys.astype(str), return_inverse=True)
         subjects = np.unique(columns["subject"].to_numpy(str), return_inverse=True)[1]

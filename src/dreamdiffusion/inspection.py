@@ -97,7 +97,7 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
         problems.append("no channel is EEG")
     if recording.events is not None:
         onsets, lasts = recording.events["onset"], raw.n_times / sfreq
-        outside = int(((onsets < 0) | (onsets > lasts)).sum())
+        outside = int(np.sum((onsets < 0) | (onsets > lasts)))
         if outside:
             problems.append(
                 f"{outside} of {len(onsets)} events lie outside the recording (0 to {lasts:g} s)"
@@ -160,7 +160,8 @@ def _levels(recording: Recording, names: list[str]) -> tuple[dict[str, float], f
     """Robust standard deviations (lowest, median, highest channel) and the median offset, uV."""
     widths, centres = [], []
     for name in names:
-        row = recording.raw.get_data(picks=recording.raw.ch_names.index(name))[0]
+        place = recording.raw.ch_names.index(name)
+        row = recording.raw.get_data(picks=np.array([place]))[0]
         row = row[np.isfinite(row)]
         if len(row):
             centres.append(float(np.median(row)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,12 +18,15 @@ from .boundaries import stretches
 from .electrodes import electrode_positions, unknown_electrodes
 from .recordings import Recording, eeg_names
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 INK, PALE, FAINT = "#23272e", "#9aa1ab", "#e6e8eb"
 BAD, LINE = "#c8502f", "#3b6ea8"
 EVENTS = ("#3b6ea8", "#c8912f", "#4d8f6b", "#8a5fa8", "#b0546f", "#5a8fa0", "#7a6a55", "#6b7c3f")
 SHOWN_S = 10.0
 MAX_CATEGORIES = len(EVENTS)
-_STYLE = {
+_STYLE: dict[RcKeyType, Any] = {
     "font.size": 9, "axes.edgecolor": PALE, "text.color": INK, "axes.labelcolor": INK,
     "xtick.color": PALE, "ytick.color": PALE, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left",
@@ -82,8 +85,8 @@ def _draw_traces(
         axis.set_axis_off()
         axis.set_title("no channel is EEG")
         return
-    picks = [raw.ch_names.index(name) for name in names]
-    data = raw.get_data(picks=picks, start=first, stop=first + n_shown) * 1e6
+    picks = np.array([raw.ch_names.index(name) for name in names])
+    data = np.asarray(raw.get_data(picks=picks, start=first, stop=first + n_shown)) * 1e6
     data[~np.isfinite(data)] = np.nan
     cuts = []
     for start, stop in stretches(raw):
@@ -207,7 +210,7 @@ def _draw_events(axis: Axes, recording: Recording, colours: dict[str, str]) -> N
         return
     table = recording.events
     category = table["category"].astype(str)
-    rows = [*colours, "others"] if not category.isin(list(colours)).all() else list(colours)
+    rows = [*colours, "others"] if not bool(category.isin(list(colours)).all()) else list(colours)
     labels = []
     for row, name in enumerate(rows):
         chosen = ~category.isin(list(colours)) if name == "others" else category == name
@@ -234,7 +237,7 @@ def _draw_course(
     edges = np.linspace(0, raw.n_times, n_blocks + 1).astype(int)
     amplitude = np.full((len(names), n_blocks), np.nan)
     for row, name in enumerate(names):
-        samples = raw.get_data(picks=raw.ch_names.index(name))[0]
+        samples = raw.get_data(picks=np.array([raw.ch_names.index(name)]))[0]
         # Differences, so that offsets and drifts, which all EEG has, do not hide the rest.
         steps = np.abs(np.diff(samples, append=samples[-1:]))
         for block, (start, stop) in enumerate(pairwise(edges)):

@@ -59,7 +59,11 @@ def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
         raise ValueError(f"{path} has no EEG column among {rest}; expected names such as TP9, AF7")
     named = [name for name in rest if _MARKER.search(name) and name not in places]
     others = [name for name in rest if name not in named]
-    eeg = [n for n in others if n in places or "AUX" in n.upper() or is_sampled(table[n])]
+    eeg = [
+        name
+        for name in others
+        if name in places or "AUX" in name.upper() or is_sampled(pd.Series(table[name]))
+    ]
     markers = named + [name for name in others if name not in eeg]
     if len(table) < 2:
         raise ValueError(f"{path} holds {len(table)} samples; expected a recording")

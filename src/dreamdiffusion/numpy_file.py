@@ -40,6 +40,7 @@ _OTHERS = {
     "STACK_GLOBAL", "REDUCE", "BUILD",
 }  # fmt: skip
 _KNOWN = {*_LENGTHS, *_CONSTANTS, *_VALUES, *_EMPTY, *_OTHERS}
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _MARK = object()
 
 
@@ -98,7 +99,7 @@ class _Reader:
     def load(self) -> Any:
         while True:
             code = self.file.read(1)
-            opcode = pickletools.code2op.get(code.decode("latin-1"))
+            opcode = _OPCODES.get(code.decode("latin-1"))
             if opcode is None:
                 raise ValueError("no end" if not code else f"the unknown opcode {code!r}")
             if opcode.name not in _KNOWN:

@@ -53,7 +53,7 @@ def read_openvibe(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     rest = [column for column in table.columns if column not in (time, "Epoch")]
     if not any(standard_name(column) for column in rest):
         raise ValueError(f"{name} has no EEG column among {rest}; expected names such as AF3, O1")
-    eeg = [column for column in rest if standard_name(column) or is_sampled(table[column])]
+    eeg = [n for n in rest if standard_name(n) or is_sampled(pd.Series(table[n]))]
     if "Epoch" not in table:
         raise ValueError(f"{name} has no column Epoch, which numbers the trials")
     if not len(table):

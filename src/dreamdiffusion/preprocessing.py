@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from fractions import Fraction
+from typing import cast
 
 import mne
 import numpy as np
@@ -107,11 +108,11 @@ def fast_padding(n_times: int, sfreq: float, target: float) -> int | str:
     exact = abs(p * sfreq / (q * target) - 1) < 1e-12
     if not exact or next_fast_len(p) != p or next_fast_len(q) != q:
         return "auto"
-    k = next_fast_len(-(-(n_times + 200) // q))
+    k = cast(int, next_fast_len(-(-(n_times + 200) // q)))
     while (k * q - n_times) % 2:  # both ends get the same
         if n_times % 2 and not q % 2:
             return "auto"
-        k = next_fast_len(k + 1)
+        k = cast(int, next_fast_len(k + 1))
     return (k * q - n_times) // 2
 
 

@@ -81,10 +81,10 @@ def split_windows(
         ("subject", person),
         ("recording", [*person, "session", "run", "recording"]),
     ):
-        names = metadata[columns].drop_duplicates().sort_values(columns)
+        names = pd.DataFrame(metadata[columns]).drop_duplicates().sort_values(columns)
         recording = metadata.groupby(columns, sort=True, observed=True).ngroup().to_numpy()
         n_held_out = round(len(names) * fraction)
-        unnamed = by == "subject" and (names["subject"] == "").any()
+        unnamed = by == "subject" and bool((names["subject"] == "").any())
         if unnamed or not 1 <= n_held_out < len(names):
             continue
         chosen = np.sort(rng.permutation(len(names))[:n_held_out])
@@ -93,7 +93,7 @@ def split_windows(
         return WindowSplit(everything[~mask], everything[mask], by, told)
     train, validation = [], []
     for _, rows in metadata[["start"]].reset_index(drop=True).groupby(recording, sort=True):
-        order = rows.sort_values("start")
+        order = pd.DataFrame(rows).sort_values("start")
         n_held_out = max(1, round(len(order) * fraction))
         validation += order.index[-n_held_out:].tolist()
         # A window that reaches into the held-out ones would show the model part of them.
@@ -238,7 +238,7 @@ class MaskedSignalModelling:
             if control and len(rows) > n_batches:
                 shift = max(1, len(here) // 2)
                 other = Placed(
-                    *(None if part is None else part.roll(shift, 0) for part in (eeg, positions))
+                    eeg.roll(shift, 0), None if positions is None else positions.roll(shift, 0)
                 )
                 same_mask = self.validation_draw(number, len(here))
                 control_pred = self.model(eeg, ratio, same_mask, positions, other).pred

@@ -400,7 +400,7 @@ def _events_table(path: Path) -> pd.DataFrame | None:
     if missing:
         raise ValueError(f"{table} lacks the column {missing[0]}; BIDS requires it")
     to_numbers(events, ["onset", "duration"], str(table))
-    if events["onset"].isna().any():
+    if bool(events["onset"].isna().any()):
         row = int(np.flatnonzero(events["onset"].isna())[0])
         raise ValueError(f"{table}, data row {row} has no onset; BIDS requires it")
     events = events.rename(columns={"trial_type": "category", "value": "code"})

@@ -197,7 +197,7 @@ def write_shard(folder: Path, key: str, data: np.ndarray, header: dict[str, Any]
         with _replacing(path) as file:
             layout = {"descr": DTYPE.str, "fortran_order": False, "shape": data.shape}
             np.lib.format.write_array_header_1_0(file, layout)
-            file.write(memoryview(data).cast("B"))
+            file.write(data.data.cast("B"))
             n_bytes = file.tell()
         header = header | {"format": FORMAT, "n_bytes": n_bytes}
         with _replacing(path.with_suffix(".json")) as file:

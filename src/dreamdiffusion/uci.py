@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,7 +134,12 @@ def _read_trial(path: Path) -> _Trial:
 def _samples(text: str, ch_names: list[str], path: Path) -> np.ndarray:
     """Return (n_chans, n_times) microvolts from the lines `trial channel sample value`."""
     columns = ["trial", "channel", "sample", "value"]
-    kinds = {"trial": np.int64, "channel": str, "sample": np.int64, "value": np.float64}
+    kinds: dict[Hashable, type] = {
+        "trial": np.int64,
+        "channel": str,
+        "sample": np.int64,
+        "value": np.float64,
+    }
     try:
         rows = pd.read_csv(
             io.StringIO(text), sep=" ", comment="#", header=None, names=columns, dtype=kinds,

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -205,7 +205,7 @@ def _work(
         todo = {k: x if isinstance(x, Recording) else x.absolute() for k, x in todo.items()}
     calls = (joblib.delayed(make_shard)(x, key, folder, config) for key, x in todo.items())
     with _workers(config) as parallel:
-        yield from parallel(calls)
+        yield from cast(Iterator[Header | str], parallel(calls))
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ class Moabb(PublicDataset):
                 f"{self.class_name!r} names no MOABB data set; write moabb:BNCI2014_001, say"
             )
         try:
-            from moabb import datasets  # pyright: ignore[reportMissingImports]
+            from moabb import datasets  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
         except ImportError as error:
             raise ValueError(
                 "MOABB is not installed; pip install 'dreamdiffusion[moabb]', or 'moabb>=1.7'"
@@ -87,12 +87,21 @@ def _recording(raw: mne.io.BaseRaw, dataset: Any, who: tuple[str, str, str]) -> 
     raw = raw.copy().load_data()
     # MOABB annotates each trial with its class, from where its interval begins (for
     # motor imagery seconds after the cue); other annotations are artefacts.
-    notes = [note for note in raw.annotations if note["description"] in dataset.event_id]
+    notes = [
+        (float(onset), float(duration), str(text))
+        for onset, duration, text in zip(
+            raw.annotations.onset,
+            raw.annotations.duration,
+            raw.annotations.description,
+            strict=True,
+        )
+        if text in dataset.event_id
+    ]
     events = pd.DataFrame(
         {
-            "onset": [float(note["onset"]) - raw.first_time for note in notes],
-            "duration": [float(note["duration"]) for note in notes],
-            "category": [str(note["description"]) for note in notes],
+            "onset": [onset - raw.first_time for onset, _, _ in notes],
+            "duration": [duration for _, duration, _ in notes],
+            "category": [text for _, _, text in notes],
             "stim_file": "",
         }
     )

@@ -81,7 +81,8 @@ def _with_pictures(recording: Recording) -> Recording:
     if events is None or any(column not in events for column in columns):
         raise ValueError(f"{recording.source}: its events.tsv lacks {' or '.join(columns)}")
     events = events[pd.to_numeric(events["istarget"]) == 0].copy()
-    files = events["stim"].astype(str).str.replace("\\", "/").str.removeprefix("stimuli/")
+    named = pd.Series(events["stim"]).astype(str)
+    files = named.str.replace("\\", "/").str.removeprefix("stimuli/")
     events["stim_file"] = files
     events["category"] = files.str.split("/").str[0]
     events["partition"] = "train"

@@ -248,6 +248,7 @@ def compute_leadfield(montage: str, dipoles: Dipoles, head_size: float = 1.0) ->
     forward = mne.make_forward_solution(
         info, trans=None, src=space, bem=sphere, meg=False, eeg=True, mindist=0.0, verbose="error"
     )
+    assert forward is not None
     free = forward["sol"]["data"].reshape(len(names), len(dipoles), 3)
     gain = np.einsum("csk,sk->cs", free, dipoles.ori)
     picked = gain[[names.index(name) for name in cap.ch_names]]
