@@ -31,7 +31,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dreamdiffusion import encoder as encoder_module
 from dreamdiffusion.condition import EEGConditioner
-from dreamdiffusion.config import FinetuneConfig, OptimConfig
+from dreamdiffusion.config import FinetuneConfig, OptimConfig, TrainRuntimeConfig
 from dreamdiffusion.convert import SD15_UNET, SD15_VAE
 from dreamdiffusion.encoder import EEGEncoder
 from dreamdiffusion.engine import build_optimizer, trained_parameters
@@ -180,9 +180,10 @@ def measure_finetune(plain: bool) -> dict:
         torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long),
     )  # fmt: skip
     rows = torch.zeros(1, dtype=torch.long).numpy()
+    precision = "fp32" if plain else "auto"
     task = FinetuneTask(
-        FinetuneConfig(batch_size=1), eeg, pairs, rows, rows, encoder, conditioner, unet,
-        scheduler, 512,
+        FinetuneConfig(batch_size=1, runtime=TrainRuntimeConfig(precision=precision)), eeg, pairs,
+        rows, rows, encoder, conditioner, unet, scheduler, 512,
     )  # fmt: skip
     trained = trained_parameters(task.modules)
     if not plain:
@@ -205,7 +206,7 @@ def measure_finetune(plain: bool) -> dict:
             with torch.no_grad():
                 pairs.latents[:] = encode_images(vae, image)
                 pairs.embeddings[:] = clip(pixel_values=small).image_embeds
-        with autocast(CPU, "fp32" if plain else "auto"):
+        with autocast(CPU, precision):
             loss = task.loss(torch.zeros(1, dtype=torch.long), Draw(0, 0, 1))["loss"]
         loss.backward()
         nn.utils.clip_grad_norm_(trained.values(), 0.5)
