@@ -206,7 +206,7 @@ def measure_finetune(plain: bool) -> dict:
             with torch.no_grad():
                 pairs.latents[:] = encode_images(vae, image)
                 pairs.embeddings[:] = clip(pixel_values=small).image_embeds
-        with autocast(CPU, precision):
+        with autocast(CPU, precision, task.n_places):
             loss = task.loss(torch.zeros(1, dtype=torch.long), Draw(0, 0, 1))["loss"]
         loss.backward()
         nn.utils.clip_grad_norm_(trained.values(), 0.5)
@@ -226,7 +226,7 @@ def measure_sampling(plain: bool) -> dict:
     for module in (encoder, conditioner, unet, vae):
         module.eval()
     precision = "fp32" if plain else "auto"
-    with autocast(CPU, precision):
+    with autocast(CPU, precision, latents.shape[-1] ** 2):
         condition = conditioner(encoder(eeg))
 
         def evaluate() -> None:

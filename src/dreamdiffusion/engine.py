@@ -40,7 +40,7 @@ class Task(Protocol):
     further modules, which are not trained, lists them as ``frozen``; one that can show its state
     has ``preview()``, which returns images ``(n, 3, height, width)`` in [0, 1]; one that reads its
     samples from disk has ``announce(indices)``, told while a step is computed which ones the next
-    step will ask ``loss`` for.
+    step will ask ``loss`` for; one whose attention runs over long sequences tells ``n_places``.
     """
 
     n_samples: int
@@ -300,7 +300,7 @@ def _step(
         draw = Draw(config.seed, step, config.batch_size, part)
         last = part is workers.parts[-1]
         with workers.gradients_kept_back(model, not last):
-            with autocast(workers.device, workers.precision):
+            with autocast(workers.device, workers.precision, getattr(task, "n_places", 0)):
                 record = model(indices[part], draw)
             with workers.naming_a_lost_process(step):
                 scaler.scale(record["loss"] / len(workers.parts)).backward()

@@ -76,7 +76,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     rng = np.random.default_rng([config.sample.seed, 0])
     moved = random_derangement(len(rows), rng)
     eeg = np.asarray(trials.data[rows])
-    with autocast(device, config.runtime.precision):
+    with autocast(device, config.runtime.precision, pipe.unet.config.sample_size**2):
         generated = _decode(pipe, trials, rows, eeg, config, config.sample, "decoding")
         # Other seeds too: nothing of the true trial's path may be left in the control.
         other = config.sample.model_copy(update={"seed": config.sample.seed + 1_000_003})

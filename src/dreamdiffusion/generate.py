@@ -47,7 +47,7 @@ def generate(config: GenerateConfig) -> Path:
     sample = config.sample
     eeg = np.asarray(trials.data[chosen])
     parts: list[tuple[np.ndarray, torch.Tensor]] = []
-    with autocast(device, config.runtime.precision):
+    with autocast(device, config.runtime.precision, pipe.unet.config.sample_size**2):
         for places, images in draw_trials(
             pipe, eeg, trials.ch_names, trials.sfreq, chosen, sample, config.batch_size,
             "generating",
