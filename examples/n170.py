@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -92,8 +91,12 @@ def run_subject(folder: Path, subject: str, pretrained: bool, work: Path) -> dic
     """Fine-tune and decode with each run held out in turn; return the record of the person."""
     trials = Trials.load(folder)
     base = FinetuneConfig(**read_yaml(CONFIGS / "finetune-n170.yaml"))
-    axis = class_axis(trials, base.generator)
     truth = (trials.metadata["category"] == POSITIVE).to_numpy()
+    pairs = load_pairs(trials, load_generator(base.generator))
+    # The direction from houses to faces among the CLIP embeddings of the photos.
+    axis = pairs.mean_embedding(np.flatnonzero(truth)) - pairs.mean_embedding(
+        np.flatnonzero(~truth)
+    )
     decision = np.full(len(trials), np.nan)
     lda = np.full(len(trials), np.nan)
     folds = []
@@ -141,17 +144,6 @@ def run_subject(folder: Path, subject: str, pretrained: bool, work: Path) -> dic
         "generated_category_top1": pool_folds([fold["category_top1"] for fold in folds]),
         "folds": folds,
     }
-
-
-def class_axis(trials: Trials, generator_folder: Path) -> torch.Tensor:
-    """Return the direction from houses to faces among CLIP embeddings of the photos."""
-    pairs = load_pairs(trials, load_generator(generator_folder))
-    means = {}
-    for category, rows in trials.metadata.groupby("category").groups.items():
-        first = int(pairs.first[rows[0]])
-        means[category] = pairs.embeddings[first : first + int(pairs.count[rows[0]])].mean(0)
-    (other,) = [name for name in means if name != POSITIVE]
-    return means[POSITIVE] - means[other]
 
 
 def auc_record(truth: np.ndarray, decision: np.ndarray, runs: np.ndarray) -> dict:

@@ -20,6 +20,7 @@ from dreamdiffusion.condition import EEGConditioner, drop_condition
 from dreamdiffusion.engine import trained_parameters
 from dreamdiffusion.finetune import (
     FinetuneTask,
+    Pairs,
     augment_eeg,
     finetune,
     load_pairs,
@@ -326,3 +327,13 @@ def test_channels_drop_out_as_absent_and_never_all(tmp_path: Path) -> None:
     assert there.any(dim=1).all()
     # 1/8 of the trials would lose all three channels and keep them instead.
     assert float(there.float().mean()) == pytest.approx(0.5 + 1 / 8, abs=0.04)
+
+
+def test_mean_embedding_counts_each_picture_once() -> None:
+    embeddings = torch.tensor([[1.0, 0], [3, 0], [0, 5], [0, 7]])
+    # Two trials of one class (pictures 0 and 1), one trial of each other picture.
+    first, count = torch.tensor([0, 0, 2, 3]), torch.tensor([2, 2, 1, 1])
+    pairs = Pairs(torch.zeros(4, 1, 1, 1), embeddings, first, count)
+    assert pairs.mean_embedding(np.array([0, 1])).tolist() == [2, 0]
+    assert pairs.mean_embedding(np.array([1, 2])).tolist() == pytest.approx([4 / 3, 5 / 3])
+    assert pairs.mean_embedding(np.array([3])).tolist() == [0, 7]

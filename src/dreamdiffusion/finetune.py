@@ -77,6 +77,13 @@ class Pairs:
         place = (draw.rand() * count).long()
         return self.first[indices] + place.minimum(count - 1)
 
+    def mean_embedding(self, trials: np.ndarray) -> torch.Tensor:
+        """Return the mean embedding ``(clip_dim,)`` of the pictures of some trials, each once."""
+        which = torch.from_numpy(trials)
+        spans = zip(self.first[which].tolist(), self.count[which].tolist(), strict=True)
+        pictures = sorted({picture for first, n in spans for picture in range(first, first + n)})
+        return self.embeddings[pictures].mean(dim=0)
+
 
 def load_pairs(trials: Trials, generator: Generator) -> Pairs:
     """Read every picture of the trials, and encode each once.

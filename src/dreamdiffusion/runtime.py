@@ -72,6 +72,7 @@ def compute_dtype(device: torch.device, precision: str) -> torch.dtype:
 
 
 LONG_SEQUENCE = 1024
+"""Places from which on fused attention is the faster one in bfloat16 on a CPU."""
 
 
 @contextlib.contextmanager

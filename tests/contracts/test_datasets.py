@@ -105,12 +105,19 @@ def test_a_data_set_that_hides_something_cannot_be_defined(missing: str) -> None
     said: dict[str, Any] = {
         key: getattr(DATASETS["muse-n170"], key)
         for key in ("name", "title", "licence", "doi", "url", "device", "n_subjects", "n_chans",
-                    "sfreq", "shown", "caveat", "citation", "layout")
+                    "sfreq", "shown", "caveat", "citation", "layout", "recordings")
     }  # fmt: skip
     type("Whole", (PublicDataset,), dict(said))
     del said[missing]
     with pytest.raises(TypeError, match=f"does not declare its {missing}"):
         type("Part", (PublicDataset,), dict(said))
+
+
+def test_a_data_set_without_data_cannot_be_defined() -> None:
+    said = {k: v for k, v in vars(DATASETS["muse-n170"]).items() if not k.startswith("_")}
+    del said["recordings"]
+    with pytest.raises(TypeError, match="gives neither recordings nor trials"):
+        type("Empty", (PublicDataset,), said)
 
 
 def test_a_doi_is_a_doi_and_a_url_is_https() -> None:

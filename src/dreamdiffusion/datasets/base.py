@@ -98,6 +98,8 @@ class PublicDataset:
                 raise TypeError(f"data set {cls.__name__} does not declare its {number}")
         if not getattr(cls, "layout", ()):
             raise TypeError(f"data set {cls.__name__} does not declare its layout")
+        if cls.load is PublicDataset.load and cls.recordings is PublicDataset.recordings:
+            raise TypeError(f"data set {cls.__name__} gives neither recordings nor trials")
         if not _DOI.fullmatch(cls.doi):
             raise TypeError(
                 f"data set {cls.__name__} has the DOI {cls.doi!r}; expected 10.xxxx/... or "
@@ -134,8 +136,11 @@ class PublicDataset:
         return chosen
 
     def recordings(self, root: Path, subjects: Sequence[str]) -> Iterator[Recording]:
-        """Yield the raw recordings of these people, one at a time; none: all that are there."""
-        raise NotImplementedError(f"{self.name} gives neither recordings nor trials")
+        """Yield the raw recordings of these people, one at a time; none: all that are there.
+
+        A data set that publishes trials alone yields nothing, and has a `load` of its own.
+        """
+        yield from ()
 
     def load(self, root: Path, subjects: Sequence[str], config: PrepareConfig) -> Trials:
         """Read the published files below `root` into trials.
