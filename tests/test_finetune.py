@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -337,3 +338,19 @@ def test_mean_embedding_counts_each_picture_once() -> None:
     assert pairs.mean_embedding(np.array([0, 1])).tolist() == [2, 0]
     assert pairs.mean_embedding(np.array([1, 2])).tolist() == pytest.approx([4 / 3, 5 / 3])
     assert pairs.mean_embedding(np.array([3])).tolist() == [0, 7]
+
+
+def test_a_training_in_bfloat16_validates_and_previews(tmp_path: Path) -> None:
+    """Its frozen weights lie in half precision, also where no step is computed."""
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = finetune_config(
+        tmp_path, runtime={"device": "cpu", "precision": "bf16", "track": "tensorboard"}
+    )
+    finetune(config)
+    lines = (config.output / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    figures = [json.loads(line) for line in lines if "validation_noise" in line]
+    assert figures and all(np.isfinite(entry["validation_noise"]) for entry in figures)
+    (file,) = config.output.rglob("events.out.tfevents*")
+    found = events.EventAccumulator(str(file))
+    found.Reload()
+    assert [e.step for e in found.Images("preview")] == [entry["step"] for entry in figures]

@@ -215,7 +215,12 @@ def fit(
                     _append(log_path, history, entry)
                     workers.track(entry)
             if done % config.validate_every == 0 or done == config.steps:
-                with _using(parameters, averages), torch.no_grad(), workers.whole(model):
+                with (
+                    _using(parameters, averages),
+                    torch.no_grad(),
+                    workers.whole(model),
+                    _precision(task, workers),
+                ):
                     figures = task.validate() if workers.main else {}
                     tracked = workers.main and config.runtime.track != "none"
                     preview = _preview(task) if tracked else None
@@ -300,7 +305,7 @@ def _step(
         draw = Draw(config.seed, step, config.batch_size, part)
         last = part is workers.parts[-1]
         with workers.gradients_kept_back(model, not last):
-            with autocast(workers.device, workers.precision, getattr(task, "n_places", 0)):
+            with _precision(task, workers):
                 record = model(indices[part], draw)
             with workers.naming_a_lost_process(step):
                 scaler.scale(record["loss"] / len(workers.parts)).backward()
@@ -321,6 +326,14 @@ def _step(
     scaler.step(optimizer)
     scaler.update()
     return total
+
+
+def _precision(task: Task, workers: Workers) -> contextlib.AbstractContextManager[None]:
+    """Return what the run computes in: its steps, and what is validated and shown between them.
+
+    Frozen weights may lie in half precision (`memory.keep_frozen_in`), which only fits there.
+    """
+    return autocast(workers.device, workers.precision, getattr(task, "n_places", 0))
 
 
 def _preview(task: Task) -> torch.Tensor | None:

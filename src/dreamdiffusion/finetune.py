@@ -146,7 +146,7 @@ class FinetuneTask:
         image_size: int,
     ) -> None:
         self.image_size = image_size
-        self.n_places = (image_size // 8) ** 2  # of the latents, which attention runs over
+        self.n_places = pairs.latents[0, 0].numel()  # which attention runs over
         self.config, self.eeg, self.pairs, self.scheduler = config, eeg, pairs, scheduler
         self.train = torch.from_numpy(train)
         self.validation = torch.from_numpy(validation)
