@@ -18,7 +18,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from dreamdiffusion.config import EvaluateConfig, FinetuneConfig, SampleConfig, read_yaml
+from dreamdiffusion.config import FinetuneConfig, SampleConfig, read_yaml
+from dreamdiffusion.config_evidence import EvaluateConfig
 from dreamdiffusion.evaluate import evaluate
 from dreamdiffusion.finetune import finetune
 

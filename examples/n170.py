@@ -30,13 +30,13 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from dreamdiffusion.config import (
-    EvaluateConfig,
     FinetuneConfig,
     PrepareConfig,
     SampleConfig,
     SplitConfig,
     read_yaml,
 )
+from dreamdiffusion.config_evidence import EvaluateConfig
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.evaluate import evaluate
 from dreamdiffusion.finetune import finetune, load_pairs

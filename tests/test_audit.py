@@ -14,7 +14,8 @@ from tiny import SIZE, finetune_config
 
 from dreamdiffusion.audit import check_acknowledged, read_audit, record
 from dreamdiffusion.cli import main
-from dreamdiffusion.config import EvaluateConfig, PrepareConfig, read_yaml, write_yaml
+from dreamdiffusion.config import PrepareConfig, read_yaml, write_yaml
+from dreamdiffusion.config_evidence import EvaluateConfig
 from dreamdiffusion.evaluate import evaluate
 from dreamdiffusion.findings import Finding
 from dreamdiffusion.judge import Judge

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from tiny import SIZE, finetune_config
 
-from dreamdiffusion.config import EvaluateConfig
+from dreamdiffusion.config_evidence import EvaluateConfig
 from dreamdiffusion.evaluate import choose_trials, evaluate, load_judge, noise_level, score_images
 from dreamdiffusion.finetune import finetune
 from dreamdiffusion.judge import Judge

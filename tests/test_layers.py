@@ -16,7 +16,7 @@ MAX_LINES = 500
 # imports from its own layer and from those above it in this table, never from one below. A
 # package is named once; its modules belong to its layer.
 LAYERS: list[tuple[str, set[str]]] = [
-    ("L0 configuration", {"config", "config_data", "runtime"}),
+    ("L0 configuration", {"config", "config_data", "config_evidence", "runtime", "scores"}),
     (
         "L1 signals and files of strangers",
         {

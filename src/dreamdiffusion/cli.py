@@ -112,7 +112,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         "score the images: chance, shuffled-EEG control, interval, p; gallery and report",
         "evaluate:evaluate",
-        "config:EvaluateConfig",
+        "config_evidence:EvaluateConfig",
     ),
     "convert": Command(
         "import a checkpoint of the authors' release, executing nothing in it",

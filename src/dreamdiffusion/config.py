@@ -387,27 +387,6 @@ class GenerateConfig(Schema):
     runtime: RuntimeConfig = RuntimeConfig()
 
 
-class EvaluateConfig(Schema):
-    """Scores with chance, shuffled-EEG control, interval and p, and a report."""
-
-    model: Path = Path("runs/finetune")
-    data: Path = Field(
-        default=Path("runs/trials"), description="folder written by prepare, kind trials"
-    )
-    judge: Path = Field(default=Path("weights/judge"), description="classifier that names pictures")
-    output: Path = Path("runs/evaluate")
-    split: Literal["train", "validation", "test", "new"] = Field(
-        default="test",
-        description="new: another recording, no trial of which the model was trained on",
-    )
-    limit: int | None = Field(default=None, description="number of trials at most")
-    batch_size: PositiveInt = 16
-    n_permutations: PositiveInt = 2000
-    n_bootstrap: PositiveInt = 2000
-    sample: SampleConfig = SampleConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
-
-
 class TrainJudgeConfig(TrainConfig):
     """An independent classifier of pictures; it never sees the CLIP used for alignment."""
 

@@ -7,7 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from .config import DemoConfig, EvaluateConfig, PrepareConfig, SignalConfig, SimulateConfig
+from .config import DemoConfig, PrepareConfig, SignalConfig, SimulateConfig
+from .config_evidence import EvaluateConfig
 from .evaluate import evaluate
 from .prepare import prepare
 from .processor import EEGProcessor

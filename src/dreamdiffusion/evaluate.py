@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from .audit import read_audit
-from .config import EvaluateConfig, SampleConfig, write_yaml
+from .config import SampleConfig, write_yaml
+from .config_evidence import EvaluateConfig
 from .decoders.linear import LinearDecoder
 from .drawing import collect, draw_trials
 from .gallery import draw_gallery, save_gallery
