@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from dreamdiffusion import config as schemas
-from dreamdiffusion import config_data
+from dreamdiffusion import config_data, config_evidence
 from dreamdiffusion.config import (
     EncoderConfig,
     FinetuneConfig,
@@ -27,7 +27,7 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("**/*.yaml"))
 STAGES = sorted(
     (
         schema
-        for module in (schemas, config_data)
+        for module in (schemas, config_data, config_evidence)
         for name, schema in inspect.getmembers(module, inspect.isclass)
         if issubclass(schema, Schema)
         and schema is not Schema
@@ -152,7 +152,7 @@ def test_every_shipped_config_is_valid_for_the_schema_that_its_first_line_names(
     first = text.partition("\n")[0]
     found = re.fullmatch(r"# schema: (\w+)", first)
     assert found, f"{path.name} starts with {first!r}, expected '# schema: <Schema>'"
-    schema = getattr(schemas, found[1])
+    (schema,) = (stage for stage in STAGES if stage.__name__ == found[1])
     config = load_config(schema, path)
     # Numbers that YAML reads as text (1e-4 without a point) would be converted in silence.
     _assert_same(yaml.safe_load(text), config.model_dump(mode="json"), path.name)
