@@ -86,6 +86,7 @@ LAYERS: list[tuple[str, set[str]]] = [
         "L9 stages",
         {
             "checkpoint",
+            "control_images",
             "convert",
             "drawing",
             "engine",

@@ -17,7 +17,7 @@ from .audit import read_audit
 from .config import SampleConfig, write_yaml
 from .config_evidence import EvaluateConfig
 from .decoders.linear import LinearDecoder
-from .drawing import collect, draw_trials
+from .drawing import collect, draw_trials, eeg_of
 from .gallery import draw_gallery, save_gallery
 from .generator import change_scheduler, embed_images, load_clip
 from .judge import Judge, label_indices
@@ -305,7 +305,8 @@ def _decode(
 ) -> Tensor:  # fmt: skip
     """Generate k images of each trial: (n, k, 3, H, W) in [0, 1], on the CPU."""
     batch_size = config.batch_size
-    parts = draw_trials(pipe, eeg, trials.ch_names, trials.sfreq, rows, sample, batch_size, told)
+    given = eeg_of(eeg, trials.ch_names, trials.sfreq)
+    parts = draw_trials(pipe, given, rows, sample, batch_size, told)
     return collect(list(parts))
 
 
