@@ -67,7 +67,7 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("L3 tokens", {"processor", "tokens"}),
     ("L4 encoder", {"encoder", "mae", "montage"}),
     ("L5 condition", {"condition"}),
-    ("L6 pictures", {"generator", "pictures"}),
+    ("L6 pictures", {"generator", "picture_prints", "pictures"}),
     ("L7 pipeline", {"pipeline"}),
     (
         "L8 scores",
@@ -75,6 +75,7 @@ LAYERS: list[tuple[str, set[str]]] = [
             "controls",
             "decoders",
             "gallery",
+            "headline",
             "judge",
             "metrics",
             "report",

@@ -324,6 +324,7 @@ def finetune(config: FinetuneConfig) -> Path:
     about = {
         "simulated": trials.simulated,
         "split": split.rule,
+        "split_sha256": split.sha256,
         "n_train": len(split.train),
         "pretrained": config.pretrained is not None,
         "runs": trials.metadata[["subject", "session", "run"]].drop_duplicates().values.tolist(),
