@@ -18,7 +18,8 @@ from dreamdiffusion.report_parts import confusion_svg, track
 
 def record(metric="category_top1", **changes):
     return {
-        "metric": metric, "value": 0.5, "n": 6, "chance": 0.25, "shuffled_eeg": 0.2,
+        "metric": metric, "value": 0.5, "n": 6, "chance": 0.25,
+        "controls": {"shuffled_eeg": {"value": 0.2}},
         "ci95": [0.4, 0.6], "p": 0.0005, **changes,
     }  # fmt: skip
 
@@ -122,7 +123,7 @@ def test_numbers():
 
 
 def test_track_places_the_score():
-    drawn = track(record(value=0.5, chance=0.0, shuffled_eeg=1.0))
+    drawn = track(record(value=0.5, chance=0.0, controls={"shuffled_eeg": {"value": 1.0}}))
     assert 'cx="240.0"' in drawn  # the middle of 8..472
     assert 'x1="8.0" x2="8.0"' in drawn  # chance at the left end
     assert 'cx="472.0"' in drawn

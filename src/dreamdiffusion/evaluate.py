@@ -17,18 +17,21 @@ from .audit import read_audit
 from .config import SampleConfig, write_yaml
 from .config_evidence import EvaluateConfig
 from .decoders.linear import LinearDecoder
+from .design import Design
 from .drawing import collect, draw_trials, eeg_of
 from .gallery import draw_gallery, save_gallery
 from .generator import change_scheduler, embed_images, load_clip
 from .judge import Judge, label_indices
 from .metrics import retrieval_pairs, top1_pairs
+from .permutation import random_derangement
 from .pictures import read_image
 from .pipeline import EEGToImagePipeline, clip_source
 from .report import write_report
 from .runtime import autocast, choose_device, is_main_process
+from .scores import Score
 from .scoring import Embed, Gallery, score_images
 from .splits import Split
-from .statistics import Score, random_derangement, score
+from .statistics import score
 from .trials import Trials
 
 __all__ = ["evaluate", "score_images"]
@@ -103,7 +106,7 @@ def evaluate(config: EvaluateConfig) -> Path:
                 continue
             decoder = LinearDecoder.load(config.model / f"{name}.safetensors")
             record = lda_baseline(decoder, metric, trials, rows, moved, rng, **counts)
-            result["baselines"].append(record)
+            result["baselines"].append(record.model_dump(mode="json"))
             result["protocol"][metric] = (
                 f"{told_of}, on window means, fitted on the same training trials as the model; "
                 "one guess per trial, no image"
@@ -118,8 +121,10 @@ def evaluate(config: EvaluateConfig) -> Path:
             [pipe.embed(part, trials.ch_names, trials.sfreq) for part in _batches(eeg, config)]
         )[:, None]
         pairs = retrieval_pairs(answers, gallery.embeddings, gallery.truth)
-        record = _deterministic("eeg_retrieval_top1", pairs, moved, rng, **counts)
-        result["baselines"].append(record)
+        record = _deterministic(
+            "eeg_retrieval_top1", pairs, moved, rng, Design.of(metadata), **counts
+        )
+        result["baselines"].append(record.model_dump(mode="json"))
         result["protocol"]["eeg_retrieval_top1"] = (
             f"the EEG embedding against the gallery of {len(gallery.embeddings)}, no image"
         )
@@ -232,7 +237,8 @@ def lda_baseline(
         np.array([place[label] for label in labels]),
         len(place),
     )
-    return _deterministic(metric, pairs, moved, rng, n_permutations, n_bootstrap)
+    design = Design.of(trials.metadata.iloc[rows])
+    return _deterministic(metric, pairs, moved, rng, design, n_permutations, n_bootstrap)
 
 
 def check_new(model: Path, trials: Trials) -> None:
@@ -259,12 +265,14 @@ def _deterministic(
     pairs: np.ndarray,
     moved: np.ndarray,
     rng: np.random.Generator,
+    design: Design,
     n_permutations: int,
     n_bootstrap: int,
 ) -> Score:
     """Make the record of a decoder without seeds: shuffled EEG only moves its answers."""
     control = pairs[np.arange(len(moved)), moved]
-    return score(metric, pairs, control, rng, n_permutations, n_bootstrap)
+    controls = {"shuffled_eeg": control}
+    return score(metric, pairs, controls, rng, design, n_permutations, n_bootstrap)
 
 
 def versions() -> dict[str, str]:

@@ -122,13 +122,14 @@ def _headline(result: Mapping[str, Any]) -> str:
     else:
         verdict = f"This is <b>not above chance</b> (p&nbsp;=&nbsp;{_p(record)})."
     low, high = (number(metric, v) for v in record["ci95"])
+    shuffled = record["controls"]["shuffled_eeg"]["value"]
     return (
         f'<div class="hero"><div class="big">{big}</div><p>of the images show the category that '
         f"was seen, one of {n_ways}, as named by a classifier that had no part in making them. "
         f"{verdict}</p></div>"
         f'<ul class="against"><li><b>{number(metric, record["value"])}</b>decoded from EEG'
         f'<br><span class="soft">95&nbsp;% interval {low} to {high}</span></li>'
-        f"<li><b>{number(metric, record['shuffled_eeg'])}</b>decoded from shuffled EEG"
+        f"<li><b>{number(metric, shuffled)}</b>decoded from shuffled EEG"
         '<br><span class="soft">the control: it has to lie at chance</span></li>'
         f"<li><b>{number(metric, record['chance'])}</b>chance"
         '<br><span class="soft">the same images, truths dealt at random</span></li></ul>'
@@ -161,7 +162,8 @@ def _scores(result: Mapping[str, Any]) -> str:
         parts.append(
             f"<tr><td><code>{escape(record['metric'])}</code></td><td>{record['value']:.3f}</td>"
             f"<td>{low:.3f} to {high:.3f}</td><td>{record['chance']:.3f}</td>"
-            f"<td>{record['shuffled_eeg']:.3f}</td><td>{_p(record)}</td><td>{record['n']}</td></tr>"
+            f"<td>{record['controls']['shuffled_eeg']['value']:.3f}</td><td>{_p(record)}</td>"
+            f"<td>{record['n']}</td></tr>"
         )
     parts.append("</table></div>")
     left_out = [

@@ -76,7 +76,8 @@ summary { cursor: pointer; color: var(--accent); margin: 12px 0; } li { max-widt
 
 def track(record: Mapping[str, Any]) -> str:
     """Draw a score on a line from its least to its greatest value: interval, chance, control."""
-    values = [record["value"], record["chance"], record["shuffled_eeg"], *record["ci95"]]
+    shuffled = record["controls"]["shuffled_eeg"]["value"]
+    values = [record["value"], record["chance"], shuffled, *record["ci95"]]
     low = min(0.0, *values)
     high = 1.0 if low == 0 else max(1.0, *values)
     width, left = 480, 8
@@ -85,11 +86,11 @@ def track(record: Mapping[str, Any]) -> str:
         return left + (value - low) / (high - low) * (width - 2 * left)
 
     (a, b), value = (x(v) for v in record["ci95"]), x(record["value"])
-    chance, control = x(record["chance"]), x(record["shuffled_eeg"])
+    chance, control = x(record["chance"]), x(shuffled)
     spoken = (
         f"{record['metric']} {record['value']:.3f}, interval {record['ci95'][0]:.3f} to "
         f"{record['ci95'][1]:.3f}, chance {record['chance']:.3f}, shuffled EEG "
-        f"{record['shuffled_eeg']:.3f}"
+        f"{shuffled:.3f}"
     )
     return (
         f'<svg viewBox="0 0 {width} 26" role="img" aria-label="{escape(spoken)}">'
