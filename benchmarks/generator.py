@@ -32,15 +32,16 @@ def main() -> None:
     parser.add_argument("--per_category", type=int, default=20)
     parser.add_argument("--guidance_scale", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=SEED, help="another to choose settings on")
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     pipeline, judge = open_text_pipeline(options.generator), Judge.from_pretrained(options.judge)
     size = image_size(pipeline.unet, pipeline.vae)
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(options.seed)
     scenes = [
         random_scene(rng, category=c) for _ in range(options.per_category) for c in CATEGORIES
     ]
-    source = torch.Generator().manual_seed(SEED)
+    source = torch.Generator().manual_seed(options.seed)
     parts = []
     for i in range(0, len(scenes), 24):
         with autocast(torch.device("cpu"), "auto"):
@@ -61,6 +62,7 @@ def main() -> None:
     ).float()
     result = {
         "n": len(scenes),
+        "seed": options.seed,
         "guidance_scale": options.guidance_scale,
         "num_inference_steps": options.steps,
         "chance": {"category": 1 / len(judge.categories), "color": 1 / len(judge.colors)},

@@ -15,7 +15,7 @@ from dreamdiffusion.config_evidence import EvaluateConfig
 from dreamdiffusion.evaluate import choose_trials, evaluate, load_judge, noise_level, score_images
 from dreamdiffusion.finetune import finetune
 from dreamdiffusion.judge import Judge
-from dreamdiffusion.scores import Score
+from dreamdiffusion.scores import Score, Scores
 from dreamdiffusion.scoring import Gallery
 from dreamdiffusion.splits import Split
 from dreamdiffusion.trials import Trials
@@ -67,17 +67,19 @@ def embed(images):
 
 
 def scored(judge, generated, shuffled, metadata, seen, seed=0, **more):
-    return score_images(
-        generated=generated, shuffled=shuffled, metadata=metadata, judge=judge, embed=embed,
-        rng=np.random.default_rng(seed), seen=seen, n_permutations=199, n_bootstrap=200, **more,
+    result = score_images(
+        generated=generated, controls={"shuffled_eeg": shuffled, **more}, metadata=metadata,
+        judge=judge, embed=embed, rng=np.random.default_rng(seed), seen=seen, n_permutations=199,
+        n_bootstrap=200,
     )  # fmt: skip
+    return result | {"scores": [record.model_dump() for record in result["scores"]]}
 
 
 def test_perfect_images_score_one(judge):
     seen, metadata = scenes()
     generated = seen[:, None].repeat(1, 3, 1, 1, 1)
     shuffled = generated.roll(1, 0)
-    result = scored(judge, generated, shuffled, metadata, seen, simulated=True, noise_level=0.35)
+    result = scored(judge, generated, shuffled, metadata, seen)
     assert [record["metric"] for record in result["scores"]] == METRICS
     for record in result["scores"]:
         assert set(record) == KEYS
@@ -101,10 +103,33 @@ def test_perfect_images_score_one(judge):
     counts = np.array(result["confusion"]["counts"])
     assert counts.sum() == 60
     assert np.trace(counts) == 60
-    assert result["simulated"] is True
-    assert result["noise_level"] == 0.35
     assert result["trials"]["judged_color"] == [[c] * 3 for c in metadata["color"]]
     json.dumps(result)
+
+
+def test_strongest_control_is_one_without_the_brain(judge):
+    """A label that was decoded may draw better pictures; a prior may not."""
+    seen, metadata = scenes()
+    own = seen[:, None]
+    controls = {"no_eeg_prior": seen[:1].repeat(20, 1, 1, 1)[:, None], "label_only": own}
+    result = scored(judge, own, own.roll(1, 0), metadata, seen, **controls)
+    first = result["scores"][0]
+    assert set(first["controls"]) == {"shuffled_eeg", "no_eeg_prior", "label_only"}
+    assert first["controls"]["label_only"]["difference"] == 0
+    prior = first["controls"]["no_eeg_prior"]["value"]
+    assert prior == pytest.approx(
+        np.mean([c == metadata["category"][0] for c in metadata["category"]])
+    )
+    strongest = max(("shuffled_eeg", "no_eeg_prior"), key=lambda k: first["controls"][k]["value"])
+    assert first["strongest"] == strongest
+    assert first["difference"] == pytest.approx(1 - first["controls"][strongest]["value"])
+    assert "without any EEG" in result["protocol"]["no_eeg_prior"]
+
+
+def test_a_control_that_knows_the_truth_is_noticed(judge):
+    seen, metadata = scenes()
+    result = scored(judge, seen[:, None], seen[:, None], metadata, seen)
+    assert result["control_p"] == 1 / 200
 
 
 def test_every_sample_counts(judge):
@@ -126,6 +151,7 @@ def test_same_seed_same_result(judge):
     generated = torch.rand(20, 2, 3, 16, 16, generator=g)
     one = scored(judge, generated, generated, metadata, seen)
     assert one == scored(judge, generated, generated, metadata, seen)
+    assert one["control_p"] == 1  # noise is named alike throughout, which no exchange betters
     for record in one["scores"]:
         assert record["ci95"][0] <= record["value"] <= record["ci95"][1]
 
@@ -145,11 +171,11 @@ def test_without_pictures_seen_prototypes_are_the_gallery(judge):
     }  # fmt: skip
     generated = seen[:, None]
     result = score_images(
-        generated=generated, shuffled=generated.roll(1, 0),
+        generated=generated, controls={"shuffled_eeg": generated.roll(1, 0)},
         metadata={"category": metadata["category"]}, judge=judge, embed=embed, pools=pools,
         rng=np.random.default_rng(0), n_permutations=99, n_bootstrap=99,
     )  # fmt: skip
-    assert [r["metric"] for r in result["scores"]] == ["category_top1", "clip_retrieval_top1"]
+    assert [r.metric for r in result["scores"]] == ["category_top1", "clip_retrieval_top1"]
     assert "gallery of 2: class prototypes" in result["protocol"]["clip_retrieval_top1"]
     assert set(result["not_scored"]) == {"color_top1", "ssim", "pcc"}
     with pytest.raises(ValueError, match="no pictures of striped"):
@@ -167,8 +193,9 @@ def test_unknown_category_is_named(judge):
     ("change", "message"),
     [
         (lambda g, s: (g * 2 - 1, s), r"generated lies in \[-1"),
-        (lambda g, s: (g[:, 0], s), "expected both"),
-        (lambda g, s: (g, s[:-1]), "expected both"),
+        (lambda g, s: (g[:, 0], s), "generated has shape"),
+        (lambda g, s: (g, s[:-1]), "shuffled_eeg has shape"),
+        (lambda g, s: (g, s[..., :8]), "pictures of one size"),
         (lambda g, s: (g[:5], s[:5]), "seen has shape"),
     ],
 )
@@ -232,6 +259,13 @@ def test_evaluate_from_end_to_end(folder):
     metrics = [record["metric"] for record in result["scores"]]
     assert metrics == ["category_top1", "clip_retrieval_top1", "ssim", "pcc"]
     assert result["not_scored"] == {"color_top1": "the data have no colours"}
+    Scores.model_validate(result)
+    assert set(result["scores"][0]["controls"]) == {
+        "shuffled_eeg", "phase_randomised_eeg", "mean_embedding", "no_eeg_prior", "label_only",
+        "nearest_training_image", "time_removed_eeg",
+    }  # fmt: skip
+    assert result["headline"]["metric"] == "category_top1"
+    assert result["headline"]["reasons"] == []
     assert all(set(record) == KEYS and record["n"] == 8 for record in result["scores"])
     assert result["simulated"] is True
     assert result["split"].startswith("test: test run 3")

@@ -84,7 +84,7 @@ def _deal(
 ) -> NDArray[np.integer]:
     """Deal trials to averages: rows (m, size) of the metadata, in the order of the first ones."""
     shown = "category"
-    if "stim_file" in metadata and (metadata["stim_file"] != "").all():
+    if "stim_file" in metadata and bool((metadata["stim_file"].to_numpy() != "").all()):
         repeated = pd.DataFrame({"who": design.people, "what": metadata["stim_file"].to_numpy()})
         shown = "stim_file" if repeated.duplicated().any() else shown
     # A block that moves as a whole has to move as a whole after averaging too.

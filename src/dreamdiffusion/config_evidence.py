@@ -9,6 +9,23 @@ from pydantic import Field, PositiveInt
 
 from .config import RuntimeConfig, SampleConfig, Schema
 
+Control = Literal[
+    "phase_randomised_eeg",
+    "mean_embedding",
+    "no_eeg_prior",
+    "label_only",
+    "nearest_training_image",
+    "time_removed_eeg",
+]
+DRAWN: tuple[Control, ...] = (
+    "phase_randomised_eeg",
+    "mean_embedding",
+    "no_eeg_prior",
+    "label_only",
+    "nearest_training_image",
+)
+"""Drawn unless told otherwise; time_removed_eeg joins them where the audit suspects time."""
+
 
 class EvaluateConfig(Schema):
     """Scores with chance, shuffled-EEG control, interval and p, and a report."""
@@ -23,7 +40,19 @@ class EvaluateConfig(Schema):
         default="test",
         description="new: another recording, no trial of which the model was trained on",
     )
-    limit: int | None = Field(default=None, description="number of trials at most")
+    folds: list[Path] = Field(
+        default_factory=list,
+        description="further models, fine-tuned with other trials of the same data held out; all "
+        "held-out trials are scored together",
+    )
+    limit: int | None = Field(default=None, description="number of trials at most, of each model")
+    controls: list[Control] = Field(
+        default=list(DRAWN), description="drawn beside shuffled EEG, which always is"
+    )
+    images_per_control: PositiveInt = 1
+    label_prompt: str = Field(
+        default="a {category}", description="what the control label_only tells the generator"
+    )
     batch_size: PositiveInt = 16
     n_permutations: PositiveInt = 2000
     n_bootstrap: PositiveInt = 2000

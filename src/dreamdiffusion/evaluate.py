@@ -1,4 +1,4 @@
-"""The stage `evaluate`: decode held-out trials, score them with their controls, write a report."""
+"""The stage `evaluate`: decode held-out trials, score them beside their controls, report."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ import importlib.metadata
 import json
 import logging
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from .audit import read_audit
-from .config import SampleConfig, write_yaml
+from .audit import SEVERITIES, read_audit
+from .config import write_yaml
 from .config_evidence import EvaluateConfig
-from .decoders.linear import LinearDecoder
+from .decoding import Decoded, decode, join
 from .design import Design
-from .drawing import collect, draw_trials, eeg_of
 from .gallery import draw_gallery, save_gallery
-from .generator import change_scheduler, embed_images, load_clip
+from .generator import embed_images, load_clip
+from .headline import headline
 from .judge import Judge, label_indices
 from .metrics import retrieval_pairs, top1_pairs
-from .permutation import random_derangement
 from .pictures import read_image
-from .pipeline import EEGToImagePipeline, clip_source
+from .pipeline import clip_source
 from .report import write_report
-from .runtime import autocast, choose_device, is_main_process
-from .scores import Score
+from .runtime import choose_device, is_main_process
+from .scores import Score, Scores
 from .scoring import Embed, Gallery, score_images
 from .splits import Split
 from .statistics import score
+from .suspicions import gather_reasons, time_suspected
 from .trials import Trials
 
 __all__ = ["evaluate", "score_images"]
@@ -45,95 +47,84 @@ LDA = {
 
 
 def evaluate(config: EvaluateConfig) -> Path:
-    """Decode the trials of a split twice, from their own and from shuffled EEG, and score both.
+    """Decode held-out trials from their EEG and by every control, and score all of them.
 
     Returns
     -------
     Path
-        ``config.output`` with ``scores.json``, ``gallery.png``, ``report.html`` and
-        ``config.yaml`` (the resolved configuration).
+        ``config.output`` with ``scores.json`` (`scores.Scores`), ``gallery.png``, ``report.html``
+        and ``config.yaml`` (the resolved configuration).
 
     Raises
     ------
     FileNotFoundError
-        If the model, its split or CLIP, the judge, the trials or a picture is missing. A model
-        without `audit.json` was fine-tuned before there were audits: the scores say so.
+        If a model, its split or CLIP, the judge, the trials or a picture is missing.
     ValueError
-        If the split was made for other trials, it has fewer than two trials, or the judge does not
-        know a category of the data.
+        If a split was made for other trials, it has fewer than two trials, two folds hold out one
+        trial, or the judge does not know a category of the data.
     """
     trials = Trials.load(config.data)
-    split = None if config.split == "new" else Split.load(config.model / "split.json")
-    rows, told = choose_trials(split, config.split, len(trials), config.limit)
-    if split is None:
-        check_new(config.model, trials)
-    audited = read_audit(config.model)
+    models = [config.model, *config.folds]
+    splits = [
+        None if config.split == "new" else Split.load(model / "split.json") for model in models
+    ]
+    held_out = [choose_trials(split, config.split, len(trials), config.limit) for split in splits]
+    if config.split == "new":
+        for model in models:
+            check_new(model, trials)
+    audits = [read_audit(model) for model in models]
     judge = load_judge(config.judge)
     # Before the long part, so that a judge for other data does not waste it.
-    label_indices(judge.categories, trials.metadata["category"].iloc[rows])
+    every = np.concatenate([rows for rows, _ in held_out])
+    label_indices(judge.categories, trials.metadata["category"].iloc[every])
 
-    device = choose_device(config.runtime)
-    embed = load_embedder(clip_source(config.model), device)
-    pipe = EEGToImagePipeline.from_pretrained(config.model).to(device)
-    pipe.set_progress_bar_config(disable=True)
-    pipe.scheduler = change_scheduler(pipe.scheduler, config.sample.scheduler)
-    rng = np.random.default_rng([config.sample.seed, 0])
-    moved = random_derangement(len(rows), rng)
-    eeg = np.asarray(trials.data[rows])
-    with autocast(device, config.runtime.precision, pipe.unet.config.sample_size**2):
-        generated = _decode(pipe, trials, rows, eeg, config, config.sample, "decoding")
-        # Other seeds too: nothing of the true trial's path may be left in the control.
-        other = config.sample.model_copy(update={"seed": config.sample.seed + 1_000_003})
-        shuffled = _decode(pipe, trials, rows, eeg[moved], config, other, "decoding shuffled EEG")
+    embed = load_embedder(clip_source(config.model), choose_device(config.runtime))
+    controls = ["shuffled_eeg", *config.controls]
+    if "time_removed_eeg" not in controls and any(time_suspected(audit) for audit in audits):
+        controls.append("time_removed_eeg")
+    decoded = join(
+        [
+            decode(config, model, trials, rows, None if split is None else split.train, controls,
+                   embed)
+            for model, split, (rows, _) in zip(models, splits, held_out, strict=True)
+        ]
+    )  # fmt: skip
     if not is_main_process():
         return config.output
-    seen, pools = _load_pictures(trials.select(rows), generated.shape[-1])
+    rows = decoded.rows
+    seen, pools = _load_pictures(trials.select(rows), decoded.generated.shape[-1])
     metadata = trials.metadata.iloc[rows].reset_index(drop=True)
-
+    rng = np.random.default_rng([config.sample.seed, 1])
     counts = {"n_permutations": config.n_permutations, "n_bootstrap": config.n_bootstrap}
-    result = score_images(
-        generated=generated, shuffled=shuffled, seen=seen, pools=pools, metadata=metadata,
-        judge=judge, embed=embed, rng=rng, split=told, simulated=trials.simulated,
-        noise_level=noise_level(trials), **counts,
+    parts = score_images(
+        generated=decoded.generated, controls=decoded.controls, seen=seen, pools=pools,
+        metadata=metadata, judge=judge, embed=embed, rng=rng, **counts,
     )  # fmt: skip
-    result["audit"] = audited
-    result["baselines"] = []
-    if config.split != "train":
-        for name, told_of in LDA.items():
-            metric = f"{name}_category_top1"
-            if not (config.model / f"{name}.safetensors").is_file():
-                result["not_scored"][metric] = "the model's training trials were too few to fit it"
-                continue
-            decoder = LinearDecoder.load(config.model / f"{name}.safetensors")
-            record = lda_baseline(decoder, metric, trials, rows, moved, rng, **counts)
-            result["baselines"].append(record.model_dump(mode="json"))
-            result["protocol"][metric] = (
-                f"{told_of}, on window means, fitted on the same training trials as the model; "
-                "one guess per trial, no image"
-            )
-    gallery = (
-        Gallery.of_pictures(seen, embed)
-        if seen is not None
-        else Gallery.of_prototypes(pools or {}, metadata["category"].tolist(), embed)
+    parts["not_scored"] |= decoded.left_out
+    reasons = gather_reasons(
+        models=models, splits=splits, side=config.split, trials=trials, rows=rows, audits=audits,
+        judge=judge, judge_folder=config.judge, image_size=decoded.generated.shape[-1],
+        scores=parts["scores"], control_p=parts.pop("control_p"),
+    )  # fmt: skip
+    gallery = _embedding_gallery(seen, pools, metadata, embed)
+    baselines, told = _score_baselines(config, decoded, trials, gallery, rng)
+    parts["not_scored"] |= told.pop("not_scored")
+    parts["protocol"] |= told
+    result = Scores(
+        split=" | ".join(dict.fromkeys(told for _, told in held_out)),
+        simulated=trials.simulated,
+        noise_level=noise_level(trials),
+        headline=headline(parts["scores"], reasons),
+        baselines=baselines,
+        audit=_join_audits(audits),
+        made={
+            "command": f"dreamdiffusion evaluate --config {config.output / 'config.yaml'}",
+            "config": config.model_dump(mode="json"),
+            "versions": versions(),
+        },
+        **parts,
     )
-    if len(gallery.embeddings) > 1:
-        answers = torch.cat(
-            [pipe.embed(part, trials.ch_names, trials.sfreq) for part in _batches(eeg, config)]
-        )[:, None]
-        pairs = retrieval_pairs(answers, gallery.embeddings, gallery.truth)
-        record = _deterministic(
-            "eeg_retrieval_top1", pairs, moved, rng, Design.of(metadata), **counts
-        )
-        result["baselines"].append(record.model_dump(mode="json"))
-        result["protocol"]["eeg_retrieval_top1"] = (
-            f"the EEG embedding against the gallery of {len(gallery.embeddings)}, no image"
-        )
-    result["made"] = {
-        "command": f"dreamdiffusion evaluate --config {config.output / 'config.yaml'}",
-        "config": config.model_dump(mode="json"),
-        "versions": versions(),
-    }
-    write_results(config.output, result, generated, seen)
+    write_results(config.output, result, decoded.generated, seen)
     write_yaml(config, config.output / "config.yaml")
     return config.output
 
@@ -218,27 +209,83 @@ def noise_level(trials: Trials) -> float | list[float] | None:
     return levels[0] if len(levels) == 1 else levels
 
 
-def lda_baseline(
-    decoder: LinearDecoder,
-    metric: str,
+def _embedding_gallery(
+    seen: Tensor | None, pools: dict[str, Tensor] | None, metadata: pd.DataFrame, embed: Embed
+) -> Gallery:
+    if seen is not None:
+        return Gallery.of_pictures(seen, embed)
+    return Gallery.of_prototypes(pools or {}, metadata["category"].tolist(), embed)
+
+
+def _score_baselines(
+    config: EvaluateConfig,
+    decoded: Decoded,
     trials: Trials,
-    rows: np.ndarray,
-    moved: np.ndarray,
+    gallery: Gallery,
     rng: np.random.Generator,
-    n_permutations: int = 2000,
-    n_bootstrap: int = 2000,
-) -> Score:
-    """Score the category that a linear decoder names."""
-    labels = trials.metadata["category"].astype(str).to_numpy()[rows]
-    place = {label: i for i, label in enumerate(sorted({*labels, *decoder.classes}))}
-    named = decoder.predict(np.asarray(trials.data[rows]))
-    pairs = top1_pairs(
-        np.array([[place[str(label)]] for label in named]),
+) -> tuple[list[Score], dict[str, Any]]:
+    """Score the decoders that draw no image; return them, and how each is computed."""
+    design = Design.of(trials.metadata.iloc[decoded.rows])
+    n_permutations, n_bootstrap = config.n_permutations, config.n_bootstrap
+    scores: list[Score] = []
+    told: dict[str, Any] = {"not_scored": {}}
+
+    def add(metric: str, pairs: np.ndarray, how: str) -> None:
+        # Without seeds, shuffled EEG only moves the answers.
+        control = {"shuffled_eeg": pairs[np.arange(len(pairs)), decoded.moved]}
+        scores.append(score(metric, pairs, control, rng, design, n_permutations, n_bootstrap))
+        told[metric] = how
+
+    labels = trials.metadata["category"].iloc[decoded.rows].astype(str).tolist()
+    for name, told_of in LDA.items() if config.split != "train" else ():
+        metric = f"{name}_category_top1"
+        if name not in decoded.named:
+            told["not_scored"][metric] = "the model's training trials were too few to fit it"
+            continue
+        add(
+            metric,
+            label_pairs(decoded.named[name], labels),
+            f"{told_of}, on window means, fitted on the same training trials as the model; one "
+            "guess per trial, no image",
+        )
+    if len(gallery.embeddings) > 1:
+        add(
+            "eeg_retrieval_top1",
+            retrieval_pairs(decoded.embeddings[:, None], gallery.embeddings, gallery.truth),
+            f"the EEG embedding against the gallery of {len(gallery.embeddings)}, no image",
+        )
+    return scores, told
+
+
+def label_pairs(named: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Score one named category for each trial: pairs, see `metrics`."""
+    place = {label: i for i, label in enumerate(sorted({*labels, *named}))}
+    return top1_pairs(
+        np.array([[place[label]] for label in named]),
         np.array([place[label] for label in labels]),
         len(place),
     )
-    design = Design.of(trials.metadata.iloc[rows])
-    return _deterministic(metric, pairs, moved, rng, design, n_permutations, n_bootstrap)
+
+
+def _join_audits(audits: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Return the audit of the only model; of several folds, each finding at its most severe."""
+    known = [audit for audit in audits if audit is not None]
+    if len(known) < len(audits) or len(known) == 1:
+        return known[0] if len(known) == len(audits) else None
+    findings: dict[str, dict[str, Any]] = {}
+    for audit in known:
+        for finding in audit["findings"]:
+            kept = findings.setdefault(finding["name"], finding)
+            if SEVERITIES.index(finding["severity"]) < SEVERITIES.index(kept["severity"]):
+                findings[finding["name"]] = finding
+    joined = sorted(findings.values(), key=lambda finding: SEVERITIES.index(finding["severity"]))
+    return {
+        **known[0],
+        "split": f"{len(known)} folds, each with its own split",
+        "severe": [finding["name"] for finding in joined if finding["severity"] == "severe"],
+        "acknowledged": sorted({name for audit in known for name in audit["acknowledged"]}),
+        "findings": joined,
+    }
 
 
 def check_new(model: Path, trials: Trials) -> None:
@@ -260,21 +307,6 @@ def check_new(model: Path, trials: Trials) -> None:
         )
 
 
-def _deterministic(
-    metric: str,
-    pairs: np.ndarray,
-    moved: np.ndarray,
-    rng: np.random.Generator,
-    design: Design,
-    n_permutations: int,
-    n_bootstrap: int,
-) -> Score:
-    """Make the record of a decoder without seeds: shuffled EEG only moves its answers."""
-    control = pairs[np.arange(len(moved)), moved]
-    controls = {"shuffled_eeg": control}
-    return score(metric, pairs, controls, rng, design, n_permutations, n_bootstrap)
-
-
 def versions() -> dict[str, str]:
     """Return the versions that matter to the result."""
     names = ("dreamdiffusion", "torch", "diffusers", "transformers", "mne", "numpy")
@@ -287,35 +319,19 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_results(
-    folder: Path, result: dict[str, Any], generated: Tensor, seen: Tensor | None
-) -> None:
+def write_results(folder: Path, result: Scores, generated: Tensor, seen: Tensor | None) -> None:
     """Write ``scores.json``, ``gallery.png`` and ``report.html`` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
-    trials = result["trials"]
+    content = result.model_dump(mode="json")
+    (folder / "scores.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    trials = result.trials
     title = "Seen and decoded: the first trials of the split"
-    if result["simulated"]:
-        level = result["noise_level"]
+    if result.simulated:
+        level = result.noise_level
         title += " (SIMULATED EEG" + ("" if level is None else f", noise level {level}") + ")"
     picture = draw_gallery(generated, trials["category"], trials["judged_category"], seen, title)
     save_gallery(folder / "gallery.png", picture)
-    write_report(folder / "report.html", result, generated, seen)
-
-
-def _batches(eeg: np.ndarray, config: EvaluateConfig) -> list[np.ndarray]:
-    return [eeg[i : i + config.batch_size] for i in range(0, len(eeg), config.batch_size)]
-
-
-def _decode(
-    pipe: Any, trials: Trials, rows: np.ndarray, eeg: np.ndarray, config: EvaluateConfig,
-    sample: SampleConfig, told: str,
-) -> Tensor:  # fmt: skip
-    """Generate k images of each trial: (n, k, 3, H, W) in [0, 1], on the CPU."""
-    batch_size = config.batch_size
-    given = eeg_of(eeg, trials.ch_names, trials.sfreq)
-    parts = draw_trials(pipe, given, rows, sample, batch_size, told)
-    return collect(list(parts))
+    write_report(folder / "report.html", content, generated, seen)
 
 
 def _load_pictures(trials: Trials, size: int) -> tuple[Tensor | None, dict[str, Tensor] | None]:

@@ -121,9 +121,11 @@ def open_text_pipeline(folder: Path) -> StableDiffusionPipeline:
     """
     if not (folder / "model_index.json").is_file():
         raise FileNotFoundError(f"generator {folder} has no model_index.json")
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32
-    )
+    # Some libraries draw first weights before they read the file's.
+    with torch.random.fork_rng(devices=[]):
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -20,7 +20,7 @@ FILE = "pictures_trained_on.safetensors"
 
 def picture_prints(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Return a print of each picture ``(n, height, width, 3)``: 8 bytes of its SHA-256."""
-    digests = [hashlib.sha256(np.ascontiguousarray(one)).digest()[:8] for one in pixels]
+    digests = [hashlib.sha256(one.tobytes()).digest()[:8] for one in pixels]
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 

@@ -12,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .controls import CONTROLS, WITHOUT_BRAIN
 from .design import Design
 from .judge import Judge, check_images, label_indices
 from .metrics import pcc_pairs, retrieval_pairs, ssim_pairs, top1_pairs, trial_groups
-from .statistics import correct, score
+from .statistics import correct, permutation_p, score
 
+Floats = NDArray[np.float64]
 Embed = Callable[[Tensor], Tensor]
 """Pictures (n, 3, H, W) in [0, 1] -> embeddings (n, d)."""
 
@@ -64,23 +66,42 @@ class Gallery:
         return cls(means, np.array([names.index(label) for label in labels]), "class prototypes")
 
 
+@dataclass
+class Measured:
+    """One metric of the images and of every control's, before any statistics.
+
+    Attributes
+    ----------
+    pairs : array, (n, n)
+        See `metrics`.
+    controls : dict of str to array, (n, n) or (n,)
+        The same of each control, or its diagonal.
+    how : str
+        How it is computed, in words.
+    groups : array of int, (n,), optional
+        Where only pairs within groups were computed.
+    """
+
+    pairs: Floats
+    controls: dict[str, Floats]
+    how: str
+    groups: NDArray[np.int64] | None = None
+
+
 def score_images(
     *,
     generated: Tensor,
-    shuffled: Tensor,
+    controls: Mapping[str, Tensor],
     metadata: pd.DataFrame | Mapping[str, Any],
     judge: Judge,
     embed: Embed,
     rng: np.random.Generator,
     seen: Tensor | None = None,
     pools: Mapping[str, Tensor] | None = None,
-    split: str = "test",
-    simulated: bool = False,
-    noise_level: float | list[float] | None = None,
     n_permutations: int = 2000,
     n_bootstrap: int = 2000,
 ) -> dict[str, Any]:
-    """Score generated images against what was shown; return the content of ``scores.json``.
+    """Score generated images against what was shown, beside the images of every control.
 
     Every one of the k samples of a trial counts; the value is the mean over samples and trials.
 
@@ -88,9 +109,9 @@ def score_images(
     ----------
     generated : Tensor, (n, k, 3, H, W)
         Decoded from each trial's EEG, in [0, 1].
-    shuffled : Tensor, (n, k, 3, H, W)
-        The control: row i was decoded from the EEG of a trial other than i, through the whole path
-        and with other seeds, and is scored against trial i.
+    controls : mapping of str to Tensor (n, k, 3, H, W)
+        Images of each control (`controls.CONTROLS`), each with a k of its own; ``shuffled_eeg`` has
+        to be there: row i decoded from the EEG of a trial other than i, scored against trial i.
     metadata : DataFrame or mapping
         ``category`` and perhaps ``color`` of each trial; with ``subject``, ``session``, ``run``
         and ``onset`` truths are permuted within runs, and blocks as a whole. Without any of them
@@ -105,28 +126,22 @@ def score_images(
         The picture shown in each trial, in [0, 1]. Without it there is no SSIM and no PCC.
     pools : mapping of str to Tensor (m, 3, H, W), optional
         Pictures of each category, in place of ``seen`` where only the category is known.
-    split : str
-        Which trials these are, and the rule that held them out.
-    simulated : bool
-        Whether the EEG was simulated.
-    noise_level : float or list of float, optional
-        Of the simulation.
     n_permutations, n_bootstrap : int
 
     Returns
     -------
     dict
-        ``split``, ``simulated``, ``noise_level``, ``scores`` (records as `scores.Score`),
-        ``not_scored`` (metric -> why), ``protocol`` (metric -> how), ``judge``, ``confusion``
-        (``names``, ``counts``: shown x named, over all samples), ``trials`` (what was shown and
-        what the judge named, per trial and sample).
+        Fields of `scores.Scores`: ``scores``, ``not_scored``, ``protocol``, ``judge``,
+        ``confusion``, ``trials``; and ``control_p``, the p by permutation of shuffled EEG's images
+        in the first metric, which ought to be no small one.
 
     Raises
     ------
     ValueError
         If shapes do not fit, values leave [0, 1], or the judge does not know a category.
     """
-    n, k = _check(generated, shuffled, seen)
+    sets = {"generated": generated, **controls}
+    n, k = _check(sets, seen)
     categories = [str(c) for c in metadata["category"]]
     if len(categories) != n:
         raise ValueError(f"{n} trials of images but {len(categories)} rows of metadata")
@@ -138,68 +153,61 @@ def score_images(
         not_scored["color_top1"] = "the judge was trained without colours"
     else:
         truth["color"] = np.array(label_indices(judge.colors, metadata["color"], "color"))
-
     names = {"category": judge.categories, "color": judge.colors}
-    chosen = {key: _judged(judge, images) for key, images in _sets(generated, shuffled).items()}
-    pairs: dict[str, tuple[NDArray, NDArray]] = {}
-    protocol: dict[str, str] = {"samples": f"{k} images per trial, all scored, never the best of"}
-    for name, labels in truth.items():
-        both = [top1_pairs(chosen[key][name], labels, len(names[name])) for key in chosen]
-        pairs[f"{name}_top1"] = (both[0], both[1])
-        protocol[f"{name}_top1"] = (
-            f"{len(names[name])}-way top-1 by the judge's argmax; even guessing is "
-            f"{1 / len(names[name]):.4f}"
-        )
+    chosen = {key: _judged(judge, images) for key, images in sets.items()}
+    design = design_of(metadata, n)
 
+    measured = {
+        f"{name}_top1": _measure(
+            list(sets),
+            lambda key, name=name, labels=labels: top1_pairs(
+                chosen[key][name], labels, len(names[name])
+            ),
+            f"{len(names[name])}-way top-1 by the judge's argmax; even guessing is "
+            f"{1 / len(names[name]):.4f}",
+        )
+        for name, labels in truth.items()
+    }
     gallery = _gallery(seen, pools, categories, embed)
     if gallery is None or len(gallery.embeddings) < 2:
         not_scored["clip_retrieval_top1"] = "there are not two pictures to choose from"
     else:
-        both = [_retrieval(images, gallery, embed) for images in (generated, shuffled)]
-        pairs["clip_retrieval_top1"] = (both[0], both[1])
-        protocol["clip_retrieval_top1"] = (
-            f"cosine in the space of the CLIP that the EEG was aligned to, so not independent; "
-            f"gallery of {len(gallery.embeddings)}: {gallery.kind}"
+        measured["clip_retrieval_top1"] = _measure(
+            list(sets),
+            lambda key: _retrieval(sets[key], gallery, embed),
+            "cosine in the space of the CLIP that the EEG was aligned to, so not independent; "
+            f"gallery of {len(gallery.embeddings)}: {gallery.kind}",
         )
-    frame = pd.DataFrame({key: list(column) for key, column in metadata.items()})
-    known = {"subject", "session", "run", "onset"} & {str(key) for key in frame}
-    design = Design.of(frame) if known else Design.one_run(n)
-    groups = trial_groups(design, rng)
     if seen is None:
         for name in ("ssim", "pcc"):
             not_scored[name] = "which picture was shown is not known, only its category"
     else:
-        size = f"{seen.shape[-2]} x {seen.shape[-1]} pixels"
-        own = torch.arange(n).numpy()
-        pairs["ssim"] = (
-            ssim_pairs(seen, generated, groups), np.diagonal(ssim_pairs(seen, shuffled, own))
-        )  # fmt: skip
-        protocol["ssim"] = f"grey, Gaussian window of sigma 1.5, at {size}"
-        pairs["pcc"] = (pcc_pairs(seen, generated), pcc_pairs(seen, shuffled))
-        protocol["pcc"] = f"Pearson correlation of RGB pixels at {size}"
+        measured |= _measure_pixels(sets, seen, trial_groups(design, rng))
 
     records = [
-        score(name, own, {"shuffled_eeg": control}, rng, design, n_permutations, n_bootstrap,
-              groups if name == "ssim" else None)
-        for name, (own, control) in pairs.items()
+        score(
+            name, m.pairs, m.controls, rng, design, n_permutations, n_bootstrap, m.groups,
+            against=WITHOUT_BRAIN,
+        )
+        for name, m in measured.items()
     ]  # fmt: skip
-    scores = [record.model_dump(mode="json") for record in correct(records)]
-    protocol |= {
-        "chance": "the same images with the truths dealt to the trials at random, its expectation",
-        "shuffled_eeg": "images generated anew, each from the EEG of another trial",
-        "ci95": f"percentile bootstrap over {design.drawn}, {n_bootstrap} draws",
-        "p": design.in_words(n_permutations),
-    }
+    first = next(iter(measured.values()))
     counts = np.zeros((len(judge.categories),) * 2, dtype=int)
     own_names = chosen["generated"]["category"]
     np.add.at(counts, (np.repeat(truth["category"], k), own_names.ravel()), 1)
     return {
-        "split": split,
-        "simulated": simulated,
-        "noise_level": noise_level,
-        "scores": scores,
+        "scores": correct(records),
+        "control_p": permutation_p(first.controls["shuffled_eeg"], n_permutations, rng, design),
         "not_scored": not_scored,
-        "protocol": protocol,
+        "protocol": {
+            "samples": f"{k} images per trial, all scored, never the best of",
+            **{name: m.how for name, m in measured.items()},
+            "chance": "the same images with the truths dealt to the trials at random, its "
+            "expectation",
+            **{name: CONTROLS[name] for name in controls},
+            "ci95": f"percentile bootstrap over {design.drawn}, {n_bootstrap} draws",
+            "p": design.in_words(n_permutations),
+        },
         "judge": {
             "trained_on": str(judge.config["trained_on"]),
             **_judge_on_seen(judge, seen, truth),
@@ -219,14 +227,55 @@ def score_images(
     }
 
 
-def _check(generated: Tensor, shuffled: Tensor, seen: Tensor | None) -> tuple[int, int]:
-    if generated.ndim != 5 or generated.shape != shuffled.shape:
-        raise ValueError(
-            f"generated has shape {tuple(generated.shape)} and shuffled {tuple(shuffled.shape)}, "
-            "expected both (n, k, 3, H, W)"
-        )
-    for name, images in _sets(generated, shuffled).items():
+def design_of(metadata: pd.DataFrame | Mapping[str, Any], n: int) -> Design:
+    """Return the design that the metadata tell; one run of n trials where they tell nothing."""
+    frame = pd.DataFrame({key: list(column) for key, column in metadata.items()})
+    known = {"subject", "session", "run", "onset"} & {str(key) for key in frame}
+    return Design.of(frame) if known else Design.one_run(n)
+
+
+def _measure(sets: list[str], pairs: Callable[[str], Floats], how: str) -> Measured:
+    own, *controls = sets
+    return Measured(pairs(own), {key: pairs(key) for key in controls}, how)
+
+
+def _measure_pixels(
+    sets: Mapping[str, Tensor], seen: Tensor, groups: NDArray[np.int64]
+) -> dict[str, Measured]:
+    """Compare the pixels of the images with those of the picture that was shown."""
+    size = f"{seen.shape[-2]} x {seen.shape[-1]} pixels"
+    own = np.arange(len(seen))
+    (_, generated), *controls = sets.items()
+    ssim = Measured(
+        ssim_pairs(seen, generated, groups),
+        {key: np.diagonal(ssim_pairs(seen, images, own)) for key, images in controls},
+        f"grey, Gaussian window of sigma 1.5, at {size}",
+        groups,
+    )
+    pcc = Measured(
+        pcc_pairs(seen, generated),
+        {key: pcc_pairs(seen, images) for key, images in controls},
+        f"Pearson correlation of RGB pixels at {size}",
+    )
+    return {"ssim": ssim, "pcc": pcc}
+
+
+def _check(sets: Mapping[str, Tensor], seen: Tensor | None) -> tuple[int, int]:
+    generated = sets["generated"]
+    if "shuffled_eeg" not in sets:
+        raise ValueError("the controls lack shuffled_eeg, without which no score is told")
+    for name, images in sets.items():
+        if images.ndim != 5 or len(images) != len(generated):
+            raise ValueError(
+                f"{name} has shape {tuple(images.shape)}, expected (n, k, 3, H, W) with n = "
+                f"{len(generated)}, as generated"
+            )
         check_images(images.flatten(0, 1), name)
+        if images.shape[2:] != generated.shape[2:]:
+            raise ValueError(
+                f"{name} has shape {tuple(images.shape)}, generated {tuple(generated.shape)}; "
+                "expected pictures of one size"
+            )
     if seen is not None:
         check_images(seen, "seen")
         if len(seen) != len(generated) or seen.shape[1:] != generated.shape[2:]:
@@ -235,10 +284,6 @@ def _check(generated: Tensor, shuffled: Tensor, seen: Tensor | None) -> tuple[in
                 "the pictures to the generator's size"
             )
     return generated.shape[0], generated.shape[1]
-
-
-def _sets(generated: Tensor, shuffled: Tensor) -> dict[str, Tensor]:
-    return {"generated": generated, "shuffled": shuffled}
 
 
 def _judged(judge: Judge, images: Tensor) -> dict[str, NDArray[np.int64]]:

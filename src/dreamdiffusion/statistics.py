@@ -7,7 +7,7 @@ one trial are never treated as independent. What may change places says `design.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,7 @@ def score(
     n_permutations: int = 2000,
     n_bootstrap: int = 2000,
     groups: Ints | None = None,
+    against: Collection[str] | None = None,
 ) -> Score:
     """Make the record of one metric.
 
@@ -100,6 +101,8 @@ def score(
     n_permutations, n_bootstrap : int
     groups : array of int, (n,), optional
         Where only pairs within groups were computed (`metrics.trial_groups`).
+    against : collection of str, optional
+        The controls among which the strongest is looked for; all of them by default.
 
     Raises
     ------
@@ -117,14 +120,17 @@ def score(
         if columns[-1].shape != (n,):
             raise ValueError(f"{metric}: {n} trials but {len(columns[-1])} of {name}")
     table = np.stack(columns, axis=1)
-    for name, finite in zip(("the score", *controls), np.isfinite(table).all(axis=0), strict=True):
-        if not finite:
+    for name, column in zip(("the score", *controls), columns, strict=True):
+        if not np.isfinite(column).all():
             raise ValueError(f"{metric}: {name} of a trial is not finite")
     allowed = design if groups is None else design.within(groups)
     chance = chance_level(pairs, allowed)
     means = table.mean(axis=0)
     draws = bootstrap_means(table, design, n_bootstrap, rng)
-    strongest = int(means[1:].argmax())
+    rivals = [1 + i for i, name in enumerate(controls) if against is None or name in against]
+    if not rivals:
+        raise ValueError(f"{metric} has none of the controls {', '.join(against or [])}")
+    strongest = rivals[int(means[rivals].argmax())]
     return Score(
         metric=metric,
         value=float(means[0]),
@@ -141,10 +147,10 @@ def score(
             )
             for at, name in enumerate(controls)
         },
-        strongest=list(controls)[strongest],
-        difference=float(means[0] - means[1 + strongest]),
+        strongest=list(controls)[strongest - 1],
+        difference=float(means[0] - means[strongest]),
         # Chosen anew in every draw, so that a lucky choice of the control is part of the interval.
-        difference_ci95=interval(draws[:, 0] - draws[:, 1:].max(axis=1)),
+        difference_ci95=interval(draws[:, 0] - draws[:, rivals].max(axis=1)),
     )
 
 
