@@ -23,7 +23,6 @@ from .gallery import draw_gallery, save_gallery
 from .generator import change_scheduler, embed_images, load_clip
 from .judge import Judge, label_indices
 from .metrics import retrieval_pairs, top1_pairs
-from .permutation import random_derangement
 from .pictures import read_image
 from .pipeline import EEGToImagePipeline, clip_source
 from .report import write_report
@@ -78,7 +77,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = change_scheduler(pipe.scheduler, config.sample.scheduler)
     rng = np.random.default_rng([config.sample.seed, 0])
-    moved = random_derangement(len(rows), rng)
+    moved = Design.of(trials.metadata.iloc[rows]).derangement(rng)
     eeg = np.asarray(trials.data[rows])
     with autocast(device, config.runtime.precision, pipe.unet.config.sample_size**2):
         generated = _decode(pipe, trials, rows, eeg, config, config.sample, "decoding")
