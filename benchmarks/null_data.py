@@ -210,6 +210,7 @@ def main() -> None:
         print(name, json.dumps(found["designs"][name], indent=1), flush=True)
     found["designs"]["AUC within 3 runs of 60"] = shares(auc, options.n, 100)
     found["coverage_of_95_percent_intervals"] = shares(coverage, 5 * options.n, 102)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     if options.recordings:
         settings = read_yaml(ROOT / "configs" / "prepare-n170.yaml")
         settings |= {
