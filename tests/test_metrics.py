@@ -1,4 +1,4 @@
-"""Scores and statistics, against hand-worked values and scikit-image."""
+"""Scores, against hand-worked values and scikit-image."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
+from sklearn.metrics import roc_auc_score
 
+from dreamdiffusion.design import Design
 from dreamdiffusion.metrics import (
+    auc_pairs,
     n_way_pairs,
     pcc_pairs,
     retrieval_pairs,
@@ -20,14 +21,7 @@ from dreamdiffusion.metrics import (
     top1_pairs,
     trial_groups,
 )
-from dreamdiffusion.statistics import (
-    bootstrap_ci,
-    chance_level,
-    permutation_p,
-    permutations,
-    random_derangement,
-    score,
-)
+from dreamdiffusion.statistics import chance_level
 
 
 def test_top1_is_the_mean_over_samples():
@@ -43,11 +37,26 @@ def test_top1_rejects_a_label_out_of_range():
 
 
 def test_chance_of_labels_is_shown_times_named():
+    design = Design.one_run(4)
     chosen = np.array([[0], [0], [0], [1]])  # names class 0 in three of four
     pairs = top1_pairs(chosen, np.array([0, 0, 1, 1]), 2)
-    assert chance_level(pairs) == pytest.approx(0.75 * 0.5 + 0.25 * 0.5)
+    assert chance_level(pairs, design) == pytest.approx(0.75 * 0.5 + 0.25 * 0.5)
     chosen = np.array([[0], [0], [0], [0]])  # always the class that is shown in three of four
-    assert chance_level(top1_pairs(chosen, np.array([0, 0, 0, 1]), 2)) == pytest.approx(0.75)
+    pairs = top1_pairs(chosen, np.array([0, 0, 0, 1]), 2)
+    assert chance_level(pairs, design) == pytest.approx(0.75)
+
+
+def test_chance_of_a_sharp_generator_that_guesses_is_twice_one_in_n():
+    # It draws one of the 40 classes that occur, sharply; the judge knows 400, and the truth, if it
+    # was not guessed, has any place among the others.
+    rng, n = np.random.default_rng(0), 200
+    truth, guessed = np.arange(n) % 40, rng.permutation(np.arange(n) % 40)
+    probabilities = rng.random((n, 1, 400)) * 1e-3
+    probabilities[np.arange(n), 0, guessed] = 0.9
+    level = chance_level(n_way_pairs(probabilities, truth, 50), Design.one_run(n))
+    # Guessed 1/40; else the guess must miss the draw of 49 of 399, and the truth lead the 50.
+    assert level == pytest.approx(1 / 40 + 39 / 40 * (350 / 399) / 50, abs=0.003)
+    assert level > 2 * (1 / 50)
 
 
 def test_n_way_matches_drawing_all_sets():
@@ -131,111 +140,44 @@ def test_ssim_within_groups_only():
 
 
 def test_trial_groups_are_even():
-    sizes = np.bincount(trial_groups(500, np.random.default_rng(0), largest=200))
+    rng = np.random.default_rng(0)
+    sizes = np.bincount(trial_groups(Design.one_run(500), rng, largest=200))
     assert sizes.tolist() == [167, 167, 166]
-    assert not trial_groups(5, np.random.default_rng(0)).any()
+    assert not trial_groups(Design.one_run(5), rng).any()
 
 
-@given(st.integers(2, 40), st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
-def test_derangement_moves_every_trial(n, seed):
-    moved = random_derangement(n, np.random.default_rng(seed))
-    assert sorted(moved) == list(range(n))
-    assert (moved != np.arange(n)).all()
+def test_trial_groups_lie_within_runs_and_keep_blocks():
+    rng, each = np.random.default_rng(0), np.arange(240)
+    runs = np.repeat([0, 1, 2], 80)
+    groups = trial_groups(Design(0 * each, runs, each, each), rng, largest=30)
+    assert np.bincount(groups).tolist() == [27, 27, 26] * 3
+    assert (runs[groups.argsort(kind="stable")] == np.sort(groups) // 3).all()
+    # Blocks of 10: 8 in a run, so two groups of four, larger than asked for.
+    blocked = Design(0 * each, runs, each // 10, each // 10)
+    groups = trial_groups(blocked, rng, largest=30)
+    assert np.bincount(groups).tolist() == [40] * 6
+    assert (groups == groups[each // 10 * 10]).all()
+    assert blocked.within(groups).n_exchanges == 24.0**6
 
 
-@given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
-def test_permutations_stay_within_groups(n, n_groups, seed):
-    rng = np.random.default_rng(seed)
-    groups = rng.integers(n_groups, size=n)
-    drawn = permutations(n, 7, rng, groups)
-    assert (np.sort(drawn, axis=1) == np.arange(n)).all()
-    assert (groups[drawn] == groups).all()
-
-
-def test_permutations_are_uniform():
-    drawn = permutations(3, 6000, np.random.default_rng(0))
-    _, counts = np.unique(drawn, axis=0, return_counts=True)
-    assert len(counts) == 6
-    assert counts.min() > 900
-    assert counts.max() < 1100
-
-
-def test_permutation_p_by_hand():
-    # Of the 24 permutations of four trials only the identity reaches the value.
-    pairs = np.eye(4)
-    p = permutation_p(pairs, 20000, np.random.default_rng(0))
-    assert p == pytest.approx(1 / 24, abs=0.005)
-    assert permutation_p(np.ones((4, 4)), 99, np.random.default_rng(0)) == 1.0
-    assert permutation_p(np.eye(40), 999, np.random.default_rng(0)) == 1 / 1000
-
-
-def test_p_is_uniform_when_there_is_nothing():
-    rng = np.random.default_rng(3)
-    ps = []
-    for _ in range(200):
-        chosen, truth = rng.integers(6, size=(60, 4)), rng.integers(6, size=60)
-        ps.append(permutation_p(top1_pairs(chosen, truth, 6), 199, rng))
-    assert 0.02 <= np.mean(np.array(ps) <= 0.05) <= 0.09
-    assert 0.4 < np.mean(ps) < 0.6
-
-
-def test_p_within_groups_is_uniform_when_there_is_nothing():
-    rng = np.random.default_rng(4)
-    ps = []
-    for _ in range(200):
-        groups = trial_groups(40, rng, largest=10)
-        pairs = rng.normal(size=(40, 1)) + rng.normal(size=40) + rng.normal(size=(40, 40))
-        pairs[groups[:, None] != groups] = np.nan
-        ps.append(permutation_p(pairs, 199, rng, groups))
-    assert 0.02 <= np.mean(np.array(ps) <= 0.05) <= 0.09
-
-
-def test_chance_equals_the_mean_of_permutations():
-    rng = np.random.default_rng(5)
-    pairs = rng.normal(size=(7, 7))
-    drawn = pairs[permutations(7, 40000, rng), np.arange(7)].mean()
-    assert chance_level(pairs) == pytest.approx(drawn, abs=0.01)
-
-
-def test_bootstrap_interval_has_the_right_width():
-    scores = np.random.default_rng(6).normal(0.4, 0.2, 400)
-    low, high = bootstrap_ci(scores, 4000, np.random.default_rng(0))
-    error = scores.std() / np.sqrt(400)
-    assert low == pytest.approx(scores.mean() - 1.96 * error, abs=0.002)
-    assert high == pytest.approx(scores.mean() + 1.96 * error, abs=0.002)
-
-
-def test_bootstrap_interval_covers():
-    rng = np.random.default_rng(7)
-    covered = 0
-    for _ in range(300):
-        low, high = bootstrap_ci((rng.random(80) < 0.4).astype(float), 300, rng)
-        covered += low <= 0.4 <= high
-    assert 0.90 <= covered / 300 <= 0.99
-
-
-def test_score_of_perfect_predictions():
-    truth = np.arange(24).repeat(4)
-    pairs = top1_pairs(truth[:, None].repeat(4, 1), truth, 24)
-    control = pairs[np.arange(96), random_derangement(96, np.random.default_rng(0))]
-    record = score("category_top1", pairs, control, np.random.default_rng(1), 500, 500)
-    assert record["value"] == 1
-    assert record["chance"] == pytest.approx(1 / 24)
-    assert record["shuffled_eeg"] < 0.15
-    assert record["ci95"] == [1, 1]
-    assert record["p"] == 1 / 501
-    assert record["n"] == 96
-    assert set(record) == {"metric", "value", "n", "chance", "shuffled_eeg", "ci95", "p"}
-
-
-def test_score_is_reproducible_and_checks_shapes():
-    pairs = np.random.default_rng(8).random((20, 20))
-    one = score("pcc", pairs, pairs[0], np.random.default_rng(1), 200, 200)
-    assert one == score("pcc", pairs, pairs[0], np.random.default_rng(1), 200, 200)
-    assert one["ci95"][0] <= one["value"] <= one["ci95"][1]
-    with pytest.raises(ValueError, match="20 trials but 3 of shuffled EEG"):
-        score("pcc", pairs, pairs[0, :3], np.random.default_rng(1))
-    with pytest.raises(ValueError, match="two or more"):
-        score("pcc", pairs[:1, :1], pairs[0, :1], np.random.default_rng(1))
+def test_auc_pairs_match_scikit_learn():
+    rng = np.random.default_rng(9)
+    runs, truth = np.repeat([3, 5], [20, 30]), rng.random(50) < 0.4
+    decision = rng.standard_normal(50).round(1)  # with ties
+    expected = np.average(
+        [roc_auc_score(truth[runs == run], decision[runs == run]) for run in (3, 5)],
+        weights=[20, 30],
+    )
+    pairs = auc_pairs(decision, truth, runs)
+    assert pairs.diagonal().mean() == pytest.approx(expected, abs=1e-12)
+    each = np.arange(50)
+    design = Design(0 * each, runs, each, each)
+    assert chance_level(pairs, design) == pytest.approx(0.5, abs=1e-12)
+    dealt = design.exchanges(1, rng)[0]
+    area = np.average(
+        [roc_auc_score(truth[dealt][runs == run], decision[runs == run]) for run in (3, 5)],
+        weights=[20, 30],
+    )
+    assert pairs[dealt, each].mean() == pytest.approx(area, abs=1e-12)
+    with pytest.raises(ValueError, match="of run 3 are of one class"):
+        auc_pairs(decision, truth | (runs == 3), runs)

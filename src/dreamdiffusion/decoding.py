@@ -13,9 +13,9 @@ from torch import Tensor
 from .config_evidence import EvaluateConfig
 from .control_images import ControlPainter
 from .decoders.linear import LinearDecoder
+from .design import Design
 from .drawing import collect, draw_trials, eeg_of
 from .generator import change_scheduler
-from .permutation import random_derangement
 from .pipeline import EEGToImagePipeline
 from .runtime import autocast, choose_device
 from .scoring import Embed
@@ -80,7 +80,8 @@ def decode(
     pipe = EEGToImagePipeline.from_pretrained(model).to(device)
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = change_scheduler(pipe.scheduler, config.sample.scheduler)
-    moved = random_derangement(len(rows), np.random.default_rng([config.sample.seed, 0]))
+    design = Design.of(trials.metadata.iloc[rows])
+    moved = design.derangement(np.random.default_rng([config.sample.seed, 0]))
     eeg = np.asarray(trials.data[rows])
     painter = ControlPainter(
         pipe=pipe,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .audit_design import block_design
 from .findings import Design as Order
-from .permutation import permutations
+from .permutation import permutations, random_derangement
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer]
@@ -156,6 +156,22 @@ class Design:
     def exchanges(self, count: int, rng: np.random.Generator) -> Ints:
         """Draw ``count`` deals: for each trial (count, n) the one whose truth it gets."""
         return self._sources(permutations(self.n_blocks, count, rng, self._run_of_block()))
+
+    def derangement(self, rng: np.random.Generator) -> Ints:
+        """Draw for each trial, (n,), another one whose EEG the shuffled control decodes.
+
+        Within runs and by whole blocks, as truths are permuted: across them it would also take
+        away what the recording or the block alone tells. Where a run has one block only there is
+        nothing to exchange within it, and trials are dealt over all of the data.
+        """
+        run_of_block = self._run_of_block()
+        if np.bincount(run_of_block).min() < 2:
+            return random_derangement(len(self), rng)
+        dealt = np.empty(self.n_blocks, int)
+        for run in range(run_of_block.max() + 1):
+            own = np.flatnonzero(run_of_block == run)
+            dealt[own] = own[random_derangement(len(own), rng)]
+        return self._sources(dealt[None])[0]
 
     def all_exchanges(self) -> Ints:
         """Return every deal, (n_exchanges, n); the first leaves all as it is."""
