@@ -5,8 +5,8 @@ best, has chosen on the test side: the score then is too high, and nothing in it
 evaluation appends one line to ``looks.jsonl`` in the model's folder and one in the folder of the
 trials, where it meets the looks of every other model that was scored on the same trials.
 
-What cannot be noticed: a folder of trials that was copied before, or prepared anew elsewhere or with
-other rejected trials; a line that somebody deleted; scores computed without this package.
+What cannot be noticed: trials copied to another folder, prepared anew elsewhere or with other
+rejected trials; a line that somebody deleted; scores computed without this package.
 """
 
 from __future__ import annotations
@@ -105,11 +105,13 @@ def log_look(
         n_trials=n_trials,
     )
     paths = [folder / LOG for folder in (data, model)]
-    known = [read_looks(path) for path in paths]  # a broken log ends it before a line is added
+    for path in paths:
+        read_looks(path)  # a broken log ends it before a line is added
     kept = [append_look(path, line) for path in paths]
     if not any(kept):
         logger.warning("this look at the %s side is in no log: neither folder is writable", side)
-    found = {told.id: told for log in known for told in log if told.trials == key}
+    # Read after the line is there: of two processes at once, at least one sees the other.
+    found = {told.id: told for path in paths for told in read_looks(path) if told.trials == key}
     found.pop(line.id, None)
     older = sorted(found.values(), key=lambda told: told.when)
     return [
@@ -235,8 +237,8 @@ def config_hash(config: Schema) -> str:
 def trials_hash(metadata: pd.DataFrame) -> str:
     """Return the sha256 of which trials these are, in any order.
 
-    A trial is known by subject, session, run, onset (to the millisecond), picture and repetition, so
-    the same trials prepared with another filter have the same hash.
+    A trial is known by subject, session, run, onset (to the millisecond), picture and repetition,
+    so the same trials prepared with another filter have the same hash.
     """
     columns = [column for column in _IDENTITY if column in metadata]
     rows = sorted(

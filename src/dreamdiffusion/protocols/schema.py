@@ -1,4 +1,4 @@
-"""What a protocol says, as a pydantic schema; the YAML files beside this module are the shipped ones.
+"""What a protocol says, as a pydantic schema; the YAML files here are the shipped ones.
 
 A protocol is everything that has to be the same before two scores can be compared: data, people,
 channels, window, split, repeats averaged, gallery, rule of selection, judge and metrics. Its hash
@@ -38,6 +38,8 @@ class Data(Schema):
     def _one_kind(self) -> Data:
         if bool(self.datasets) == (self.simulate is not None):
             raise ValueError("data names either datasets or simulate, not both and not neither")
+        if self.simulate is not None and self.simulate.noise_level is None:
+            raise ValueError("simulate has no noise_level; a protocol states it")
         return self
 
 
