@@ -14,6 +14,7 @@ import yaml
 from dreamdiffusion import cli, options
 from dreamdiffusion.config import PrepareConfig, SimulateConfig
 from dreamdiffusion.datasets.registry import DATASETS, get_dataset
+from dreamdiffusion.prepare import prepare
 from dreamdiffusion.protocols.command import page, prepare_commands
 from dreamdiffusion.protocols.follow import Planned, departures, follow
 from dreamdiffusion.protocols.schema import FOLDER, Protocol, load_protocol, protocol_names
@@ -496,6 +497,32 @@ def test_the_prepared_simulated_viewer_follows_its_protocol():
         load_protocol("simulated-viewer"), trials, split, planned, table.iloc[split.test]
     )  # fmt: skip
     assert followed.departures == []
+
+
+def test_the_gratings_are_refused_with_the_recording_that_copies_another(shared_data, tmp_path):
+    copying, other, third = (
+        f"data_2017-08-09-{time}" for time in ("21.26.55", "21.29.07", "21.31.29")
+    )
+    recordings = tmp_path / "data" / "subject0" / "session1"
+    recordings.mkdir(parents=True)
+    for name in (copying, other, third):
+        real = shared_data / "muse_gratings" / "subject0" / "session1" / f"{name}.csv"
+        (recordings / f"{name}.csv").symlink_to(real.resolve())
+
+    def followed():
+        command = prepare_commands(load_protocol("muse-gratings"))[0][2:]
+        config = options.parse(PrepareConfig, command, prog="x")[0]
+        folders = {"input": [tmp_path / "data"], "output": tmp_path / "trials"}
+        trials = Trials.load(prepare(config.model_copy(update=folders)))
+        split = split_by(trials.metadata, "run", [third], 0.1, 0, allow_shared_stimuli=True)
+        planned = Planned("test", images_per_trial=4, gallery="exact", gallery_size=8)
+        scored = trials.metadata.iloc[split.test]
+        return follow(load_protocol("muse-gratings"), trials, split, planned, scored)
+
+    with pytest.raises(ValueError, match=f"trials of run {copying}, the protocol says none of the"):
+        followed()
+    (recordings / f"{copying}.csv").unlink()
+    assert followed().departures == []
 
 
 # --- the command --------------------------------------------------------------------------------

@@ -143,6 +143,8 @@ def test_things_eeg2_at_250_hz_as_nice_and_atm_are_scored(
     trials = load("things-eeg2", root, "01", **wanted)
     assert (trials.data.shape, trials.sfreq, trials.tmin) == ((14, 3, 50), 250.0, 0.0)
     assert trials.signal["sfreq"] == 250.0
+    assert trials.source["dataset"] == "things-eeg2"
+    assert trials.source["prepare"]["tmax"] == 0.2
     assert microvolts(trials, 3, 2, 49) == pytest.approx(1320.049, abs=1e-2)
     with pytest.raises(ValueError, match="other times than"):
         load("things-eeg2", root, "01", "02", **wanted)
