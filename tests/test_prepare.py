@@ -1,5 +1,6 @@
 """The stage as a whole: files in, a prepared folder out; the shipped configs are valid."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,19 @@ def test_trials(muse):
     assert trials.metadata.run.tolist() == ["data_1", "data_1", "data_2", "data_2"]
     assert trials.metadata["pool"].tolist() == ["houses", "faces"] * 2
     assert not trials.simulated
+
+
+def test_trials_tell_where_they_come_from(muse):
+    folder = prepare(by_class(muse, tmax=0.25))
+    source = Trials.load(folder).source
+    assert source["dataset"] is None  # files that name no public data set
+    assert (source["prepare"]["tmin"], source["prepare"]["tmax"]) == (0.0, 0.25)
+    assert source["prepare"]["input"] == [str(muse)]
+    assert Trials.load(folder).select(np.array([1, 0])).source == source
+    info = json.loads((folder / "info.json").read_text("utf-8"))
+    del info["source"]  # as before it was recorded
+    (folder / "info.json").write_text(json.dumps(info), "utf-8")
+    assert Trials.load(folder).source == {}
 
 
 def test_windows(muse):

@@ -114,6 +114,11 @@ COMMANDS: dict[str, Command] = {
         "evaluate:evaluate",
         "config_evidence:EvaluateConfig",
     ),
+    "protocols": Command(
+        "what has to be the same before scores are compared: protocols list, protocols show NAME",
+        "protocols.command:protocols",
+        "config_evidence:ProtocolsConfig",
+    ),
     "convert": Command(
         "import a checkpoint of the authors' release, executing nothing in it",
         "convert:convert",

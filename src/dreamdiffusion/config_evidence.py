@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, PositiveInt
+from tyro.conf import Positional
 
 from .config import RuntimeConfig, SampleConfig, Schema
 
@@ -53,8 +54,23 @@ class EvaluateConfig(Schema):
     label_prompt: str = Field(
         default="a {category}", description="what the control label_only tells the generator"
     )
+    protocol: str | None = Field(
+        default=None,
+        description="name (protocols list) or YAML file of the protocol that this has to follow",
+    )
     batch_size: PositiveInt = 16
     n_permutations: PositiveInt = 2000
     n_bootstrap: PositiveInt = 2000
     sample: SampleConfig = SampleConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+
+
+class ProtocolsConfig(Schema):
+    """How scores are made so that they can be compared: `list` the protocols, or `show NAME`."""
+
+    action: Positional[Literal["list", "show"]] = Field(
+        default="list", description="list; show the protocol that follows"
+    )
+    name: Positional[str | None] = Field(
+        default=None, description="a name that list shows, or the path of a YAML file"
+    )

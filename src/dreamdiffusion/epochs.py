@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import mne
 import numpy as np
@@ -115,6 +116,15 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
         simulated=simulated,
         signal=signal.model_dump(mode="json"),
     )
+
+
+def source_of(config: PrepareConfig) -> dict[str, Any]:
+    """Return what trials tell of where they come from: the data set, and how they were cut."""
+    cut = ("input", "subjects", "tmin", "tmax", "baseline", "events", "stimuli", "pair_by")
+    return {
+        "dataset": config.dataset,
+        "prepare": config.model_dump(mode="json", include=set(cut)),
+    }
 
 
 def choose_events(recording: Recording, wanted: dict[str, int] | None) -> pd.DataFrame:

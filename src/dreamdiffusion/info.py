@@ -121,6 +121,8 @@ def _describe_prepared(folder: Path) -> dict[str, Any]:
     simulated = " (SIMULATED)" if content.get("simulated") else ""
     for settings in ("signal", "shards", "layouts"):
         content.pop(settings, None)
+    if dataset := content.pop("source", {}).get("dataset"):
+        content["dataset"] = dataset
     return {"holds": f"prepared {kind}{simulated}", **content}
 
 

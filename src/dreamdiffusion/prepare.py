@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from .config import PrepareConfig
 from .datasets.registry import load_public
-from .epochs import cut_trials
+from .epochs import cut_trials, source_of
 from .recordings import find_recordings, read_recording
 from .windows import build_windows
 
@@ -50,6 +50,7 @@ def prepare(config: PrepareConfig) -> Path:
     trials = cut_trials((read_recording(path) for path in progress), config)
     if config.pair_by != "none":
         trials.check_images()
+    trials.source = source_of(config)
     folder = trials.save(config.output)
     logger.info("%d trials of %d channels in %s", len(trials), trials.n_chans, folder)
     return folder

@@ -108,7 +108,7 @@ def split_by(
         For an unknown column or value, a value on two sides, a shared or unknown picture, an
         empty training or validation side.
     """
-    keys = _keys(metadata, column)
+    keys = column_keys(metadata, column)
     present = set(keys)
     values = {"test": [str(v) for v in test]}
     if not isinstance(validation, float | int):
@@ -157,7 +157,7 @@ def leave_one_out(
     ValueError
         If the column has fewer than two values; otherwise as `split_by`.
     """
-    values = sorted(set(_keys(metadata, column)))
+    values = sorted(set(column_keys(metadata, column)))
     if len(values) < 2:
         raise ValueError(
             f"{column} has the one value {', '.join(values)}; leaving it out leaves no training"
@@ -172,7 +172,14 @@ def leave_one_out(
         yield value, split_by(metadata, column, [value], side, seed, allow_shared_stimuli)
 
 
-def _keys(metadata: pd.DataFrame, column: str) -> pd.Series:
+def column_keys(metadata: pd.DataFrame, column: str) -> pd.Series:
+    """Return each trial's value of a column, or of several joined by "+" ("1/3"), as text.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column.
+    """
     parts = column.split("+")
     for part in parts:
         if part not in metadata:

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from .looks import LOG
+
 COLUMNS = ["subject", "session", "run", "onset", "category", "stim_file"]
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
@@ -45,6 +47,9 @@ class Trials:
         True where any of the EEG is simulated.
     signal
         The `SignalConfig` that made the data.
+    source
+        Where they come from: `dataset`, the name of a public data set or None, and `prepare`, the
+        settings that cut them. Empty where that was not recorded.
     """
 
     data: np.ndarray
@@ -56,6 +61,7 @@ class Trials:
     rejected: dict[str, int] = field(default_factory=dict)
     simulated: bool = False
     signal: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3:
@@ -183,6 +189,8 @@ class Trials:
     def save(self, folder: Path | str) -> Path:
         """Write `trials.npy`, `metadata.csv` and `info.json`; the folder appears whole or not.
 
+        Older trials there are replaced; the log of looks at them (`looks.jsonl`) stays.
+
         Raises
         ------
         FileExistsError
@@ -203,11 +211,14 @@ class Trials:
             "rejected": self.rejected,
             "simulated": self.simulated,
             "signal": self.signal,
+            "source": self.source,
         }
         with new_folder(folder, "trials") as inside:
             np.save(inside / "trials.npy", np.ascontiguousarray(self.data, dtype=np.float32))
             self.metadata.to_csv(inside / "metadata.csv", index=False)
             (inside / "info.json").write_text(json.dumps(info, indent=2), "utf-8")
+            if (folder / LOG).is_file():
+                shutil.copy2(folder / LOG, inside / LOG)
         return folder
 
     @classmethod
@@ -243,6 +254,7 @@ class Trials:
             rejected=dict(info["rejected"]),
             simulated=bool(info["simulated"]),
             signal=dict(info["signal"]),
+            source=dict(info.get("source", {})),  # trials prepared before it was recorded
         )
 
     def _root(self) -> Path:

@@ -114,7 +114,8 @@ def test_things_eeg2_reads_a_plain_pickle_and_refuses_another_layout(
     np.testing.assert_array_equal(load("things-eeg2", root, "01").data, before.data)
     for change, message in (
         ({"times": np.arange(50) / 100}, "50 times"),
-        ({"times": np.arange(100) / 250}, "not sampled at 100 Hz"),
+        ({"times": np.arange(100) / 128}, "not sampled at 100 or 250 Hz"),
+        ({"times": np.arange(100) / 250}, "other times than"),
         ({"ch_names": ["Pz", "O1", "O2"]}, "other channels than"),
         ({"preprocessed_eeg_data": content["preprocessed_eeg_data"][:1]}, "1 conditions"),
         ({"preprocessed_eeg_data": [1, 2]}, "shape None"),
@@ -122,6 +123,31 @@ def test_things_eeg2_reads_a_plain_pickle_and_refuses_another_layout(
         np.save(path, content | change)
         with pytest.raises(ValueError, match=message):
             load("things-eeg2", root, "01")
+
+
+def test_things_eeg2_at_250_hz_as_nice_and_atm_are_scored(
+    written: Callable[[str], Path],
+) -> None:
+    root = written("things-eeg2")
+    for part in ("training", "test"):
+        path = root / "sub-01" / f"preprocessed_eeg_{part}.npy"
+        content = np.load(path, allow_pickle=True).item()
+        eeg = content["preprocessed_eeg_data"][..., :50]
+        # Sixty times for fifty samples: those before onset were cut off, their times were not.
+        np.save(path, content | {"preprocessed_eeg_data": eeg, "times": np.arange(-10, 50) / 250})
+    with pytest.raises(
+        ValueError, match=r"250 Hz, not the 100 Hz of the release; pass --signal\.s"
+    ):
+        load("things-eeg2", root, "01")
+    wanted = {"tmin": 0.0, "tmax": 0.2, "signal": {"sfreq": 250.0}}
+    trials = load("things-eeg2", root, "01", **wanted)
+    assert (trials.data.shape, trials.sfreq, trials.tmin) == ((14, 3, 50), 250.0, 0.0)
+    assert trials.signal["sfreq"] == 250.0
+    assert trials.source["dataset"] == "things-eeg2"
+    assert trials.source["prepare"]["tmax"] == 0.2
+    assert microvolts(trials, 3, 2, 49) == pytest.approx(1320.049, abs=1e-2)
+    with pytest.raises(ValueError, match="other times than"):
+        load("things-eeg2", root, "01", "02", **wanted)
 
 
 def test_things_eeg2_executes_nothing(written: Callable[[str], Path], tmp_path: Path) -> None:

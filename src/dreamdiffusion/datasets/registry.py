@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from ..config import PrepareConfig
+from ..epochs import source_of
 from ..trials import Trials
 from .alljoined import Alljoined
 from .base import PublicDataset
@@ -70,6 +71,7 @@ def load_public(config: PrepareConfig) -> Trials:
     root = config.input[0] if config.input else Path()
     resolved = dataset.resolve(config, root)
     trials = dataset.load(root, config.subjects, resolved)
+    trials.source = source_of(resolved)
     if resolved.pair_by != "none" or config.stimuli is not None:
         try:
             trials.check_images()

@@ -16,6 +16,7 @@ from ..trials import Trials
 from .base import PublicDataset, need
 from .cut import Window, assemble, window
 
+RATES = (100.0, 250.0)  # Hz: the release, and the one that NICE and ATM are scored on
 PARTS = {"training": "train", "test": "test"}  # name of the EEG file -> prefix in the metadata
 _UNIT = 1e-6  # volts per number of the release, which is whitened and has no unit
 
@@ -27,6 +28,9 @@ class ThingsEEG2(PublicDataset):
     microvolt. `run` is `training` or `test`, the two kinds of runs of the experiment;
     `repetition` numbers the presentations of a picture, which the release has shuffled over the
     sessions.
+
+    Files of the same layout at 250 Hz, 0 to 1 s (as NICE's preprocessing writes them and ATM's
+    authors publish them), are read with `signal.sfreq` 250, `tmin` 0 and `tmax` 1.
     """
 
     name = "things-eeg2"
@@ -65,7 +69,9 @@ class ThingsEEG2(PublicDataset):
         "Download sub-XX.zip of the people you want from https://osf.io/anp5v/ (preprocessed EEG), "
         "and image_metadata.npy, training_images.zip and test_images.zip from "
         "https://osf.io/y63gw/ (the pictures; their own terms are those of THINGS); unpack all of "
-        "them in one folder."
+        "them in one folder. The 250 Hz files that NICE and ATM are scored on are in "
+        "Preprocessed_data_250Hz of https://huggingface.co/datasets/LidongYang/EEG_Image_decode: "
+        "prepare them with --signal.sfreq 250 --tmin 0 --tmax 1."
     )
     settings: ClassVar[Mapping[str, Any]] = {
         "tmin": -0.2,
@@ -89,7 +95,15 @@ class ThingsEEG2(PublicDataset):
         for _, _, content in opened:
             if content["ch_names"] != first["ch_names"]:
                 raise ValueError(f"{content['path']} has other channels than {first['path']}")
-        signal = SignalConfig(**self.settings["signal"])
+            same = content["times"].shape == first["times"].shape
+            if not same or not np.allclose(content["times"], first["times"], rtol=0, atol=1e-6):
+                raise ValueError(f"{content['path']} has other times than {first['path']}")
+        signal = SignalConfig(**self.settings["signal"] | {"sfreq": first["sfreq"]})
+        if config.signal.sfreq != signal.sfreq and signal.sfreq == RATES[1]:
+            raise ValueError(
+                f"{first['path']} has {signal.sfreq:g} Hz, not the {config.signal.sfreq:g} Hz of "
+                f"the release; pass --signal.sfreq {signal.sfreq:g} --tmin 0 --tmax 1"
+            )
         times = (float(first["times"][0]), len(first["times"]))
         chosen = window(config, signal, first["ch_names"], times, self.name)
         n_trials = sum(content["eeg"].shape[0] * content["eeg"].shape[1] for *_, content in opened)
@@ -135,16 +149,22 @@ def _open(path: Path, n_conditions: int) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not laid out as published: {error!r}") from error
     shape = getattr(eeg, "shape", None)
+    if shape is not None and len(shape) == 4:
+        # The files at 250 Hz name the times before onset too, whose samples were cut off.
+        times = times[-shape[3] :]
     if shape is None or len(shape) != 4 or shape[2:] != (len(ch_names), len(times)):
         raise ValueError(
             f"{path} has EEG of the shape {shape}, {len(ch_names)} channel names and {len(times)} "
             "times; expected conditions x repetitions x channels x times"
         )
-    if len(times) < 2 or not np.allclose(np.diff(times), 1 / ThingsEEG2.sfreq, atol=1e-6):
-        raise ValueError(f"{path} is not sampled at {ThingsEEG2.sfreq:g} Hz, as the release is")
+    steps = np.diff(times)
+    fitting = [r for r in RATES if len(steps) and np.allclose(steps, 1 / r, rtol=0, atol=1e-6)]
+    if not fitting:
+        told = " or ".join(f"{rate:g}" for rate in RATES)
+        raise ValueError(f"{path} is not sampled at {told} Hz, as the releases are")
     if shape[0] != n_conditions:
         raise ValueError(f"{path} has {shape[0]} conditions, image_metadata.npy {n_conditions}")
-    return {"path": path, "eeg": eeg, "ch_names": ch_names, "times": times}
+    return {"path": path, "eeg": eeg, "ch_names": ch_names, "times": times, "sfreq": fitting[0]}
 
 
 def _copy(eeg: np.ndarray, chosen: Window, data: np.ndarray, place: int) -> int:
