@@ -11,6 +11,8 @@ embedding. Ties count against the truth everywhere, so that a constant answer wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -139,8 +141,8 @@ def _rivals(probabilities: Floats, truth: Ints, n_way: int, top: int) -> tuple[I
     return rivals, hypergeom.cdf(top - 1, c - 1, np.arange(c), n_way - 1)
 
 
-def retrieval_hits(embeddings: Tensor, gallery: Tensor, top: int = 1) -> Floats:
-    """Say which pictures of a gallery are among the ``top`` nearest, by cosine.
+def retrieval_hits(embeddings: Tensor, gallery: Tensor, tops: Sequence[int] = (1,)) -> Floats:
+    """Say which pictures of a gallery are among the nearest, by cosine.
 
     Parameters
     ----------
@@ -148,39 +150,39 @@ def retrieval_hits(embeddings: Tensor, gallery: Tensor, top: int = 1) -> Floats:
         Of the samples; any length.
     gallery : Tensor, (m, d)
         Of the pictures to choose from, each once.
-    top : int
-        1 to m.
+    tops : sequence of int
+        How many count as the nearest, each 1 to m.
 
     Returns
     -------
-    array, (n, m)
+    array, (len(tops), n, m)
         The fraction of the k samples of each trial that have this picture among their nearest. Of
         pictures that tie for the last place none is.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit or ``top`` is out of range.
+        If the shapes do not fit or one of ``tops`` is out of range.
     """
     if embeddings.ndim != 3 or gallery.ndim != 2 or embeddings.shape[-1] != gallery.shape[-1]:
         raise ValueError(
             f"embeddings have shape {tuple(embeddings.shape)} and the gallery "
             f"{tuple(gallery.shape)}, expected (n, k, d) and (m, d)"
         )
-    m = len(gallery)
-    if not 1 <= top <= m:
-        raise ValueError(f"top is {top}; the gallery has {m} pictures")
+    (n, k, _), m = embeddings.shape, len(gallery)
+    if not all(1 <= top <= m for top in tops):
+        raise ValueError(f"top is {max(tops)}; the gallery has {m} pictures")
     choices = F.normalize(gallery.double(), dim=-1).T
-    hits = np.empty((len(embeddings), m))
-    done = 0
-    for part in embeddings.split(max(1, _CELLS // (m * embeddings.shape[1]))):
-        cosines = F.normalize(part.double(), dim=-1) @ choices  # (some, k, m)
-        if top < m:  # nearer than the first one left out, so no tie gets in
-            near = cosines > cosines.topk(top + 1).values[..., -1:]
-        else:
-            near = torch.ones_like(cosines)
-        hits[done : done + len(part)] = near.double().mean(1).cpu().numpy()
-        done += len(part)
+    hits = np.empty((len(tops), n, m))
+    size = max(1, _CELLS // (m * k))
+    for start in range(0, n, size):
+        # Only the gallery's lengths matter to the order.
+        nearness = embeddings[start : start + size].double() @ choices  # (some, k, m)
+        best = nearness.topk(min(m, max(tops) + 1)).values
+        for row, top in zip(hits, tops, strict=True):
+            # Nearer than the first one left out, so that no tie gets in.
+            near = nearness > best[..., top, None] if top < m else torch.ones_like(nearness)
+            row[start : start + size] = near.double().mean(1).cpu().numpy()
     return hits
 
 
@@ -189,16 +191,18 @@ def retrieval_pairs(embeddings: Tensor, gallery: Tensor, truth: Ints, top: int =
 
     Parameters
     ----------
-    embeddings, gallery, top
+    embeddings, gallery
         See `retrieval_hits`.
     truth : array of int, (n,)
         Place in the gallery of what was shown.
+    top : int
+        1 to m.
 
     Returns
     -------
     array, (n, n)
     """
-    return retrieval_hits(embeddings, gallery, top)[:, truth].T
+    return retrieval_hits(embeddings, gallery, [top])[0][:, truth].T
 
 
 def mse_pairs(seen: Tensor, generated: Tensor) -> Floats:

@@ -145,5 +145,5 @@ def distance_pairs(correlations: Floats, truth: Ints) -> Floats:
 
 def _resizing(length: int, size: int) -> Tensor:
     """Matrix (size, length) that resizes one side of a picture as `resize` does."""
-    basis = torch.eye(length, dtype=torch.float64)[None, :, :, None]
-    return F.interpolate(basis, (size, 1), mode="bilinear", antialias=True)[0, :, :, 0].T
+    basis = torch.eye(length, dtype=torch.float64)[None, None]
+    return F.interpolate(basis, (size, length), mode="bilinear", antialias=True)[0, 0]

@@ -95,11 +95,10 @@ def score_retrieval(
             f"{m - n_distinct} of the {m} entries of the gallery are there twice; keep each once, "
             "or a picture has more than one right answer"
         )
-    nearest = retrieval_hits(embeddings, gallery)
-    found = {"top1": nearest}
-    if m > TOP:
-        found[f"top{TOP}"] = retrieval_hits(embeddings, gallery, TOP)
-    even = hubness(nearest)
+    tops = [1, TOP] if m > TOP else [1]
+    hits = retrieval_hits(embeddings, gallery, tops)
+    found = {f"top{top}": of_top for top, of_top in zip(tops, hits, strict=True)}
+    even = hubness(found["top1"])
     protocol = (
         f"cosine, gallery of {m}: {kind}; repeats averaged: {repeats}; selection: {selection}; "
         "each trial by itself; hubness (skewness of how often an entry is the nearest) "
