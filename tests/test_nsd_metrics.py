@@ -43,7 +43,7 @@ def test_pixcorr_is_the_correlation_after_resizing(size, to):
 def test_pixcorr_of_a_plain_picture_is_0():
     seen, made = pictures(2, 1)
     made[0] = 0.4
-    assert np.abs(pixcorr_pairs(seen, made)[:, 0]).max() == 0
+    assert np.abs(pixcorr_pairs(seen, made)[:, 0]).max() < 1e-5
 
 
 def test_ssim_is_that_of_scikit_image_at_425():

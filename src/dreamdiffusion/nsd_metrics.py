@@ -55,7 +55,8 @@ def pixcorr_pairs(seen: Tensor, generated: Tensor, size: int = SIZE) -> Floats:
     def standard(images: Tensor) -> Tensor:
         x = images.double().cpu()
         mean = torch.einsum("h,nchw,w->n", a, x, b) / x.shape[1]
-        return F.normalize((rows @ (x - mean[:, None, None, None]) @ cols.T).flatten(1), dim=1)
+        centred = rows @ (x - mean[:, None, None, None]) @ cols.T
+        return F.normalize(centred.flatten(1), dim=1, eps=1e-9)  # a plain picture is 1e-15 long
 
     means = torch.stack([standard(images).mean(0) for images in generated])
     return (standard(seen) @ means.T).numpy()
