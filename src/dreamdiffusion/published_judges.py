@@ -79,7 +79,8 @@ def open_published(source: str, device: torch.device) -> tuple[str, Run]:
     if name not in PUBLISHED:
         raise ValueError(f"judge {source} is unknown; torchvision: {', '.join(PUBLISHED)}")
     judge = PUBLISHED[name]
-    model = _build(source, judge).to(device).eval()
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn before the file's are read
+        model = _build(source, judge).to(device).eval()
     kept: list[Tensor] = []
     if layer:
         try:
@@ -127,7 +128,8 @@ def _open_lpips(source: str, net: str, device: torch.device) -> tuple[str, Run]:
     if net != "alex":
         raise ValueError(f"judge {source} is unknown; lpips: alex")
     lpips = _need("lpips", source)
-    model = lpips.LPIPS(net=net, verbose=False).to(device).eval()
+    with torch.random.fork_rng(devices=[]):
+        model = lpips.LPIPS(net=net, verbose=False).to(device).eval()
 
     def run(images: Tensor) -> tuple[Tensor, Tensor | None]:
         # LPIPS adds over layers the mean over places of the weighted squared difference of
