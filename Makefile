@@ -36,11 +36,12 @@ docs: $(STAMP)  ## regenerate docs/cli.md, docs/datasets.md and docs/protocols.m
 weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped
 	BIN=$(BIN) scripts/make_weights.sh
 
-bench: $(STAMP)  ## measure generator, simulation, audit, windows, and the schedule of work (half an hour, 20 GB)
+bench: $(STAMP)  ## measure generator, simulation, audit, windows, metrics, and the schedule of work (half an hour, 20 GB)
 	$(BIN)/python benchmarks/generator.py
 	$(BIN)/python benchmarks/decodability.py
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/schedule.py
 
 clean:  ## remove the environment and caches, keep runs/

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from sklearn.metrics import roc_auc_score
 from dreamdiffusion.design import Design
 from dreamdiffusion.metrics import (
     auc_pairs,
+    distinct_pictures,
+    mse_pairs,
+    n_way_drawn,
     n_way_pairs,
     pcc_pairs,
     retrieval_pairs,
@@ -86,6 +90,49 @@ def test_n_way_ties_count_against():
     assert n_way_pairs(np.full((1, 1, 4), 0.25), np.array([1]), 2)[0, 0] == 0
 
 
+def test_n_way_draws_other_classes_only_and_without_replacement():
+    """Against drawing the sets themselves, as the papers do, with other random numbers."""
+    rng = np.random.default_rng(0)
+    probabilities, truth = rng.dirichlet(np.full(12, 0.4), size=(5, 2)), np.array([0, 3, 3, 7, 11])
+    for n_way, top in ((4, 1), (9, 2), (12, 3)):
+        hits = np.zeros(5)
+        for i, t in enumerate(truth):
+            others = np.delete(np.arange(12), t)
+            for p in probabilities[i]:
+                for _ in range(800):
+                    drawn = rng.choice(others, n_way - 1, replace=False)
+                    hits[i] += (p[drawn] >= p[t]).sum() < top
+        expected = n_way_pairs(probabilities, truth, n_way, top).diagonal()
+        error = np.sqrt(expected * (1 - expected) / 1600) + 1e-9
+        for found in (hits / 1600, n_way_drawn(probabilities, truth, n_way, rng, top, 800)):
+            assert (np.abs(found - expected) < 4 * error).all()
+
+
+def test_n_way_drawn_repeats_by_its_seed():
+    rng = np.random.default_rng(1)
+    probabilities, truth = rng.dirichlet(np.ones(20), size=(6, 1)), rng.integers(20, size=6)
+    one, two, other = (
+        n_way_drawn(probabilities, truth, 5, np.random.default_rng(seed), repeats=50)
+        for seed in (1, 1, 2)
+    )
+    assert (one == two).all()
+    assert (one != other).any()
+    with pytest.raises(ValueError, match=r"truth holds 0\.\.20, there are 20"):
+        n_way_drawn(probabilities, np.array([0, 1, 2, 3, 4, 20]), 5, rng)
+
+
+def test_n_way_of_two_thousand_images_takes_seconds():
+    """50-way x 1000 repeats; `benchmarks/metrics.py` tells the time."""
+    rng = np.random.default_rng(2)
+    probabilities, truth = rng.random((2000, 1, 1000)), rng.integers(1000, size=2000)
+    start = time.process_time()
+    drawn = n_way_drawn(probabilities, truth, 50, rng, repeats=1000)
+    pairs = n_way_pairs(probabilities, truth, 50)
+    assert time.process_time() - start < 25
+    assert drawn.mean() == pytest.approx(pairs.diagonal().mean(), abs=0.002)
+    assert chance_level(pairs) == pytest.approx(0.02, abs=0.002)
+
+
 def test_retrieval_uses_the_cosine():
     gallery = torch.tensor([[1.0, 0.0], [0.0, 5.0]])
     embeddings = torch.tensor([[[9.0, 1.0], [1.0, 2.0]], [[0.0, 0.1], [0.1, 0.2]]])
@@ -125,6 +172,35 @@ def test_ssim_matches_scikit_image():
         expected = np.mean([reference(seen[i], made[j, s]) for s in range(2)])
         assert pairs[i, j] == pytest.approx(expected, abs=1e-5)
     assert ssim_pairs(seen, seen[:, None]).diagonal() == pytest.approx(1, abs=1e-6)
+
+
+def test_ssim_in_colour_matches_scikit_image():
+    g = torch.Generator().manual_seed(3)
+    seen, made = torch.rand(3, 3, 14, 17, generator=g), torch.rand(3, 2, 3, 14, 17, generator=g)
+    pairs = ssim_pairs(seen, made, color=True)
+    for i, j in itertools.product(range(3), range(3)):
+        expected = [
+            structural_similarity(
+                seen[i].numpy(), made[j, s].numpy(), channel_axis=0, data_range=1.0
+            )
+            for s in range(2)
+        ]
+        assert pairs[i, j] == pytest.approx(np.mean(expected), abs=1e-5)
+
+
+def test_mse_by_hand():
+    seen = torch.stack([torch.full((3, 2, 2), v) for v in (0.0, 1.0)])
+    made = torch.tensor([[0.5, 0.0], [1.0, 0.8]]).view(2, 2, 1, 1, 1).expand(2, 2, 3, 2, 2)
+    # The mean of the two samples' squared differences, not the square of the mean's.
+    expected = [[0.25 / 2, (1 + 0.64) / 2], [(0.25 + 1) / 2, 0.04 / 2]]
+    np.testing.assert_allclose(mse_pairs(seen, made), expected, atol=1e-7)
+
+
+def test_distinct_pictures_are_counted_once():
+    a, b, c = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(4))
+    rows, truth = distinct_pictures(torch.stack([b, a, b, b, c]))
+    assert rows.tolist() == [0, 1, 4]
+    assert truth.tolist() == [0, 1, 0, 0, 2]
 
 
 def test_ssim_within_groups_only():

@@ -28,6 +28,40 @@ DRAWN: tuple[Control, ...] = (
 """Drawn unless told otherwise; time_removed_eeg joins them where the audit suspects time."""
 
 
+class ImageJudgesConfig(Schema):
+    """The networks behind the published metrics, by metric; the defaults are the papers' own.
+
+    A source is a folder or hub id of transformers, ``torchvision:NAME``, ``torchvision:NAME/LAYER``
+    or ``lpips:alex``; all but those of transformers need the extra ``judges``. A mapping that is
+    given replaces the default one.
+    """
+
+    two_way: dict[str, str] = Field(
+        default={
+            "alexnet_2": "torchvision:alexnet/features.4",
+            "alexnet_5": "torchvision:alexnet/features.11",
+            "inception": "torchvision:inception_v3/avgpool",
+            "clip": "openai/clip-vit-large-patch14",
+        },
+        description="suite nsd: name -> network whose features identify the picture",
+    )
+    distance: dict[str, str] = Field(
+        default={
+            "effnet_b1": "torchvision:efficientnet_b1/avgpool",
+            "swav": "torchvision:swav_resnet50/avgpool",
+        },
+        description="suite nsd: name -> network whose features are correlated",
+    )
+    perceptual: str | None = Field(default="lpips:alex", description="suite pairwise: LPIPS")
+    distribution: str | None = Field(
+        default="torchvision:inception_v3/avgpool",
+        description="suite distribution: features of FID and KID, classes of the Inception score",
+    )
+    classifier: str | None = Field(
+        default="torchvision:vit_h_14", description="suite n_way: names what a picture shows"
+    )
+
+
 class EvaluateConfig(Schema):
     """Scores with chance, shuffled-EEG control, interval and p, and a report."""
 
@@ -58,6 +92,12 @@ class EvaluateConfig(Schema):
         default=None,
         description="name (protocols list) or YAML file of the protocol that this has to follow",
     )
+    suites: list[Literal["nsd", "pairwise", "distribution", "n_way"]] = Field(
+        default=[], description="published metrics to add, see docs/metrics.md"
+    )
+    image_judges: ImageJudgesConfig = ImageJudgesConfig()
+    n_way: PositiveInt = Field(default=50, description="suite n_way: classes to choose from")
+    n_way_top: PositiveInt = Field(default=1, description="suite n_way: right if among so many")
     batch_size: PositiveInt = 16
     n_permutations: PositiveInt = 2000
     n_bootstrap: PositiveInt = 2000

@@ -6,10 +6,12 @@ the samples. The diagonal is the score; the other entries are what `statistics` 
 permutations, which then cost an index, not another pass over the images.
 
 Notation: n trials, k samples per trial, c classes, m pictures in a gallery, d numbers in an
-embedding.
+embedding. Ties count against the truth everywhere, so that a constant answer wins nothing.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -23,9 +25,11 @@ from .design import Design
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-SSIM_SIGMA = 1.5
-SSIM_RADIUS = 5  # scikit-image: truncate 3.5, so int(3.5 * 1.5 + 0.5)
 _BLOCK = 64
+_CELLS = 1 << 22  # numbers of a matrix of cosines held at a time
+_GAUSSIAN = torch.exp(-0.5 * (torch.arange(-5.0, 6) / 1.5) ** 2)  # scikit-image: truncated at 3.5
+_GAUSSIAN /= _GAUSSIAN.sum()
+_FLAT = torch.full((7,), 1 / 7)
 
 
 def top1_pairs(chosen: Ints, truth: Ints, n_classes: int) -> Floats:
@@ -96,9 +100,9 @@ def n_way_pairs(probabilities: Floats, truth: Ints, n_way: int, top: int = 1) ->
     """N-way top-k accuracy (MinD-Vis; DreamDiffusion section 4.2), exact instead of drawn.
 
     The papers draw n_way - 1 of the c - 1 other classes and ask whether the truth is among the
-    ``top`` most probable; they repeat that 50 or 1000 times. With r other classes at least as
-    probable as the truth, the number of those among the draw is hypergeometric, so the expectation
-    over all draws has a closed form. A tie counts against the truth.
+    ``top`` most probable; they repeat that 50 or 1000 times (`n_way_drawn`). With r other classes
+    at least as probable as the truth, the number of those among the draw is hypergeometric, so the
+    expectation over all draws has a closed form.
 
     Parameters
     ----------
@@ -119,18 +123,62 @@ def n_way_pairs(probabilities: Floats, truth: Ints, n_way: int, top: int = 1) ->
     ValueError
         If the shapes do not fit, or n_way or top is out of range.
     """
-    n, _ = _shape(probabilities[..., 0], truth)
+    rivals, table = _rivals(probabilities, truth, n_way, top)
+    expected = table[rivals].mean(axis=1)  # (n, c)
+    return expected[:, truth].T
+
+
+def n_way_drawn(
+    probabilities: Floats, truth: Ints, n_way: int, rng: np.random.Generator, top: int = 1,
+    repeats: int = 1000,
+) -> Floats:  # fmt: skip
+    """N-way top-k accuracy with the papers' random draws (MinD-Vis: 1000, DreamDiffusion: 50).
+
+    Whether a repeat succeeds depends on nothing but the number of rivals (classes at least as
+    probable as the truth) among the n_way - 1 classes drawn without replacement, so that number is
+    drawn. For comparison with published figures; its expectation is the diagonal of `n_way_pairs`.
+
+    Parameters
+    ----------
+    probabilities, truth, n_way, top
+        See `n_way_pairs`.
+    rng : numpy.random.Generator
+    repeats : int
+        Draws for each sample.
+
+    Returns
+    -------
+    array, (n,)
+        Of each trial, the mean over repeats and samples.
+
+    Raises
+    ------
+    ValueError
+        As `n_way_pairs`.
+    """
+    rivals, _ = _rivals(probabilities, truth, n_way, top)
+    own = rivals[np.arange(len(truth)), :, truth]  # (n, k)
+    c = probabilities.shape[-1]
+    drawn = rng.hypergeometric(own, c - 1 - own, n_way - 1, size=(repeats, *own.shape))
+    return (drawn < top).mean(axis=(0, 2))
+
+
+def _rivals(probabilities: Floats, truth: Ints, n_way: int, top: int) -> tuple[Ints, Floats]:
+    """Return how many other classes are at least as probable as each class, (n, k, c), and the
+    chance (c,) of success by that number.
+    """
+    _shape(probabilities[..., 0], truth)
     c = probabilities.shape[-1]
     if not 2 <= n_way <= c or not 1 <= top <= n_way:
         raise ValueError(f"n_way is {n_way} and top {top}; there are {c} classes")
-    above = (probabilities[:, :, None, :] >= probabilities[:, :, :, None]).sum(-1) - 1  # (n, k, c)
-    table = hypergeom.cdf(top - 1, c - 1, np.arange(c), n_way - 1)  # by number of rivals above
-    expected = table[above].mean(axis=1)  # (n, c)
-    return expected[np.arange(n)][:, truth].T
+    if truth.min() < 0 or truth.max() >= c:
+        raise ValueError(f"truth holds {truth.min()}..{truth.max()}, there are {c} classes")
+    rivals = rankdata(-probabilities, method="max", axis=-1).astype(np.int64) - 1
+    return rivals, hypergeom.cdf(top - 1, c - 1, np.arange(c), n_way - 1)
 
 
-def retrieval_pairs(embeddings: Tensor, gallery: Tensor, truth: Ints) -> Floats:
-    """Top-1 retrieval by cosine in an embedding space against a gallery.
+def retrieval_hits(embeddings: Tensor, gallery: Tensor, tops: Sequence[int] = (1,)) -> Floats:
+    """Say which pictures of a gallery are among the nearest, by cosine.
 
     Parameters
     ----------
@@ -138,15 +186,75 @@ def retrieval_pairs(embeddings: Tensor, gallery: Tensor, truth: Ints) -> Floats:
         Of the samples; any length.
     gallery : Tensor, (m, d)
         Of the pictures to choose from, each once.
+    tops : sequence of int
+        How many count as the nearest, each 1 to m.
+
+    Returns
+    -------
+    array, (len(tops), n, m)
+        The fraction of the k samples of each trial that have this picture among their nearest. Of
+        pictures that tie for the last place none is.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or one of ``tops`` is out of range.
+    """
+    if embeddings.ndim != 3 or gallery.ndim != 2 or embeddings.shape[-1] != gallery.shape[-1]:
+        raise ValueError(
+            f"embeddings have shape {tuple(embeddings.shape)} and the gallery "
+            f"{tuple(gallery.shape)}, expected (n, k, d) and (m, d)"
+        )
+    (n, k, _), m = embeddings.shape, len(gallery)
+    if not all(1 <= top <= m for top in tops):
+        raise ValueError(f"top is {max(tops)}; the gallery has {m} pictures")
+    choices = F.normalize(gallery.double(), dim=-1).T
+    hits = np.empty((len(tops), n, m))
+    size = max(1, _CELLS // (m * k))
+    for start in range(0, n, size):
+        # Only the gallery's lengths matter to the order.
+        nearness = embeddings[start : start + size].double() @ choices  # (some, k, m)
+        best = nearness.topk(min(m, max(tops) + 1)).values
+        for row, top in zip(hits, tops, strict=True):
+            # Nearer than the first one left out, so that no tie gets in.
+            near = nearness > best[..., top, None] if top < m else torch.ones_like(nearness)
+            row[start : start + size] = near.double().mean(1).cpu().numpy()
+    return hits
+
+
+def retrieval_pairs(embeddings: Tensor, gallery: Tensor, truth: Ints, top: int = 1) -> Floats:
+    """Retrieval by cosine in an embedding space against a gallery: is the truth in the nearest?
+
+    Parameters
+    ----------
+    embeddings, gallery
+        See `retrieval_hits`.
     truth : array of int, (n,)
         Place in the gallery of what was shown.
+    top : int
+        1 to m.
 
     Returns
     -------
     array, (n, n)
     """
-    scores = F.normalize(embeddings.double(), dim=-1) @ F.normalize(gallery.double(), dim=-1).T
-    return top1_pairs(scores.argmax(-1).cpu().numpy(), truth, len(gallery))
+    return retrieval_hits(embeddings, gallery, [top])[0][:, truth].T
+
+
+def mse_pairs(seen: Tensor, generated: Tensor) -> Floats:
+    """Mean squared difference of the pixel values in [0, 1]; lower is better. Shapes: `pcc_pairs`.
+
+    The authors' code gives it on values in [0, 255]: 65,025 times as much.
+    """
+    _check_pictures(seen, generated)
+    x = seen.double().flatten(1)
+    pairs = torch.empty(len(x), len(x), dtype=torch.float64)
+    for j, images in enumerate(generated):
+        # The mean over samples of |x - y|^2, from the mean of y and of |y|^2.
+        y = images.double().flatten(1)
+        both = (x * x).sum(1) - 2 * (x @ y.mean(0)) + (y * y).sum(1).mean()
+        pairs[:, j] = both.clamp(min=0) / x.shape[1]
+    return pairs.numpy()
 
 
 def pcc_pairs(seen: Tensor, generated: Tensor) -> Floats:
@@ -169,7 +277,8 @@ def pcc_pairs(seen: Tensor, generated: Tensor) -> Floats:
         return F.normalize(flat - flat.mean(-1, keepdim=True), dim=-1)
 
     # The mean of the correlations is the product with the mean of the standardised samples.
-    return (standard(seen) @ standard(generated).mean(1).T).cpu().numpy()
+    means = torch.stack([standard(images).mean(0) for images in generated])
+    return (standard(seen) @ means.T).cpu().numpy()
 
 
 def gray(images: Tensor) -> Tensor:
@@ -178,12 +287,16 @@ def gray(images: Tensor) -> Tensor:
     return torch.einsum("...chw,c->...hw", images, weights)
 
 
-def ssim_pairs(seen: Tensor, generated: Tensor, groups: Ints | None = None) -> Floats:
-    """Structural similarity of the grey pictures (Wang et al. 2004), at their own size.
+def ssim_pairs(
+    seen: Tensor, generated: Tensor, groups: Ints | None = None, color: bool = False
+) -> Floats:
+    """Structural similarity (Wang et al. 2004), at the pictures' own size.
 
-    Equal to scikit-image's ``structural_similarity(gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False, data_range=1)``, for all pairs at once. (The NSD suite enlarges to
-    425 pixels first; do so before the call to compare with it.)
+    Equal to scikit-image's ``structural_similarity`` with ``data_range=1``, for all pairs at once.
+    Of the grey pictures as the NSD suite has it: ``gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False`` (`nsd_metrics` enlarges to 425 pixels first). In colour as the
+    code of DreamDiffusion has it: ``channel_axis`` and the defaults, which are a flat window of 7
+    pixels and the sample covariance.
 
     Parameters
     ----------
@@ -193,6 +306,7 @@ def ssim_pairs(seen: Tensor, generated: Tensor, groups: Ints | None = None) -> F
         In [0, 1].
     groups : array of int, (n,), optional
         Only pairs within a group are computed; the others are NaN. For many trials.
+    color : bool
 
     Returns
     -------
@@ -201,33 +315,39 @@ def ssim_pairs(seen: Tensor, generated: Tensor, groups: Ints | None = None) -> F
     Raises
     ------
     ValueError
-        If the shapes do not fit, or a picture is smaller than the window of 11 pixels.
+        If the shapes do not fit, or a picture is smaller than the window of 11 (7) pixels.
     """
     _check_pictures(seen, generated)
-    n, k = generated.shape[:2]
-    rows, cols = (_window(length, seen.device) for length in seen.shape[-2:])
+    n = len(generated)
+    taps = _FLAT if color else _GAUSSIAN
+    rows, cols = (_window(length, taps, seen.device) for length in seen.shape[-2:])
+    unbiased = len(taps) ** 2 / (len(taps) ** 2 - 1) if color else 1.0
 
     def smooth(images: Tensor) -> Tensor:
         return rows @ images @ cols.T
 
-    x, y = gray(seen.float()), gray(generated.float())
-    mean_x, mean_y = smooth(x), smooth(y)
-    var_x, var_y = smooth(x * x) - mean_x**2, smooth(y * y) - mean_y**2
+    def channels(images: Tensor) -> Tensor:
+        return images.float() if color else gray(images.float())[..., None, :, :]
+
     c1, c2 = 0.01**2, 0.03**2
     pairs = np.full((n, n), np.nan)
     groups = np.zeros(n, np.int64) if groups is None else groups
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
-        at = torch.from_numpy(members).to(seen.device)
+        x = channels(seen[torch.from_numpy(members).to(seen.device)])
+        mean_x = smooth(x)
+        var_x = (smooth(x * x) - mean_x**2) * unbiased
         for j in members:
             total = torch.zeros(len(members), dtype=torch.float64, device=seen.device)
-            for s in range(k):
-                both = mean_x[at] * mean_y[j, s]
-                covariance = smooth(x[at] * y[j, s]) - both
+            for y in channels(generated[j]):
+                mean_y = smooth(y)
+                var_y = (smooth(y * y) - mean_y**2) * unbiased
+                both = mean_x * mean_y
+                covariance = (smooth(x * y) - both) * unbiased
                 top = (2 * both + c1) * (2 * covariance + c2)
-                bottom = (mean_x[at] ** 2 + mean_y[j, s] ** 2 + c1) * (var_x[at] + var_y[j, s] + c2)
-                total += (top / bottom).mean((1, 2), dtype=torch.float64)
-            pairs[members, j] = (total / k).cpu().numpy()
+                bottom = (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
+                total += (top / bottom).mean((1, 2, 3), dtype=torch.float64)
+            pairs[members, j] = (total / generated.shape[1]).cpu().numpy()
     return pairs
 
 
@@ -254,13 +374,26 @@ def trial_groups(design: Design, rng: np.random.Generator, largest: int = _BLOCK
     return group_of_block[design.blocks]
 
 
-def _window(length: int, device: torch.device) -> Tensor:
-    """Matrix (length - 10, length) of the Gaussian window at every place where it fits."""
-    if length < 2 * SSIM_RADIUS + 1:
-        raise ValueError(f"pictures are {length} pixels, SSIM needs {2 * SSIM_RADIUS + 1} or more")
-    taps = torch.exp(-0.5 * (torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1.0) / SSIM_SIGMA) ** 2)
-    taps /= taps.sum()
-    matrix = torch.zeros(length - 2 * SSIM_RADIUS, length)
+def distinct_pictures(seen: Tensor) -> tuple[Ints, Ints]:
+    """Find the pictures (n, 3, H, W) that differ, so that a gallery holds each once.
+
+    Returns
+    -------
+    rows : array of int, (m,)
+        The first trial of each picture.
+    truth : array of int, (n,)
+        Place of each trial's picture among these.
+    """
+    first: dict[bytes, int] = {}
+    truth = np.array([first.setdefault(image.numpy().tobytes(), len(first)) for image in seen])
+    return np.unique(truth, return_index=True)[1], truth
+
+
+def _window(length: int, taps: Tensor, device: torch.device) -> Tensor:
+    """Matrix (length - taps + 1, length) of the window at every place where it fits."""
+    if length < len(taps):
+        raise ValueError(f"pictures are {length} pixels, SSIM needs {len(taps)} or more")
+    matrix = torch.zeros(length - len(taps) + 1, length)
     for i in range(len(matrix)):
         matrix[i, i : i + len(taps)] = taps
     return matrix.to(device)

@@ -38,6 +38,9 @@ class Score(Schema):
     ci95: tuple[float, float] = Field(description="bootstrap over people, and trials within them")
     p: float = Field(description="truths permuted within runs, blocks as a whole")
     p_corrected: float | None = Field(default=None, description="Holm, over the metrics beside it")
+    lower_is_better: bool = Field(
+        default=False, description="a distance; differences are turned, so that above 0 is better"
+    )
     controls: dict[str, ControlScore] = Field(description="by name; shuffled_eeg is always there")
     strongest: str = Field(description="the control with the highest score")
     difference: float = Field(description="score minus the strongest control")
