@@ -109,6 +109,7 @@ def test_the_commands_are_those_of_the_design():
         "finetune",
         "generate",
         "evaluate",
+        "ablate",
         "demo",
         "convert",
         "info",

@@ -72,6 +72,8 @@ LAYERS: list[tuple[str, set[str]]] = [
     (
         "L8 scores",
         {
+            "ablation_report",
+            "ablation_table",
             "controls",
             "decoders",
             "gallery",
@@ -85,6 +87,7 @@ LAYERS: list[tuple[str, set[str]]] = [
     (
         "L9 stages",
         {
+            "ablate",
             "checkpoint",
             "convert",
             "drawing",
@@ -93,6 +96,8 @@ LAYERS: list[tuple[str, set[str]]] = [
             "finetune",
             "generate",
             "generator_tasks",
+            "grid",
+            "locks",
             "memory",
             "prefetch",
             "pretrain",

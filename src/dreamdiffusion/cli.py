@@ -114,6 +114,12 @@ COMMANDS: dict[str, Command] = {
         "evaluate:evaluate",
         "config_evidence:EvaluateConfig",
     ),
+    "ablate": Command(
+        "run a grid of pre-training, fine-tuning and evaluation with seeds: one table, one figure",
+        "ablate:ablate",
+        "config_evidence:AblateConfig",
+        resumes=True,
+    ),
     "convert": Command(
         "import a checkpoint of the authors' release, executing nothing in it",
         "convert:convert",
