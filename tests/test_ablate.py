@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -188,7 +189,11 @@ def test_a_killed_grid_goes_on_and_ends_with_the_same_bits(
     process = subprocess.Popen(
         [*command, "--config", str(tmp_path / "grid.yaml")],
         stderr=subprocess.DEVNULL,
-        env={"PYTHONPATH": str(Path(__file__).parents[1] / "src"), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[1] / "src"),
+            "OMP_NUM_THREADS": "1",
+        },
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
