@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dreamdiffusion.config import FinetuneConfig
 from dreamdiffusion.config_evidence import AblateConfig
-from dreamdiffusion.grid import expand, share
+from dreamdiffusion.grid import expand, fingerprint, share
+from dreamdiffusion.options import load_config
+
+ROOT = Path(__file__).parents[1]
 
 
 def grid(**changes: object) -> AblateConfig:
@@ -144,6 +148,32 @@ def test_two_rows_never_share_a_folder() -> None:
 def test_a_grid_that_cannot_be_is_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         grid(**changes)
+
+
+def test_the_papers_table_in_small_ships_with_the_papers_figures(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    config = load_config(AblateConfig, ROOT / "configs" / "ablate-table2.yaml")
+    assert isinstance(config, AblateConfig)
+    cells = expand(config)
+    pretrained = {cell.pretrain.output for cell in cells if cell.pretrain}
+    # 14 rows; full, three other mask ratios and three other sizes are pre-trained, once a seed.
+    assert (len(cells), len(pretrained)) == (14 * 3, 7 * 3)
+    figures = [45.8, 4.2, 3.7, 32.3, 24.5, 19.7, 38.3, 33.4, 38.5, 29.8, 28.7, 22.4, 28.3, 20.9]
+    assert [row.paper for row in config.rows] == figures
+    for cell in cells:
+        if cell.pretrain:
+            assert cell.pretrain.encoder == cell.finetune.encoder
+
+
+def test_the_bundled_models_grid_is_the_fine_tuning_that_ships(monkeypatch) -> None:
+    """Also what made docs/results/ablation.json, so that its folders count as done."""
+    monkeypatch.chdir(ROOT)
+    config = load_config(AblateConfig, ROOT / "configs" / "ablate-scenes.yaml")
+    assert isinstance(config, AblateConfig)
+    cell = expand(config)[0]
+    shipped = load_config(FinetuneConfig, ROOT / "configs" / "finetune-scenes.yaml")
+    assert fingerprint(cell.finetune) == fingerprint(shipped)
+    assert [c.folder.name for c in expand(config)[::3]] == ["MSM+CLIP-0", "CLIPonly-0", "neither-0"]
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 14])

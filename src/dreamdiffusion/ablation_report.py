@@ -86,7 +86,8 @@ def draw(table: Table, path: Path) -> None:
         axes.spines[side].set_visible(False)
     what = "SIMULATED EEG" if table.simulated else "EEG"
     n_trials = max((row.n for row in table.rows), default=0)
-    axes.set_title(f"{what}, {n_trials} held-out trials, {len(table.seeds)} seeds", loc="left")
+    n_seeds = max((len(row.seeds) for row in table.rows), default=0)
+    axes.set_title(f"{what}, {n_trials} held-out trials, {n_seeds} seeds", loc="left")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.savefig(path, dpi=120)
 
