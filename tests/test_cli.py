@@ -14,6 +14,7 @@ import pytest
 
 from dreamdiffusion import cli, info, options
 from dreamdiffusion.config import FinetuneConfig, PrepareConfig, PretrainConfig, SplitConfig
+from dreamdiffusion.config_evidence import AblateConfig
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "mne", "diffusers", "transformers", "matplotlib", "sklearn", "pandas", "scipy")
@@ -110,6 +111,7 @@ def test_the_commands_are_those_of_the_design():
         "generate",
         "evaluate",
         "protocols",
+        "ablate",
         "demo",
         "convert",
         "info",
@@ -139,6 +141,25 @@ def test_every_command_exists_and_is_documented(name):
 def test_reference_is_current():
     written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert written == cli.reference(), "docs/cli.md is not current; run make docs"
+
+
+def test_fields_that_are_too_deep_for_flags_come_from_the_file(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "finetune: {steps: 3}\nrows: [{name: a, changes: {pretrain: false}}]\n", encoding="utf-8"
+    )
+    arguments = ["--config", str(path), "--seeds", "4", "5", "--part", "1/2"]
+    config, _ = options.parse(AblateConfig, arguments, "x")
+    assert config == AblateConfig(
+        finetune={"steps": 3},
+        rows=[{"name": "a", "changes": {"pretrain": False}}],
+        seeds=[4, 5],
+        part="1/2",
+    )
+    assert config.model_fields_set == {"finetune", "rows", "seeds", "part"}
+    shown = run("-m", "dreamdiffusion", "ablate", "--help").stdout
+    assert "--part" in shown and "--rows" not in shown and "--finetune" not in shown
+    assert "| `rows` | in YAML only |" in cli.reference()
 
 
 def test_version(capsys):

@@ -162,6 +162,9 @@ def _assert_same(given, read, place: str) -> None:
     if isinstance(given, dict):
         for key, value in given.items():
             _assert_same(value, read[key], f"{place}: {key}")
+    elif isinstance(given, list):
+        for number, (one, other) in enumerate(zip(given, read, strict=True)):
+            _assert_same(one, other, f"{place}: {number}")
     elif isinstance(given, str):
         assert isinstance(read, str), f"{place} is the text {given!r}; write 1.0e-4, not 1e-4"
     else:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from tiny import SIZE, SIZES, finetune_config, write_generator, write_trials
 
 from dreamdiffusion.condition import EEGConditioner, drop_condition
+from dreamdiffusion.encoder import EEGEncoder
 from dreamdiffusion.engine import trained_parameters
 from dreamdiffusion.finetune import (
     FinetuneTask,
@@ -78,6 +79,41 @@ def test_trains_encoder_projectors_and_cross_attention_alone(task: FinetuneTask)
     assert all(p.grad is None for n, p in task.unet.named_parameters() if ".attn2." not in n)
     silent = [name for name, p in trained.items() if p.grad is None]
     assert silent == []
+
+
+def test_a_frozen_encoder_stays_as_pretrained_and_the_rest_is_trained(tmp_path: Path) -> None:
+    """A of E+A: attention and projectors learn from what the encoder already says."""
+    with pytest.raises(ValueError, match="train_encoder is false and pretrained is empty"):
+        finetune(finetune_config(tmp_path, train_encoder=False))
+    with torch.random.fork_rng():
+        torch.manual_seed(9)
+        before = EEGEncoder(n_chans=3, n_times=16, patch_size=4, embed_dim=16, depth=1, num_heads=2)
+    before.save_pretrained(tmp_path / "pretrained" / "encoder")
+    config = finetune_config(
+        tmp_path, train_encoder=False, clip_weight=0.0, pretrained=tmp_path / "pretrained",
+        optim={"lr": 0.05, "ema_decay": 0.5},
+    )  # fmt: skip
+    model = finetune(config)
+    after = load_file(model / "eeg_encoder" / "diffusion_pytorch_model.safetensors")
+    assert after.keys() == before.state_dict().keys()
+    assert all(torch.equal(after[key], value) for key, value in before.state_dict().items())
+    trials, generator = Trials.load(config.data), load_generator(config.generator)
+    encoder = make_encoder(trials, config)
+    start = make_conditioner(config, encoder, generator).state_dict()
+    head = load_file(model / "conditioner" / "diffusion_pytorch_model.safetensors")
+    assert not torch.equal(head["dim_mapper.weight"], start["dim_mapper.weight"])
+    attention = load_file(model / "cross_attention.safetensors")
+    first = cross_attention(generator.unet).state_dict()
+    assert any(not torch.equal(value, first[key].half()) for key, value in attention.items())
+
+
+def test_so_many_pairs_are_trained_on_and_told(tmp_path: Path) -> None:
+    model = finetune(finetune_config(tmp_path, n_pairs=4))
+    told = json.loads((model / "split.json").read_text("utf-8"))
+    categories = Trials.load(tmp_path / "trials").metadata["category"].to_numpy()
+    assert sorted(categories[told["train"]]) == ["disc", "disc", "square", "square"]
+    assert "4 of 8 training trials, alike in each category (seed 0)" in told["rule"]
+    assert (len(told["validation"]), len(told["test"])) == (8, 8)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])

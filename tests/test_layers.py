@@ -79,6 +79,8 @@ LAYERS: list[tuple[str, set[str]]] = [
     (
         "L8 scores",
         {
+            "ablation_report",
+            "ablation_table",
             "controls",
             "decoders",
             "distribution",
@@ -99,6 +101,7 @@ LAYERS: list[tuple[str, set[str]]] = [
     (
         "L9 stages",
         {
+            "ablate",
             "checkpoint",
             "control_images",
             "convert",
@@ -109,6 +112,8 @@ LAYERS: list[tuple[str, set[str]]] = [
             "finetune",
             "generate",
             "generator_tasks",
+            "grid",
+            "locks",
             "memory",
             "prefetch",
             "pretrain",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from dreamdiffusion.splits import Split, leave_one_out, split_by
+from dreamdiffusion.splits import Split, choose_pairs, leave_one_out, split_by
 
 
 def make_metadata(n_runs=4, per_run=10, stimuli="unique"):
@@ -132,3 +132,29 @@ def test_save_and_load(tmp_path):
 def test_overlap_is_refused():
     with pytest.raises(ValueError, match="trial 2 is on more than one side"):
         Split(np.array([1, 2]), np.array([2]), np.array([3]), "by hand")
+
+
+def test_pairs_are_chosen_alike_in_each_category_and_the_fewer_are_among_the_more():
+    categories = np.array(["a"] * 10 + ["b"] * 10 + ["c"] * 3 + ["d"] * 7)
+    split = Split(np.arange(2, 25), np.array([0, 1]), np.arange(25, 30), "by hand")
+    chosen = {n: choose_pairs(split, categories, n, seed=4) for n in range(1, 24)}
+    counts = {
+        n: [int((categories[part.train] == name).sum()) for name in "abcd"]
+        for n, part in chosen.items()
+    }
+    assert counts[8] == [2, 2, 2, 2]  # training has 8 a, 10 b, 3 c, 2 d
+    assert counts[11] == [3, 3, 3, 2]
+    assert counts[15] == [5, 5, 3, 2]
+    assert max(counts[6]) - min(counts[6]) == 1
+    assert counts[23] == [8, 10, 3, 2]
+    for n in range(1, 23):
+        assert set(chosen[n].train) < set(chosen[n + 1].train)
+    assert chosen[8].validation.tolist() == [0, 1]
+    assert chosen[8].test.tolist() == [25, 26, 27, 28, 29]
+    told = "by hand; 8 of 23 training trials, alike in each category (seed 4)"
+    assert chosen[8].rule == told
+    assert choose_pairs(split, categories, 8, seed=4).train.tolist() == chosen[8].train.tolist()
+    others = [choose_pairs(split, categories, 8, seed).train.tolist() for seed in range(5)]
+    assert len(set(map(tuple, others))) > 1
+    with pytest.raises(ValueError, match="n_pairs is 24, the split has 23 training trials"):
+        choose_pairs(split, categories, 24, seed=0)

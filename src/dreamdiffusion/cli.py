@@ -119,6 +119,12 @@ COMMANDS: dict[str, Command] = {
         "protocols.command:protocols",
         "config_evidence:ProtocolsConfig",
     ),
+    "ablate": Command(
+        "run a grid of pre-training, fine-tuning and evaluation with seeds: one table, one figure",
+        "ablate:ablate",
+        "config_evidence:AblateConfig",
+        resumes=True,
+    ),
     "convert": Command(
         "import a checkpoint of the authors' release, executing nothing in it",
         "convert:convert",

@@ -325,6 +325,11 @@ class FinetuneConfig(TrainConfig):
         default=None, description="as in pretrain; the pretrained value wins"
     )
     split: SplitConfig = SplitConfig()
+    n_pairs: PositiveInt | None = Field(
+        default=None,
+        description="training trials that are used, alike in each category; empty: all; the fewer "
+        "are among the more",
+    )
     acknowledge: list[str] = Field(
         default_factory=list,
         description="severe findings of the audit, by name, to go on with; reports tell them",
@@ -341,6 +346,9 @@ class FinetuneConfig(TrainConfig):
     )
     condition_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="for guidance at sampling"
+    )
+    train_encoder: bool = Field(
+        default=True, description="E of E+A; false: it stays as pre-trained, projectors are trained"
     )
     train_cross_attention: bool = Field(default=True, description="A of E+A")
     lora_rank: int = Field(

@@ -1,9 +1,9 @@
 """Fine-tuning on EEG-image pairs: encoder, projectors and cross-attention (paper 3.2, 3.3).
 
-Trained are the EEG encoder, the projectors and, unless told otherwise, the U-Net's cross-attention;
-the rest of the U-Net, the VAE and CLIP are frozen. Latents and CLIP embeddings of the pictures are
-computed once. There is no path by which a missing picture is replaced: every picture is read
-before the first step, and one that is missing or unreadable ends the run by name.
+Trained are the projectors and, unless told otherwise, the EEG encoder and the U-Net's
+cross-attention; the rest of the U-Net, the VAE and CLIP are frozen. Latents and CLIP embeddings of
+the pictures are computed once. There is no path by which a missing picture is replaced: every
+picture is read before the first step, and one that is missing or unreadable ends the run by name.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from .pictures import read_images, to_tensor
 from .pipeline import EEGToImagePipeline, add_time_condition, cross_attention
 from .processor import EEGProcessor
 from .runtime import Draw, choose_device, compute_dtype, is_main_process
-from .splits import Split, split_by
+from .splits import Split, choose_pairs, split_by
 from .tokens import count_tokens
 from .trials import Trials
 
@@ -156,6 +156,7 @@ class FinetuneTask:
         self.preview: Callable[[], torch.Tensor] | None = None
         self.modules: dict[str, nn.Module] = {"encoder": encoder, "conditioner": conditioner}
         self.frozen = [unet]
+        encoder.requires_grad_(config.train_encoder)
         unet.eval().requires_grad_(False)
         if config.train_cross_attention and config.noise_weight:
             layers = cross_attention(unet)
@@ -247,11 +248,18 @@ def augment_eeg(
     return eeg
 
 
-def finetune(config: FinetuneConfig) -> Path:
+def finetune(
+    config: FinetuneConfig, load: Callable[[Trials, Generator], Pairs] = load_pairs
+) -> Path:
     """Fine-tune on the training trials and write ``output/model``; resumes if it was stopped.
 
     ``output/model`` is what `EEGToImagePipeline.from_pretrained` opens; it also holds
     ``split.json`` and ``audit.json``. The test trials are neither trained nor validated on.
+
+    Parameters
+    ----------
+    load
+        What encodes the pictures; many fine-tunings on the same ones need it only once.
 
     Raises
     ------
@@ -274,7 +282,7 @@ def finetune(config: FinetuneConfig) -> Path:
     if low_memory:
         generator.vae.enable_slicing()
         generator.vae.enable_tiling()
-    pairs = load_pairs(trials, generator)
+    pairs = load(trials, generator)
     # Their work is done: latents and embeddings are kept.
     generator.vae.cpu()
     generator.clip.cpu()
@@ -397,7 +405,7 @@ def fit_baselines(trials: Trials, split: Split, folder: Path) -> None:
 
 def make_split(trials: Trials, config: FinetuneConfig) -> Split:
     """Split the trials as the configuration says."""
-    return split_by(
+    split = split_by(
         trials.metadata,
         config.split.by,
         config.split.test,
@@ -406,6 +414,9 @@ def make_split(trials: Trials, config: FinetuneConfig) -> Split:
         # Where only the class of a picture is known, the sides share pictures; the rule says so.
         allow_shared_stimuli=trials.pairing == "category",
     )
+    if config.n_pairs is None:
+        return split
+    return choose_pairs(split, trials.metadata["category"].to_numpy(), config.n_pairs, config.seed)
 
 
 def make_encoder(trials: Trials, config: FinetuneConfig) -> EEGEncoder:
@@ -414,8 +425,14 @@ def make_encoder(trials: Trials, config: FinetuneConfig) -> EEGEncoder:
     Raises
     ------
     ValueError
-        If the pre-trained encoder takes another window or fewer channels than the trials have.
+        If the pre-trained encoder takes another window or fewer channels than the trials have, or
+        an encoder that is not to be trained was never pre-trained.
     """
+    if config.pretrained is None and not config.train_encoder:
+        raise ValueError(
+            "train_encoder is false and pretrained is empty: the encoder would stay random; "
+            "give pretrained, or train it"
+        )
     if config.pretrained is not None:
         path = config.pretrained / "encoder"
         encoder = EEGEncoder.from_pretrained(path if path.is_dir() else config.pretrained)

@@ -222,7 +222,11 @@ def _registry(top: type[Schema], default: Schema) -> ConstructorRegistry:
                 helptext=field.description or (lambda: None),
             )
             for name, field in info.type.model_fields.items()
+            if not _needs_yaml(hints[name])
         ]
+        without_flag = {
+            name: getattr(values, name) for name, hint in hints.items() if _needs_yaml(hint)
+        }
         if info.type is top:
             fields += [
                 StructFieldSpec(option, kind, initial, text)
@@ -230,7 +234,7 @@ def _registry(top: type[Schema], default: Schema) -> ConstructorRegistry:
             ]
 
         def as_mapping(**options: Any) -> dict[str, Any]:
-            return options
+            return without_flag | options
 
         as_mapping.__doc__ = info.type.__doc__
         return StructConstructorSpec(instantiate=as_mapping, fields=tuple(fields))
@@ -285,15 +289,26 @@ def _option_rows(values: Schema, prefix: str) -> list[str]:
         if isinstance(value, Schema):
             nested += _option_rows(value, prefix=f"{prefix}{name}.")
             continue
-        shown = "" if value is None or value == [] else str(value)
+        in_file = _needs_yaml(field.annotation)
+        shown = "" if value is None or value == [] or in_file else str(value)
         cells = (
-            f"`--{prefix}{name}`",
-            _type_name(field.annotation),
+            f"`{prefix}{name}`" if in_file else f"`--{prefix}{name}`",
+            "in YAML only" if in_file else _type_name(field.annotation),
             f"`{shown}`" if shown else "",
             field.description or "",
         )
         plain.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return plain + nested
+
+
+def _needs_yaml(annotation: Any) -> bool:
+    """Whether a field is too deep for flags: it holds lists of schemas, or values of any type."""
+    from .config import Schema
+
+    return any(
+        part is Any or (isinstance(part, type) and issubclass(part, Schema)) or _needs_yaml(part)
+        for part in get_args(annotation)
+    )
 
 
 def _type_name(annotation: Any) -> str:

@@ -137,6 +137,43 @@ def split_by(
     return Split(*(np.flatnonzero(side == n) for n in ("train", "validation", "test")), rule=rule)
 
 
+def choose_pairs(split: Split, categories: np.ndarray, n: int, seed: int) -> Split:
+    """Keep `n` training trials, as many of each category as there are; the other sides stay.
+
+    The choice of a smaller `n` is part of that of a larger one, so that a curve over `n` adds
+    trials and changes none.
+
+    Parameters
+    ----------
+    categories
+        Of every trial, (n_trials,).
+    n
+        Trials to keep. Where they do not divide evenly, the numbers of two categories differ by
+        one, or a category has no more.
+    seed
+        Of the choice.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than `n` training trials.
+    """
+    if n > len(split.train):
+        raise ValueError(f"n_pairs is {n}, the split has {len(split.train)} training trials")
+    rng = np.random.default_rng(seed)
+    labels = categories[split.train]
+    rounds = np.empty(len(labels), dtype=int)  # in which round its category gives a trial
+    turn = np.empty(len(labels), dtype=int)  # the place of the category in a round
+    names = np.unique(labels)
+    for name, place in zip(names, rng.permutation(len(names)), strict=True):
+        members = np.flatnonzero(labels == name)
+        rounds[members] = rng.permutation(len(members))
+        turn[members] = place
+    kept = split.train[np.lexsort((turn, rounds))[:n]]
+    rule = f"{split.rule}; {n} of {len(split.train)} training trials, alike in each category"
+    return Split(kept, split.validation, split.test, f"{rule} (seed {seed})")
+
+
 def leave_one_out(
     metadata: pd.DataFrame,
     column: str,
