@@ -72,11 +72,15 @@ LAYERS: list[tuple[str, set[str]]] = [
     (
         "L8 scores",
         {
+            "confidence",
             "controls",
             "decoders",
+            "evidence_figures",
             "gallery",
             "judge",
             "metrics",
+            "occlusion",
+            "reliability",
             "report",
             "report_parts",
             "scoring",
