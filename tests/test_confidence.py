@@ -1,4 +1,4 @@
-"""The confidence of a trial: its features by hand, its fit, and that it never rates its own trials."""
+"""The confidence of a trial: features by hand, the fit, and that it never rates its own trials."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_another_file_is_refused(tmp_path, rng, change, told):
 
 
 def test_no_file_and_no_json(tmp_path):
-    with pytest.raises(FileNotFoundError, match="confidence.json does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"confidence\.json does not exist"):
         Calibrator.load(tmp_path / "confidence.json")
     (tmp_path / "confidence.json").write_text("{", "utf-8")
     with pytest.raises(ValueError, match="not a fitted confidence"):

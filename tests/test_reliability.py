@@ -1,4 +1,4 @@
-"""Calibration error, risk against coverage and the choice of a threshold, by hand and in simulation."""
+"""Calibration error, risk against coverage, the choice of a threshold: by hand, in simulation."""
 
 from __future__ import annotations
 

@@ -33,7 +33,6 @@ from .reliability import (
 )
 from .scores import Confidence
 
-
 FEATURES = ("share", "entropy", "probability", "cosine", "margin", "nearest")
 MIN_FITTED = 40
 """Trials to fit on, at least: below, six weights and a threshold say nothing."""
@@ -256,8 +255,8 @@ def fit(
 ) -> Calibrator:
     """Fit a confidence on trials that are not scored.
 
-    Logistic regression (scikit-learn's, L2 penalty of 1 on standardised features). Where all guesses
-    are right or all are wrong there is nothing to regress on: every trial then gets
+    Logistic regression (scikit-learn's, L2 penalty of 1 on standardised features). Where all
+    guesses are right or all are wrong there is nothing to regress on: every trial then gets
     (right + 1) / (n + 2), Laplace's rule.
 
     Parameters

@@ -6,6 +6,8 @@ in [0, 1]; ``right`` bool (n,).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
@@ -40,7 +42,7 @@ def reliability(confidence: ArrayLike, right: ArrayLike, n_bins: int = N_BINS) -
             accuracy=float(right[a:b].mean()),
             n=int(b - a),
         )
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        for a, b in pairwise(edges)
     ]
 
 
