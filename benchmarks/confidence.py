@@ -2,9 +2,9 @@
 
     python benchmarks/confidence.py
 
-writes ``docs/results/confidence.json`` and ``.png``. Three cases: new runs of the person that the
-bundled model knows, people whom it does not know, and people whom neither a model fine-tuned on
-nine other people nor the calibrator knows. What is decoded stays under ``runs/confidence``;
+writes ``docs/results/confidence.json`` and ``.png``. Two cases: new runs of the person that the
+bundled model knows, and people whom neither a model fine-tuned on nine other people nor the
+calibrator knows. What is decoded stays under ``runs/confidence``;
 decoding and the fine-tuning take about 20 minutes on two idle cores, the rest seconds.
 """
 
@@ -61,12 +61,10 @@ SIGNAL = SignalConfig(l_freq=1.0)
 NOISE = 0.34
 TOLD = {
     "own": "new runs of the person the model knows",
-    "others": "people the model does not know",
     "many": "held-out people, model of nine others",
 }
 DIVISIONS = {
     "own": ("run", ["11"]),
-    "others": ("subject", ["12"]),
     "many": ("subject", ["12", "13"]),
 }
 FEATURE_SETS = {
@@ -74,14 +72,13 @@ FEATURE_SETS = {
     "images alone": ("share", "entropy", "probability"),
     "EEG embedding alone": ("cosine", "margin", "nearest"),
 }
-CASES = {  # (person, run) of each 240 trials that are decoded
-    "own": [(1, run) for run in range(11, 15)],
-    "others": [(person, 1) for person in range(12, 15)],
-    "many": [(person, 1) for person in range(12, 17)],
+CASES = {  # (person, run, trials) that are decoded
+    "own": [(1, run, 240) for run in range(11, 14)],
+    "many": [(person, 1, 120) for person in range(12, 18)],
 }
 
 
-def prepared(folder: Path, subject: int, run: int) -> Trials:
+def prepared(folder: Path, subject: int, run: int, n_trials: int) -> Trials:
     """Simulate and cut one run of one person, once."""
     folder = folder / f"person-{subject:02d}-run-{run:02d}"
     if not (folder / "trials").is_dir():
@@ -89,7 +86,7 @@ def prepared(folder: Path, subject: int, run: int) -> Trials:
             simulate(
                 SimulateConfig(
                     output=folder / "recording", noise_level=NOISE, first_subject=subject,
-                    n_runs=1, first_run=run,
+                    n_runs=1, first_run=run, trials_per_run=n_trials,
                 )
             )  # fmt: skip
         prepare(
@@ -156,9 +153,9 @@ def decode_case(name: str, runs: Path, folder: Path, steps: int) -> None:
     """Decode every run of a case that is not decoded yet."""
     judge = load_judge(WEIGHTS / "judge")
     model = many_people(runs, folder, steps) if name == "many" else WEIGHTS / "eeg-scenes"
-    for subject, run in CASES[name]:
+    for subject, run, n_trials in CASES[name]:
         cache = folder / f"{name}-{subject:02d}-{run:02d}.npz"
-        decoded(model, judge, prepared(folder, subject, run), cache)
+        decoded(model, judge, prepared(folder, subject, run, n_trials), cache)
 
 
 def training_prototypes(judge: Judge, name: str, cache: Path) -> np.ndarray:
@@ -186,11 +183,11 @@ def load_case(name: str, folder: Path) -> tuple[Guesses, np.ndarray, pd.DataFram
     """Guesses, truths and metadata of every trial of a case that is decoded."""
     judge = load_judge(WEIGHTS / "judge")
     parts, tables = [], []
-    for subject, run in CASES[name]:
+    for subject, run, n_trials in CASES[name]:
         cache = folder / f"{name}-{subject:02d}-{run:02d}.npz"
         with np.load(cache, allow_pickle=False) as content:
             parts.append((content["probabilities"], content["embeddings"]))
-        tables.append(prepared(folder, subject, run).metadata)
+        tables.append(prepared(folder, subject, run, n_trials).metadata)
     which = "many" if name == "many" else "own"
     prototypes = training_prototypes(judge, which, folder / f"prototypes-{which}.npy")
     probabilities, embeddings = (np.concatenate(p) for p in zip(*parts, strict=True))
@@ -219,7 +216,7 @@ def measure(name: str, folder: Path) -> tuple[dict[str, Any], Confidence]:
     guesses, truth, metadata = load_case(name, folder)
     column, first = DIVISIONS[name]
     units = metadata[column].astype(str).to_numpy()
-    told = f"{column} {', '.join(first)} of {', '.join(sorted(set(units)))}; 240 trials each"
+    told = f"{column} {', '.join(first)} of {', '.join(sorted(set(units)))}"
     record = rate(guesses, truth, metadata, np.isin(units, first), told)
     scored = ~np.isin(units, first)
     others = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dreamdiffusion.evidence_figures import draw_occlusion, draw_reliability, draw_risk_coverage
-from dreamdiffusion.occlusion import neighbours, occlude
+from dreamdiffusion.occlusion import nearest_prototype, neighbours, occlude
 from dreamdiffusion.scores import Bin, Confidence, Occlusion
 
 MUSE = ["TP9", "AF7", "AF8", "TP10"]
@@ -104,6 +104,16 @@ def test_neighbours_are_those_on_the_head():
         neighbours(["E1"], 0.04)
     with pytest.raises(ValueError, match="radius is -1 m"):
         neighbours(["O1"], -1)
+
+
+def test_the_nearest_prototype_is_right_or_not():
+    prototypes = [[2.0, 0.0], [0.0, 0.5], [np.nan, np.nan]]
+    score = nearest_prototype(lambda eeg: eeg[:, :, 0], prototypes, [0, 1, 1])
+    eeg = np.array([[3.0, 1.0], [1.0, 0.1], [-1.0, 0.0]])[..., None]
+    # The third points away from both; nothing is nearest to what has no prototype.
+    np.testing.assert_array_equal(score(eeg), [1.0, 0.0, 1.0])
+    with pytest.raises(ValueError, match=r"categories \[2\] have no prototype"):
+        nearest_prototype(lambda eeg: eeg, prototypes, [0, 2])
 
 
 def test_what_cannot_be_covered_is_refused(rng):

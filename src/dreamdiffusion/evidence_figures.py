@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.patches import Circle
 
 from .electrodes import electrode_positions, template_montage, unknown_electrodes
@@ -106,19 +107,19 @@ def draw_occlusion(record: Occlusion) -> Figure:
     """
     with mpl.rc_context(_STYLE):
         figure = _figure(5.2, 8.2)
-        channels, drop, evoked = figure.subfigures(3, 1, height_ratios=(1.15, 0.9, 1))
+        grid = figure.add_gridspec(3, 1, height_ratios=(1.3, 0.85, 1))
         names = record.ch_names
         if len(names) >= MIN_TOPOGRAPHY and not unknown_electrodes(names):
-            _topography(channels, record)
+            _topography(figure, grid[0], record)
         else:
-            _bars(channels, record)
+            _bars(figure, grid[0], record)
         what = f"{100 * record.radius:g} cm around each" if record.radius else "one electrode"
-        channels.suptitle(
-            f"{record.metric}: {record.value:.3f}; loss with {what} covered",
+        figure.suptitle(
+            f"{record.metric}: {record.value:.3f}\nloss with {what} covered",
             x=0.02, ha="left", fontsize=11,
         )  # fmt: skip
         limits = 1e3 * record.evoked_times[0], 1e3 * record.evoked_times[-1]
-        axis = drop.add_subplot()
+        axis = figure.add_subplot(grid[1])
         times, values = 1e3 * np.array(record.times), np.array(record.time_drop)
         spread = 1.96 * np.array(record.time_se)
         axis.axhline(0, color=PALE, lw=0.8)
@@ -126,7 +127,7 @@ def draw_occlusion(record: Occlusion) -> Figure:
         axis.plot(times, values, "o-", color=BLUE, ms=4)
         axis.set(xlim=limits, ylabel="loss", xlabel="middle of the window, ms")
         axis.set_title(f"loss with {1e3 * record.width:.0f} ms covered (band: 95 %)")
-        _draw_evoked(evoked.add_subplot(), record, limits)
+        _draw_evoked(figure.add_subplot(grid[2]), record, limits)
     return figure
 
 
@@ -143,31 +144,32 @@ def _draw_evoked(axis: Axes, record: Occlusion, limits: tuple[float, float]) -> 
     axis.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.24), columnspacing=1)
 
 
-def _topography(figure: Any, record: Occlusion) -> None:
+def _topography(figure: Figure, place: SubplotSpec, record: Occlusion) -> None:
     info = mne.create_info(list(record.ch_names), 1.0, "eeg")
     info.set_montage(template_montage(record.ch_names), match_case=False)
-    axis = figure.add_subplot()
+    axis = figure.add_subplot(place)
     drop = np.array(record.channel_drop)
     limit = float(np.abs(drop).max()) or 1.0
     image, _ = mne.viz.plot_topomap(
         drop, info, axes=axis, show=False, vlim=(-limit, limit), cmap="RdBu_r", sensors="k.",
         contours=0,
     )  # fmt: skip
-    bar = figure.colorbar(image, ax=axis, shrink=0.8)
+    bar: Any = figure.colorbar(image, ax=axis, shrink=0.8)
     bar.outline.set_visible(False)
     bar.set_label("loss")
 
 
-def _bars(figure: Any, record: Occlusion) -> None:
+def _bars(figure: Figure, place: SubplotSpec, record: Occlusion) -> None:
     unknown = set(unknown_electrodes(record.ch_names))
     placed = [name for name in record.ch_names if name not in unknown]
     drop = np.array(record.channel_drop)
     order = np.argsort(drop)[::-1][:MAX_BARS]
     if placed:
-        axis, head = figure.subplots(1, 2, width_ratios=(1.25, 1))
-        _head(head, placed)
+        grid = place.subgridspec(1, 2, width_ratios=(1.25, 1))
+        axis = figure.add_subplot(grid[0])
+        _head(figure.add_subplot(grid[1]), placed)
     else:
-        axis = figure.add_subplot()
+        axis = figure.add_subplot(place)
     rows = np.arange(len(order))
     axis.barh(
         rows, drop[order], xerr=1.96 * np.array(record.channel_se)[order], color=BLUE, height=0.6,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from .electrodes import electrode_positions
@@ -108,6 +108,41 @@ def occlude(
         evoked=mean.tolist(),
         evoked_times=(tmin + np.arange(n_times) / sfreq).tolist(),
     )
+
+
+def nearest_prototype(
+    embed: Callable[[FloatArray], ArrayLike], prototypes: ArrayLike, truth: ArrayLike
+) -> Score:
+    """Make a score of embeddings: 1 where no prototype is nearer than that of the true category.
+
+    Parameters
+    ----------
+    embed : callable
+        EEG in volts (n_trials, n_chans, n_times) -> embeddings (n_trials, d).
+    prototypes : array, (C, d)
+        `confidence.category_prototypes`; NaN for a category without training pictures.
+    truth : int array, (n_trials,)
+        True category of each trial, as a place among the prototypes.
+
+    Raises
+    ------
+    ValueError
+        If a trial's category has no prototype.
+    """
+    places, truth = np.asarray(prototypes, dtype=float), np.asarray(truth)
+    known = np.isfinite(places).all(axis=1)
+    if not known[truth].all():
+        missing = sorted(set(truth[~known[truth]].tolist()))
+        raise ValueError(f"categories {missing} have no prototype; no picture of them was trained")
+    places = np.where(known[:, None], places, 0.0)
+    places = places / np.maximum(np.linalg.norm(places, axis=1, keepdims=True), 1e-12)
+
+    def score(eeg: FloatArray) -> FloatArray:
+        # The length of the EEG's embedding does not change which prototype is nearest.
+        cosines = np.where(known, np.asarray(embed(eeg), dtype=float) @ places.T, -np.inf)
+        return (cosines.argmax(axis=1) == truth).astype(float)
+
+    return score
 
 
 def neighbours(ch_names: Sequence[str], radius: float) -> list[NDArray[np.int64]]:
