@@ -154,7 +154,8 @@ def _topography(figure: Figure, place: SubplotSpec, record: Occlusion) -> None:
         drop, info, axes=axis, show=False, vlim=(-limit, limit), cmap="RdBu_r", sensors="k.",
         contours=0,
     )  # fmt: skip
-    bar: Any = figure.colorbar(image, ax=axis, shrink=0.8)
+    # Inside the topography's place, or it would narrow the courses below it.
+    bar: Any = figure.colorbar(image, cax=axis.inset_axes((1.14, 0.12, 0.045, 0.76)))
     bar.outline.set_visible(False)
     bar.set_label("loss")
 
