@@ -126,6 +126,21 @@ def test_the_fit_finds_known_probabilities(rng):
     assert sum(b.n for b in record.bins) == record.n == 3000
 
 
+def test_the_risk_of_what_is_kept_is_as_promised_fit_and_threshold_together(rng):
+    """The bound is exact for each fold's regression; the last one sees all trials and holds too."""
+    scored, _, p = made_up(20000, rng)
+    risks = []
+    for _ in range(40):
+        guesses, truth, _ = made_up(240, rng)
+        calibrator = fit(guesses, truth, names(240), "a")
+        threshold = calibrator.threshold(0.2)
+        if threshold is not None:
+            kept = calibrator.predict(scored, names(20000, "b")) >= threshold
+            risks.append(1 - p[kept].mean())
+    assert len(risks) > 25
+    assert np.mean(np.array(risks) > 0.2) <= 0.05
+
+
 def test_features_that_tell_nothing_give_the_share_of_right_ones(rng):
     guesses, truth, _ = made_up(400, rng, weights=np.zeros(6), bias=-1.0)
     same = Guesses(guesses.named, np.ones_like(guesses.features))

@@ -113,17 +113,19 @@ def choose_threshold(
 ) -> float | None:
     """Choose from which confidence on answers are kept, so that the risk stays below a limit.
 
-    For each of the `THRESHOLDS` the Clopper-Pearson bound of the risk of what it keeps is taken at
-    ``delta`` divided by their number (Bonferroni), and the lowest threshold whose bound is below
-    the limit is chosen. If the trials are independent, and the function that gives the confidence
-    was not fitted on them, the risk among new trials like these is then above the limit with a
-    probability of at most ``delta``, however many trials there are (Geifman and El-Yaniv 2017 and
-    Angelopoulos et al. 2021 choose in this way too).
+    The `THRESHOLDS` are tried in an order fixed beforehand: downwards from 1 - ``risk_limit``,
+    above which nothing would be wrong too often if the confidence were right. Each is accepted
+    while the one-sided Clopper-Pearson bound, at ``delta``, of the risk of what it keeps is below
+    the limit; the first that is not ends the search (fixed-sequence testing, Angelopoulos et al.
+    2021, "Learn then Test"). If the trials are independent, and the function that gives the
+    confidence was not fitted on them, the risk among new trials like these is then above the limit
+    with a probability of at most ``delta``, however few trials there are and however wrong the
+    confidence is.
 
     Returns
     -------
     float or None
-        None where no threshold reaches the limit: then every answer is withheld.
+        None where the first one tried does not reach the limit: every answer is then withheld.
 
     Raises
     ------
@@ -134,10 +136,15 @@ def choose_threshold(
         if not 0 < value < 1:
             raise ValueError(f"{name} is {value}, expected a number between 0 and 1")
     confidence, right = _check(confidence, right)
-    kept = confidence[:, None] >= np.array(THRESHOLDS)
-    bounds = upper_bound((kept & ~right[:, None]).sum(0), kept.sum(0), delta / len(THRESHOLDS))
-    below = np.flatnonzero(bounds <= risk_limit)
-    return THRESHOLDS[below[0]] if len(below) else None
+    chosen = None
+    for threshold in sorted(THRESHOLDS, reverse=True):
+        if threshold > 1 - risk_limit + 1e-9:
+            continue
+        kept = confidence >= threshold
+        if upper_bound(np.sum(~right[kept]), kept.sum(), delta) > risk_limit:
+            break
+        chosen = threshold
+    return chosen
 
 
 def _edges(ordered: FloatArray, n_bins: int) -> NDArray[np.int64]:
