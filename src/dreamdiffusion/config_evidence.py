@@ -101,6 +101,12 @@ class EvaluateConfig(Schema):
     batch_size: PositiveInt = 16
     n_permutations: PositiveInt = 2000
     n_bootstrap: PositiveInt = 2000
+    risk_limit: float = Field(
+        default=0.2, gt=0, lt=1, description="share of wrong categories among the answers kept"
+    )
+    occlusion: bool = Field(
+        default=True, description="cover channels and times to see what the model uses"
+    )
     sample: SampleConfig = SampleConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 

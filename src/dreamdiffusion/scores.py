@@ -108,7 +108,15 @@ class Confidence(Schema):
     fitted_on: str
     n_fitted: int
     n: int
+    accuracy: float = Field(description="share of trials whose most frequent category is right")
+    auc: float | None = Field(
+        description="how well the confidence ranks right above wrong; None: all are one of them"
+    )
     calibration_error: float = Field(description="expected: mean |confidence - accuracy| of bins")
+    error_if_perfect: float = Field(
+        description="the calibration error of a perfect confidence at this n: mean of simulations"
+    )
+    error_if_perfect_95: float = Field(description="the same, 95 % quantile of simulations")
     bins: list[Bin]
     coverage: list[float] = Field(description="share of trials kept, the most confident first")
     risk: list[float] = Field(description="share of wrong ones among those kept")
@@ -124,11 +132,17 @@ class Occlusion(Schema):
 
     metric: str
     value: float = Field(description="with nothing covered")
+    n: int = Field(description="trials")
     ch_names: list[str]
+    radius: float = Field(
+        description="m: electrodes so near a channel are covered with it; 0: none"
+    )
     channel_drop: list[float] = Field(description="loss with that channel covered")
+    channel_se: list[float] = Field(description="its standard error over trials")
     times: list[float] = Field(description="s, middle of each covered window")
     width: float = Field(description="s, of a covered window")
     time_drop: list[float]
+    time_se: list[float]
     evoked: list[list[float]] = Field(description="volts, (channels, time points), mean of trials")
     evoked_times: list[float]
 
