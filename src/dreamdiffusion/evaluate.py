@@ -18,7 +18,7 @@ from .config import SampleConfig, write_yaml
 from .config_evidence import EvaluateConfig
 from .decoders.linear import LinearDecoder
 from .drawing import collect, draw_trials
-from .gallery import draw_gallery, save_gallery
+from .gallery import draw_gallery, rank_trials, save_gallery, trial_values
 from .generator import change_scheduler, embed_images, load_clip
 from .judge import Judge, label_indices
 from .metrics import retrieval_pairs, top1_pairs
@@ -26,6 +26,8 @@ from .pictures import read_image
 from .pipeline import EEGToImagePipeline, clip_source
 from .report import write_report
 from .runtime import autocast, choose_device, is_main_process
+from .scores import ControlScore, Headline, Reason, Scores
+from .scores import Score as ScoreRecord
 from .scoring import Embed, Gallery, score_images
 from .splits import Split
 from .statistics import Score, random_derangement, score
@@ -286,13 +288,65 @@ def write_results(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scores.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
     trials = result["trials"]
-    title = "Seen and decoded: the first trials of the split"
+    record = _as_scores(result)
+    title = "Seen and decoded: best, median and worst trials by rank"
     if result["simulated"]:
         level = result["noise_level"]
         title += " (SIMULATED EEG" + ("" if level is None else f", noise level {level}") + ")"
-    picture = draw_gallery(generated, trials["category"], trials["judged_category"], seen, title)
+    ranked = rank_trials(trial_values(record.headline.metric, record.trials)[1], 8)
+    groups = {name: ranked[name] for name in ("best", "median", "worst")}
+    picture = draw_gallery(
+        generated, trials["category"], trials["judged_category"], groups, seen, title
+    )
     save_gallery(folder / "gallery.png", picture)
-    write_report(folder / "report.html", result, generated, seen)
+    write_report(folder / "report.html", record, generated, seen)
+
+
+def _as_scores(result: dict[str, Any]) -> Scores:
+    """Write the result as the record that the report reads: one control, no paired bootstrap.
+
+    The interval of the difference is that of the score, moved by the control.
+    """
+
+    def record(old: Score) -> ScoreRecord:
+        control, (low, high) = old["shuffled_eeg"], old["ci95"]
+        difference, ends = old["value"] - control, (low - control, high - control)
+        return ScoreRecord(
+            **{key: old[key] for key in ("metric", "value", "n", "chance", "p", "ci95")},
+            controls={
+                "shuffled_eeg": ControlScore(
+                    value=control, difference=difference, difference_ci95=ends
+                )
+            },
+            strongest="shuffled_eeg",
+            difference=difference,
+            difference_ci95=ends,
+        )
+
+    scores = [record(old) for old in result["scores"]]
+    first = scores[0]
+    reasons = [
+        Reason(name=finding["name"], what=f"{finding['what']} {finding['consequence']}")
+        for finding in (result["audit"] or {}).get("findings", [])
+        if finding["severity"] == "severe"
+    ]
+    above = first.p <= 0.05 and first.difference_ci95[0] > 0
+    headline = Headline(
+        metric=first.metric,
+        verdict="withheld" if reasons else "above" if above else "not above",
+        difference=first.difference,
+        difference_ci95=first.difference_ci95,
+        strongest=first.strongest,
+        reasons=reasons,
+    )
+    same = ("split", "simulated", "noise_level", "not_scored", "protocol", "judge", "confusion",
+            "trials", "audit", "made")  # fmt: skip
+    return Scores(
+        headline=headline,
+        scores=scores,
+        baselines=[record(old) for old in result["baselines"]],
+        **{key: result[key] for key in same},
+    )
 
 
 def _batches(eeg: np.ndarray, config: EvaluateConfig) -> list[np.ndarray]:
