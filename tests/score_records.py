@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -222,12 +220,3 @@ def pictures(n: int = 96, k: int = 4, size: int = 16) -> tuple[Tensor, Tensor]:
     g = torch.Generator().manual_seed(0)
     images = torch.rand(n, k + 1, 3, size, size, generator=g)
     return images[:, :k], images[:, k]
-
-
-def is_finite(record: object) -> bool:
-    """Whether every number of a nested record is finite, so that it can stand in JSON."""
-    if isinstance(record, dict):
-        return all(is_finite(value) for value in record.values())
-    if isinstance(record, list):
-        return all(is_finite(value) for value in record)
-    return not isinstance(record, float) or math.isfinite(record)

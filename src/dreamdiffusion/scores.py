@@ -84,8 +84,8 @@ class Headline(Schema):
     def _is_borne_out(self) -> Self:
         if (self.verdict == "withheld") != bool(self.reasons):
             raise ValueError(
-                f"the verdict is {self.verdict!r} with {len(self.reasons)} reasons; a headline that "
-                "is withheld has reasons, and no other has"
+                f"the verdict is {self.verdict!r} with {len(self.reasons)} reasons; a headline "
+                "that is withheld has reasons, and no other has"
             )
         if self.verdict == "above" and not self.difference_ci95[0] > 0:
             raise ValueError(
