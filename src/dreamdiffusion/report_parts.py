@@ -22,7 +22,7 @@ def severe_banner(audit: Mapping[str, Any] | None, told: Collection[str] = ()) -
     if not severe:
         return ""
     items = [
-        f"<li><b>{escape(f['name'])}</b>: {escape(f['what'])} {escape(f['consequence'])}</li>"
+        f"<li><b>{escape(f['name'])}</b>{escape(f['what'])} {escape(f['consequence'])}</li>"
         for f in severe
     ]
     return (

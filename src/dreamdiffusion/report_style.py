@@ -26,6 +26,7 @@ code { font-family: ui-monospace, SFMono-Regular, Menlo, monospace; font-size: .
 .banner { background: var(--warn); color: var(--warn-ink); border: 1px solid var(--warn-line);
   border-radius: 10px; padding: 12px 16px; margin: 0 0 24px; }
 .banner > b { display: block; font-size: 1.06rem; line-height: 1.35; }
+.banner li > b { display: block; }
 .banner ul { margin: 6px 0 0; padding-left: 1.2em; }
 
 .hero { background: var(--card); border: 1px solid var(--line); border-radius: 16px;
