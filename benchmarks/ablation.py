@@ -18,8 +18,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from dreamdiffusion.bootstrap import seed_interval
 from dreamdiffusion.config import FinetuneConfig, SampleConfig, read_yaml
 from dreamdiffusion.config_evidence import EvaluateConfig
+from dreamdiffusion.design import Design
 from dreamdiffusion.evaluate import evaluate
 from dreamdiffusion.finetune import finetune
 
@@ -83,13 +85,12 @@ def differences(work: Path, seeds: list[int]) -> list[dict]:
         ]
         if not of_seed:
             continue
-        per_trial = np.mean(of_seed, axis=0)
-        drawn = rng.integers(0, len(per_trial), (5000, len(per_trial)))
-        interval = np.percentile(per_trial[drawn].mean(axis=1), [2.5, 97.5]).tolist()
+        values = np.stack(of_seed)
+        interval = seed_interval(values, Design.one_run(values.shape[1]), 5000, rng)
         found.append(
             {
-                "difference": f"{better} - {worse}", "metric": METRIC, "n": len(per_trial),
-                "n_seeds": len(of_seed), "value": float(per_trial.mean()), "ci95": interval,
+                "difference": f"{better} - {worse}", "metric": METRIC, "n": values.shape[1],
+                "n_seeds": len(of_seed), "value": float(values.mean()), "ci95": interval,
             }
         )  # fmt: skip
     return found
@@ -116,8 +117,12 @@ def run(config: FinetuneConfig, images: int) -> dict:
         )
     content = json.loads(scores.read_text(encoding="utf-8"))
     records = content["scores"] + content["baselines"]
-    kept = ("value", "ci95", "chance", "shuffled_eeg", "p", "n")
-    return {r["metric"]: {key: r[key] for key in kept} for r in records}
+    kept = ("value", "ci95", "chance", "p", "n")
+    return {
+        r["metric"]: {key: r[key] for key in kept}
+        | {"shuffled_eeg": r["controls"]["shuffled_eeg"]["value"]}
+        for r in records
+    }
 
 
 def pool(rows: list[dict], variant: str) -> dict:

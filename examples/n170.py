@@ -38,12 +38,15 @@ from dreamdiffusion.config import (
 )
 from dreamdiffusion.config_evidence import EvaluateConfig
 from dreamdiffusion.decoders.linear import fit_lda
+from dreamdiffusion.design import Design
 from dreamdiffusion.evaluate import evaluate
 from dreamdiffusion.finetune import finetune, load_pairs
 from dreamdiffusion.generator import load_generator
+from dreamdiffusion.metrics import auc_pairs
 from dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.prepare import prepare
 from dreamdiffusion.splits import Split
+from dreamdiffusion.statistics import permutation_p
 from dreamdiffusion.trials import Trials
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -152,6 +155,7 @@ def auc_record(truth: np.ndarray, decision: np.ndarray, runs: np.ndarray) -> dic
     Within each run, because decisions of different folds come from different models.
     """
     rng = np.random.default_rng(0)
+    design = Design(np.zeros(len(runs), int), pd.factorize(runs)[0], *[np.arange(len(runs))] * 2)
     groups = [np.flatnonzero(runs == run) for run in pd.unique(runs)]
     weights = np.array([len(group) for group in groups]) / len(truth)
 
@@ -161,20 +165,16 @@ def auc_record(truth: np.ndarray, decision: np.ndarray, runs: np.ndarray) -> dic
 
     value = mean_auc(truth, groups)
     boot = [mean_auc(truth, [rng.choice(g, len(g)) for g in groups]) for _ in range(1000)]
-    null = []
-    for _ in range(N_PERMUTATIONS):
-        shuffled = truth.copy()
-        for group in groups:
-            shuffled[group] = rng.permutation(truth[group])
-        null.append(mean_auc(shuffled, groups))
+    shuffled = truth[design.exchanges(1, rng)[0]]
+    pairs = auc_pairs(decision, truth, runs)
     return {
         "metric": "auc",
         "value": value,
         "n": len(truth),
         "chance": 0.5,
-        "shuffled_eeg": null[0],
+        "shuffled_eeg": mean_auc(shuffled, groups),
         "ci95": [float(q) for q in np.percentile(boot, [2.5, 97.5])],
-        "p": (1 + sum(v >= value for v in null)) / (1 + N_PERMUTATIONS),
+        "p": permutation_p(pairs, N_PERMUTATIONS, rng, design),
     }
 
 
@@ -190,7 +190,9 @@ def pool_folds(records: list[dict]) -> dict:
         "value": value,
         "n": int(n.sum()),
         "chance": float(np.average([record["chance"] for record in records], weights=n)),
-        "shuffled_eeg": float(np.average([r["shuffled_eeg"] for r in records], weights=n)),
+        "shuffled_eeg": float(
+            np.average([r["controls"]["shuffled_eeg"]["value"] for r in records], weights=n)
+        ),
         "ci95": [value - spread, value + spread],
     }
 

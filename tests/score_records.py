@@ -187,7 +187,10 @@ def withheld(**changes) -> Scores:
     main = score(value=0.983, n_people=1)
     reasons = [
         Reason(name="block_design", what="Trials that are near in time show the same class."),
-        Reason(name="test_image_in_training", what="12 of the 96 test pictures were trained on."),
+        Reason(
+            name="judge_saw_the_pictures",
+            what="the judge was trained on 12 of the 96 pictures.",
+        ),
     ]
     return full(
         scores=[main], headline=headline(main, "withheld", reasons), baselines=[],

@@ -226,7 +226,7 @@ def test_second_stage_gives_the_same_tokens_condition_and_noise(tmp_path: Path) 
     tokens = plain_tokens(state, torch.from_numpy(eeg * 1e6).float())
     expected = plain_condition(state, tokens)
     with torch.no_grad():
-        got_tokens = pipe._tokens(eeg, names, sfreq)
+        got_tokens = pipe.encode(eeg, names, sfreq)
         got = pipe.conditioner(got_tokens)
         torch.testing.assert_close(got_tokens, tokens, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(got.encoder_hidden_states, expected, atol=1e-5, rtol=1e-5)

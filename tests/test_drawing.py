@@ -10,7 +10,7 @@ import torch
 from tiny import finetune_config
 
 from dreamdiffusion.config import SampleConfig
-from dreamdiffusion.drawing import collect, draw_trials
+from dreamdiffusion.drawing import collect, draw_trials, eeg_of
 from dreamdiffusion.finetune import finetune
 from dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.trials import Trials
@@ -26,10 +26,8 @@ def draw(folder: Path, rows: list[int], batch_size: int, seed: int = 0) -> torch
     pipe.set_progress_bar_config(disable=True)
     trials = Trials.load(folder / "trials")
     sample = SampleConfig(num_inference_steps=2, num_images_per_prompt=2, seed=seed)
-    parts = draw_trials(
-        pipe, np.asarray(trials.data[rows]), trials.ch_names, trials.sfreq, np.array(rows), sample,
-        batch_size, "test",
-    )  # fmt: skip
+    given = eeg_of(np.asarray(trials.data[rows]), trials.ch_names, trials.sfreq)
+    parts = draw_trials(pipe, given, np.array(rows), sample, batch_size, "test")
     return collect(list(parts))
 
 
@@ -47,24 +45,15 @@ def test_processes_deal_the_batches_out(folder: Path, monkeypatch: pytest.Monkey
     pipe = EEGToImagePipeline.from_pretrained(folder / "finetune" / "model")
     trials, rows = Trials.load(folder / "trials"), np.arange(5)
     sample = SampleConfig(num_inference_steps=1, num_images_per_prompt=1)
+    given = eeg_of(np.asarray(trials.data[:5]), trials.ch_names, trials.sfreq)
     parts = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        mine = draw_trials(
-            pipe, np.asarray(trials.data[:5]), trials.ch_names, trials.sfreq, rows, sample, 2, "-"
-        )
-        parts.append(list(mine))
+        parts.append(list(draw_trials(pipe, given, rows, sample, 2, "-")))
     assert [[places.tolist() for places, _ in part] for part in parts] == [[[0, 1], [4]], [[2, 3]]]
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("RANK", "0")
     together = collect(parts[1] + parts[0])
-    alone = collect(
-        list(
-            draw_trials(
-                pipe, np.asarray(trials.data[:5]), trials.ch_names, trials.sfreq, rows, sample, 5,
-                "-",
-            )
-        )
-    )  # fmt: skip
+    alone = collect(list(draw_trials(pipe, given, rows, sample, 5, "-")))
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)

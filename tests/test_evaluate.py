@@ -16,11 +16,12 @@ from dreamdiffusion.config_evidence import EvaluateConfig
 from dreamdiffusion.evaluate import choose_trials, evaluate, load_judge, noise_level, score_images
 from dreamdiffusion.finetune import finetune
 from dreamdiffusion.judge import Judge
+from dreamdiffusion.scores import Score
 from dreamdiffusion.scoring import Gallery
 from dreamdiffusion.splits import Split
 from dreamdiffusion.trials import Trials
 
-KEYS = {"metric", "value", "n", "chance", "shuffled_eeg", "ci95", "p"}
+KEYS = set(Score.model_fields)
 METRICS = ["category_top1", "color_top1", "clip_retrieval_top1", "ssim", "pcc"]
 CATEGORIES, COLORS = ["flat", "striped"], ["red", "green"]
 
@@ -58,6 +59,10 @@ def scenes(n=20, seed=0):
     return pictures, metadata
 
 
+def of_control(record):
+    return record["controls"]["shuffled_eeg"]["value"]
+
+
 def embed(images):
     return images.flatten(1)[:, ::7] + 0.01
 
@@ -80,12 +85,13 @@ def test_perfect_images_score_one(judge):
         assert record["value"] == pytest.approx(1)
         assert record["n"] == 20
         assert record["p"] == 1 / 200
-        assert record["shuffled_eeg"] < 1
+        assert record["p_corrected"] == 5 / 200
+        assert of_control(record) < 1
         assert record["ci95"] == pytest.approx([1, 1])
     by = {record["metric"]: record for record in result["scores"]}
     names = np.array(metadata["category"])
-    assert by["category_top1"]["shuffled_eeg"] == pytest.approx(np.mean(names == np.roll(names, 1)))
-    assert by["clip_retrieval_top1"]["shuffled_eeg"] == 0
+    assert of_control(by["category_top1"]) == pytest.approx(np.mean(names == np.roll(names, 1)))
+    assert of_control(by["clip_retrieval_top1"]) == 0
     share = np.mean(names == "flat")
     assert by["category_top1"]["chance"] == pytest.approx(share**2 + (1 - share) ** 2)
     assert by["clip_retrieval_top1"]["chance"] == pytest.approx(1 / 20)
@@ -232,7 +238,7 @@ def test_evaluate_from_end_to_end(folder):
     assert result["split"].startswith("test: test run 3")
     baselines = {record["metric"]: record for record in result["baselines"]}
     assert baselines["lda_class_category_top1"]["value"] == 1.0  # the amplitude tells the category
-    assert baselines["lda_class_category_top1"]["shuffled_eeg"] < 1.0
+    assert of_control(baselines["lda_class_category_top1"]) < 1.0
     assert "eeg_retrieval_top1" in baselines
     assert result["made"]["config"]["batch_size"] == 3
     page = (output / "report.html").read_text("utf-8")

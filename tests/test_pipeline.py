@@ -75,7 +75,7 @@ def test_guidance_of_one_is_the_conditional_prediction(
     one = trials.select(np.array([0]))
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        tokens = pipe._tokens(one.data, one.ch_names, one.sfreq)
+        tokens = pipe.encode(one.data, one.ch_names, one.sfreq)
         condition = pipe.conditioner(tokens)
         pipe.scheduler.set_timesteps(1)
         timestep = pipe.scheduler.timesteps[0]
@@ -194,7 +194,7 @@ def test_strengths_are_shares_of_the_guidance(pipe: EEGToImagePipeline, trials: 
         text_strength=0.25, **settings,
     )  # fmt: skip
     with torch.no_grad():
-        eeg = pipe.conditioner(pipe._tokens(trials.data, trials.ch_names, trials.sfreq))
+        eeg = pipe.conditioner(pipe.encode(trials.data, trials.ch_names, trials.sfreq))
         pipe.scheduler.set_timesteps(1)
         timestep = pipe.scheduler.timesteps[0]
 

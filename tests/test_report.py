@@ -180,8 +180,9 @@ def test_a_withheld_headline_shows_no_score(tmp_path):
     assert "No score of this evaluation may be quoted" in claim
     assert "<b>block_design</b>Trials that are near in time show the same class." in claim
     assert "Show the classes in random order." in claim  # the remedy of the audit's finding
-    assert "12 of the 96 test pictures were trained on." in claim
+    assert "the judge was trained on 12 of the 96 pictures." in claim
     assert "What to do:" in claim
+    assert "Train the judge on other pictures than those that were shown." in claim
     assert 'class="big"' not in page
     for number_of_it in ("98.3", "92.1", "92.0", "points", 'class="figures"'):
         assert number_of_it not in claim

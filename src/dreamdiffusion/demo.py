@@ -88,9 +88,10 @@ def table(path: Path) -> str:
     ]
     for score in content["scores"] + content.get("baselines", []):
         low, high = score["ci95"]
+        shuffled = score["controls"]["shuffled_eeg"]["value"]
         lines.append(
             f"{score['metric']:<22}{score['value']:>8.3f}{f'{low:.3f} - {high:.3f}':>17}"
-            f"{score['chance']:>9.3f}{score['shuffled_eeg']:>10.3f}{score['p']:>9.4f}"
+            f"{score['chance']:>9.3f}{shuffled:>10.3f}{score['p']:>9.4f}"
         )
     lines.append(f"{content['scores'][0]['n']} trials, split: {content['split']}")
     return "\n".join(lines)

@@ -6,24 +6,31 @@ alone, neither on the batch it is in nor on how many processes share the work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from tqdm import tqdm
 
 from .config import SampleConfig
-from .pipeline import EEGToImagePipeline
 from .runtime import is_main_process, process_count, process_index, step_generator
+
+Given = Callable[[np.ndarray], dict[str, Any]]
+"""Places of trials, int (n,) -> what the pipeline is told of them, as keywords."""
+
+
+def eeg_of(eeg: np.ndarray, ch_names: list[str], sfreq: float) -> Given:
+    """Tell the pipeline the EEG of the trials, volts ``(n_trials, n_chans, n_times)``."""
+    return lambda places: {"eeg": eeg[places], "ch_names": ch_names, "sfreq": sfreq}
 
 
 def draw_trials(
-    pipe: EEGToImagePipeline,
-    eeg: np.ndarray,
-    ch_names: list[str],
-    sfreq: float,
+    pipe: DiffusionPipeline,
+    given: Given,
     numbers: np.ndarray,
     sample: SampleConfig,
     batch_size: int,
@@ -33,8 +40,8 @@ def draw_trials(
 
     Parameters
     ----------
-    eeg
-        Volts ``(n_trials, n_chans, n_times)``.
+    given
+        What the images are drawn from.
     numbers
         Numbers of the trials, int ``(n_trials,)``.
     told
@@ -43,16 +50,14 @@ def draw_trials(
     Yields
     ------
     places, images
-        Places in ``eeg``, and their images ``(n, k, 3, height, width)`` in [0, 1] on the CPU.
+        Places in ``numbers``, and their images ``(n, k, 3, height, width)`` in [0, 1] on the CPU.
     """
     k = sample.num_images_per_prompt
-    starts = range(0, len(eeg), batch_size)[process_index() :: process_count()]
+    starts = range(0, len(numbers), batch_size)[process_index() :: process_count()]
     for start in tqdm(starts, desc=told, unit="batch", disable=not is_main_process()):
-        places = np.arange(start, min(start + batch_size, len(eeg)))
-        images = pipe(
-            eeg[places],
-            ch_names,
-            sfreq,
+        places = np.arange(start, min(start + batch_size, len(numbers)))
+        images = pipe(  # pyright: ignore[reportCallIssue]
+            **given(places),
             num_inference_steps=sample.num_inference_steps,
             guidance_scale=sample.guidance_scale,
             num_images_per_prompt=k,

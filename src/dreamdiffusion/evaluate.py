@@ -17,20 +17,22 @@ from .audit import read_audit
 from .config import SampleConfig, write_yaml
 from .config_evidence import EvaluateConfig
 from .decoders.linear import LinearDecoder
-from .drawing import collect, draw_trials
+from .design import Design
+from .drawing import collect, draw_trials, eeg_of
 from .gallery import draw_gallery, rank_trials, save_gallery, trial_values
 from .generator import change_scheduler, embed_images, load_clip
+from .headline import audit_reasons, headline
 from .judge import Judge, label_indices
 from .metrics import retrieval_pairs, top1_pairs
+from .permutation import random_derangement
 from .pictures import read_image
 from .pipeline import EEGToImagePipeline, clip_source
 from .report import write_report
 from .runtime import autocast, choose_device, is_main_process
-from .scores import ControlScore, Headline, Reason, Scores
-from .scores import Score as ScoreRecord
+from .scores import Score, Scores
 from .scoring import Embed, Gallery, score_images
 from .splits import Split
-from .statistics import Score, random_derangement, score
+from .statistics import score
 from .trials import Trials
 
 __all__ = ["evaluate", "score_images"]
@@ -105,7 +107,7 @@ def evaluate(config: EvaluateConfig) -> Path:
                 continue
             decoder = LinearDecoder.load(config.model / f"{name}.safetensors")
             record = lda_baseline(decoder, metric, trials, rows, moved, rng, **counts)
-            result["baselines"].append(record)
+            result["baselines"].append(record.model_dump(mode="json"))
             result["protocol"][metric] = (
                 f"{told_of}, on window means, fitted on the same training trials as the model; "
                 "one guess per trial, no image"
@@ -120,8 +122,10 @@ def evaluate(config: EvaluateConfig) -> Path:
             [pipe.embed(part, trials.ch_names, trials.sfreq) for part in _batches(eeg, config)]
         )[:, None]
         pairs = retrieval_pairs(answers, gallery.embeddings, gallery.truth)
-        record = _deterministic("eeg_retrieval_top1", pairs, moved, rng, **counts)
-        result["baselines"].append(record)
+        record = _deterministic(
+            "eeg_retrieval_top1", pairs, moved, rng, Design.of(metadata), **counts
+        )
+        result["baselines"].append(record.model_dump(mode="json"))
         result["protocol"]["eeg_retrieval_top1"] = (
             f"the EEG embedding against the gallery of {len(gallery.embeddings)}, no image"
         )
@@ -130,7 +134,9 @@ def evaluate(config: EvaluateConfig) -> Path:
         "config": config.model_dump(mode="json"),
         "versions": versions(),
     }
-    write_results(config.output, result, generated, seen)
+    records = [Score.model_validate(record) for record in result["scores"]]
+    result["headline"] = headline(records, audit_reasons(audited))
+    write_results(config.output, Scores.model_validate(result), generated, seen)
     write_yaml(config, config.output / "config.yaml")
     return config.output
 
@@ -234,7 +240,8 @@ def lda_baseline(
         np.array([place[label] for label in labels]),
         len(place),
     )
-    return _deterministic(metric, pairs, moved, rng, n_permutations, n_bootstrap)
+    design = Design.of(trials.metadata.iloc[rows])
+    return _deterministic(metric, pairs, moved, rng, design, n_permutations, n_bootstrap)
 
 
 def check_new(model: Path, trials: Trials) -> None:
@@ -261,12 +268,14 @@ def _deterministic(
     pairs: np.ndarray,
     moved: np.ndarray,
     rng: np.random.Generator,
+    design: Design,
     n_permutations: int,
     n_bootstrap: int,
 ) -> Score:
     """Make the record of a decoder without seeds: shuffled EEG only moves its answers."""
     control = pairs[np.arange(len(moved)), moved]
-    return score(metric, pairs, control, rng, n_permutations, n_bootstrap)
+    controls = {"shuffled_eeg": control}
+    return score(metric, pairs, controls, rng, design, n_permutations, n_bootstrap)
 
 
 def versions() -> dict[str, str]:
@@ -281,72 +290,23 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_results(
-    folder: Path, result: dict[str, Any], generated: Tensor, seen: Tensor | None
-) -> None:
+def write_results(folder: Path, result: Scores, generated: Tensor, seen: Tensor | None) -> None:
     """Write ``scores.json``, ``gallery.png`` and ``report.html`` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
-    trials = result["trials"]
-    record = _as_scores(result)
+    content = result.model_dump(mode="json")
+    (folder / "scores.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    trials = result.trials
     title = "Seen and decoded: best, median and worst trials by rank"
-    if result["simulated"]:
-        level = result["noise_level"]
+    if result.simulated:
+        level = result.noise_level
         title += " (SIMULATED EEG" + ("" if level is None else f", noise level {level}") + ")"
-    ranked = rank_trials(trial_values(record.headline.metric, record.trials)[1], 8)
+    ranked = rank_trials(trial_values(result.headline.metric, trials)[1], 8)
     groups = {name: ranked[name] for name in ("best", "median", "worst")}
     picture = draw_gallery(
         generated, trials["category"], trials["judged_category"], groups, seen, title
     )
     save_gallery(folder / "gallery.png", picture)
-    write_report(folder / "report.html", record, generated, seen)
-
-
-def _as_scores(result: dict[str, Any]) -> Scores:
-    """Write the result as the record that the report reads: one control, no paired bootstrap.
-
-    The interval of the difference is that of the score, moved by the control.
-    """
-
-    def record(old: Score) -> ScoreRecord:
-        control, (low, high) = old["shuffled_eeg"], old["ci95"]
-        difference, ends = old["value"] - control, (low - control, high - control)
-        return ScoreRecord(
-            **{key: old[key] for key in ("metric", "value", "n", "chance", "p", "ci95")},
-            controls={
-                "shuffled_eeg": ControlScore(
-                    value=control, difference=difference, difference_ci95=ends
-                )
-            },
-            strongest="shuffled_eeg",
-            difference=difference,
-            difference_ci95=ends,
-        )
-
-    scores = [record(old) for old in result["scores"]]
-    first = scores[0]
-    reasons = [
-        Reason(name=finding["name"], what=f"{finding['what']} {finding['consequence']}")
-        for finding in (result["audit"] or {}).get("findings", [])
-        if finding["severity"] == "severe"
-    ]
-    above = first.p <= 0.05 and first.difference_ci95[0] > 0
-    headline = Headline(
-        metric=first.metric,
-        verdict="withheld" if reasons else "above" if above else "not above",
-        difference=first.difference,
-        difference_ci95=first.difference_ci95,
-        strongest=first.strongest,
-        reasons=reasons,
-    )
-    same = ("split", "simulated", "noise_level", "not_scored", "protocol", "judge", "confusion",
-            "trials", "audit", "made")  # fmt: skip
-    return Scores(
-        headline=headline,
-        scores=scores,
-        baselines=[record(old) for old in result["baselines"]],
-        **{key: result[key] for key in same},
-    )
+    write_report(folder / "report.html", result, generated, seen)
 
 
 def _batches(eeg: np.ndarray, config: EvaluateConfig) -> list[np.ndarray]:
@@ -359,7 +319,8 @@ def _decode(
 ) -> Tensor:  # fmt: skip
     """Generate k images of each trial: (n, k, 3, H, W) in [0, 1], on the CPU."""
     batch_size = config.batch_size
-    parts = draw_trials(pipe, eeg, trials.ch_names, trials.sfreq, rows, sample, batch_size, told)
+    given = eeg_of(eeg, trials.ch_names, trials.sfreq)
+    parts = draw_trials(pipe, given, rows, sample, batch_size, told)
     return collect(list(parts))
 
 

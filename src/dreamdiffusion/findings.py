@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .statistics import permutations
+from .permutation import permutations
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]

@@ -25,8 +25,9 @@ from torch import nn
 from .audit import audit_trials, check_acknowledged, record, write_audit
 from .condition import EEGConditioner, drop_condition
 from .config import FinetuneConfig, SampleConfig, write_yaml
+from .control_images import mean_tokens, save_mean_tokens
 from .decoders.linear import fit_lda
-from .drawing import draw_trials
+from .drawing import draw_trials, eeg_of
 from .electrodes import electrode_positions
 from .encoder import EEGEncoder
 from .engine import fit
@@ -319,9 +320,11 @@ def finetune(config: FinetuneConfig) -> Path:
     split.save(folder / "split.json")
     write_audit(folder / "audit.json", audited)
     fit_baselines(trials, split, folder)
+    save_mean_tokens(folder, mean_tokens(pipeline, trials, split.train))
     about = {
         "simulated": trials.simulated,
         "split": split.rule,
+        "split_sha256": split.sha256,
         "n_train": len(split.train),
         "pretrained": config.pretrained is not None,
         "runs": trials.metadata[["subject", "session", "run"]].drop_duplicates().values.tolist(),
@@ -351,10 +354,8 @@ def run_audit(trials: Trials, split: Split, config: FinetuneConfig) -> dict[str,
 def draw_preview(pipe: EEGToImagePipeline, trials: Trials, rows: np.ndarray) -> torch.Tensor:
     """Return one image of each trial as the model draws it now, ``(n, 3, height, width)``."""
     sample = SampleConfig(num_images_per_prompt=1)
-    eeg = np.asarray(trials.data[rows])
-    ((_, images),) = draw_trials(
-        pipe, eeg, trials.ch_names, trials.sfreq, rows, sample, len(rows), "preview"
-    )
+    given = eeg_of(np.asarray(trials.data[rows]), trials.ch_names, trials.sfreq)
+    ((_, images),) = draw_trials(pipe, given, rows, sample, len(rows), "preview")
     return images[:, 0]
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from .config import GenerateConfig, PrepareConfig, SignalConfig, write_yaml
-from .drawing import collect, draw_trials
+from .drawing import collect, draw_trials, eeg_of
 from .epochs import cut_trials
 from .generator import change_scheduler
 from .pipeline import EEGToImagePipeline
@@ -45,13 +45,12 @@ def generate(config: GenerateConfig) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_yaml(config, config.output / "config.yaml")
     sample = config.sample
-    eeg = np.asarray(trials.data[chosen])
+    given = eeg_of(np.asarray(trials.data[chosen]), trials.ch_names, trials.sfreq)
     parts: list[tuple[np.ndarray, torch.Tensor]] = []
     with autocast(device, config.runtime.precision, pipe.unet.config.sample_size**2):
         for places, images in draw_trials(
-            pipe, eeg, trials.ch_names, trials.sfreq, chosen, sample, config.batch_size,
-            "generating",
-        ):  # fmt: skip
+            pipe, given, chosen, sample, config.batch_size, "generating"
+        ):
             for place, of_trial in zip(places, images, strict=True):
                 for j, image in enumerate(of_trial):
                     _to_pil(image).save(folder / f"trial-{chosen[place]:04d}-{j}.png")

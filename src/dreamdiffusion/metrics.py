@@ -14,9 +14,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
+from scipy.stats import hypergeom, rankdata
 from torch import Tensor
 from torch.nn import functional as F
+
+from .design import Design
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -54,6 +56,40 @@ def top1_pairs(chosen: Ints, truth: Ints, n_classes: int) -> Floats:
     counts = np.zeros((n_classes, n))
     np.add.at(counts, (chosen, np.arange(n)[:, None]), 1 / k)
     return counts[truth]
+
+
+def auc_pairs(decision: Floats, truth: NDArray[np.bool_], runs: Ints) -> Floats:
+    """Area under the ROC curve within each run, its mean weighted by the trials of the runs.
+
+    Of decisions with one threshold-free order per run, as a matrix: within a run the area is a
+    sum over trials of truth times rank (Mann and Whitney 1947), whatever truths are dealt to them.
+
+    Parameters
+    ----------
+    decision : array, (n,)
+        The larger, the more the trial is thought to be of the positive class.
+    truth : array of bool, (n,)
+    runs : array of int, (n,)
+
+    Returns
+    -------
+    array, (n, n)
+        The mean of the diagonal is the area; the expectation under permutation within runs .5.
+
+    Raises
+    ------
+    ValueError
+        If a run has one class only.
+    """
+    slope, shift = np.zeros(len(truth)), np.zeros(len(truth))
+    for run in np.unique(runs):
+        own = runs == run
+        positive, n = int(truth[own].sum()), int(own.sum())
+        if positive in (0, n):
+            raise ValueError(f"all {n} trials of run {run} are of one class: there is no AUC")
+        slope[own] = rankdata(decision[own]) * n / (positive * (n - positive))
+        shift[own] = (positive + 1) / (2 * (n - positive))
+    return truth[:, None] * slope - shift
 
 
 def n_way_pairs(probabilities: Floats, truth: Ints, n_way: int, top: int = 1) -> Floats:
@@ -195,12 +231,27 @@ def ssim_pairs(seen: Tensor, generated: Tensor, groups: Ints | None = None) -> F
     return pairs
 
 
-def trial_groups(n: int, rng: np.random.Generator, largest: int = _BLOCK) -> Ints:
-    """Deal n trials at random into groups of near-equal size, at most ``largest``.
+def trial_groups(design: Design, rng: np.random.Generator, largest: int = _BLOCK) -> Ints:
+    """Deal the trials of each run at random into groups of near-equal size, at most ``largest``.
 
     Permuting within groups is still an exact test, and costs n * largest pairs instead of n * n.
+    Blocks that move as a whole stay whole, and a group holds four of them or more where the run
+    does (24 permutations), so it may be larger.
+
+    Returns
+    -------
+    array of int, (n,)
     """
-    return rng.permutation(np.arange(n) % max(1, -(-n // largest)))
+    group_of_block, first = np.empty(design.n_blocks, dtype=np.int64), 0
+    for run in range(int(design.runs.max()) + 1):
+        own = design.runs == run
+        blocks = np.unique(design.blocks[own])
+        n_groups = -(-int(own.sum()) // largest)
+        if len(blocks) < own.sum():
+            n_groups = max(1, min(n_groups, len(blocks) // 4))
+        group_of_block[blocks] = first + rng.permutation(np.arange(len(blocks)) % n_groups)
+        first += n_groups
+    return group_of_block[design.blocks]
 
 
 def _window(length: int, device: torch.device) -> Tensor:

@@ -157,9 +157,16 @@ class EEGToImagePipeline(DiffusionPipeline):
         sfreq: float | None = None,
     ) -> torch.Tensor:
         """Return the EEG's embedding in CLIP's image space, unit norm ``(n_trials, clip_dim)``."""
-        return self.conditioner.embed(self._tokens(eeg, ch_names, sfreq)).cpu()
+        return self.conditioner.embed(self.encode(eeg, ch_names, sfreq)).cpu()
 
-    def _tokens(self, eeg: Any, ch_names: list[str] | None, sfreq: float | None) -> torch.Tensor:
+    @torch.no_grad()
+    def encode(
+        self,
+        eeg: np.ndarray | mne.BaseEpochs,
+        ch_names: list[str] | None = None,
+        sfreq: float | None = None,
+    ) -> torch.Tensor:
+        """Return the EEG's tokens ``(n_trials, n_tokens, embed_dim)``, on the encoder's device."""
         scaled = self.eeg_processor(eeg, ch_names, sfreq)
         encoder = self.eeg_encoder
         return encoder(scaled.to(device=encoder.device, dtype=encoder.dtype))
@@ -167,7 +174,7 @@ class EEGToImagePipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        eeg: np.ndarray | mne.BaseEpochs,
+        eeg: np.ndarray | mne.BaseEpochs | None = None,
         ch_names: list[str] | None = None,
         sfreq: float | None = None,
         num_inference_steps: int = 20,
@@ -182,6 +189,7 @@ class EEGToImagePipeline(DiffusionPipeline):
         text_strength: float = 1.0,
         image: Image.Image | torch.Tensor | None = None,
         strength: float = 0.8,
+        eeg_tokens: torch.Tensor | None = None,
     ) -> EEGToImageOutput | tuple[Any]:
         """Draw images for trials.
 
@@ -210,12 +218,15 @@ class EEGToImagePipeline(DiffusionPipeline):
             [0, 1].
         strength
             How much of it is drawn anew, 0 to 1.
+        eeg_tokens
+            What `encode` returns, in place of ``eeg``.
 
         Raises
         ------
         ValueError
-            If the EEG does not fit the model, the output type is unknown, a strength is outside 0
-            to 1, or there is a prompt and no text encoder.
+            If there is not one of ``eeg`` and ``eeg_tokens``, the EEG does not fit the model, the
+            output type is unknown, a strength is outside 0 to 1, or there is a prompt and no text
+            encoder.
         """
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type is {output_type!r}, expected pil, np, pt or latent")
@@ -229,7 +240,10 @@ class EEGToImagePipeline(DiffusionPipeline):
         # A U-Net that was distilled with guidance takes the scale as a number instead.
         distilled = bool(self.unet.config["time_cond_proj_dim"])
         scale = 1.0 if distilled else max(1.0, guidance_scale)
-        condition = self.conditioner(self._tokens(eeg, ch_names, sfreq))
+        if (eeg is None) == (eeg_tokens is None):
+            raise ValueError("give the EEG or its tokens: one of eeg and eeg_tokens")
+        tokens = self.encode(eeg, ch_names, sfreq) if eeg_tokens is None else eeg_tokens  # pyright: ignore[reportArgumentType]
+        condition = self.conditioner(tokens.to(self.conditioner.device))
         calls = _guide(condition, Condition(*map(torch.zeros_like, condition)), scale, eeg_strength)
         if prompt is not None:
             text, empty = self._encode_prompt(prompt, condition)
@@ -395,6 +409,14 @@ def clip_source(model: Path) -> str | Path:
     raise FileNotFoundError(
         f"model {model} has no CLIP (looked in {', '.join(map(str, candidates))})"
     )
+
+
+def generator_source(model: Path) -> str | Path | None:
+    """Return folder or hub id of the generator that a model was fine-tuned from, where it says."""
+    if not (model / ADAPTER).is_file():
+        return None
+    content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
+    return _resolve(content["generator"], model)
 
 
 def _relative(source: str | Path, folder: Path) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from .controls import CONTROLS, WITHOUT_BRAIN
 from .report_words import (
-    CONTROLS,
-    WITHOUT_BRAIN,
+    REMEDIES,
     control_name,
     difference,
     interval,
@@ -97,18 +97,19 @@ def _not_above(scores: Scores) -> str:
 
 
 def _withheld(scores: Scores) -> str:
-    remedies = {f["name"]: f["remedy"] for f in (scores.audit or {}).get("findings", [])}
+    findings = (scores.audit or {}).get("findings", [])
+    remedies = REMEDIES | {finding["name"]: finding["remedy"] for finding in findings}
     items = []
     for reason in scores.headline.reasons:
         remedy = remedies.get(reason.name)
-        told = f" <i>{escape(remedy)}</i>" if remedy else ""
+        told = f"<br><i>{escape(remedy)}</i>" if remedy else ""
         items.append(f"<li><b>{escape(reason.name)}</b>{escape(reason.what)}{told}</li>")
     n = len(items)
     return (
         '<p class="verdict">No score of this evaluation may be quoted</p>'
         '<p class="said">Headline withheld</p>'
-        f"<p>{'One thing was' if n == 1 else f'{n} things were'} found that can make a score "
-        "without any decoding, so the figures below are no evidence of it:</p>"
+        f"<p>{'One thing stands' if n == 1 else f'{n} things stand'} against it. Such a thing can "
+        "make a score without any decoding, so the figures below are no evidence of it:</p>"
         f'<ul class="reasons">{"".join(items)}</ul>'
         "<p><b>What to do:</b> mend each of these in the recordings, the split or the choice of "
         "the model, train again, and evaluate once. The figures further down were measured, and "
@@ -126,7 +127,7 @@ def _sentence(scores: Scores) -> str:
         if control
         else f"the strongest control, <b>{control_name(head.strongest)}</b>"
     )
-    told = CONTROLS.get(head.strongest, "").partition(":")[0].rstrip(".")
+    told = CONTROLS.get(head.strongest, "").partition(":")[0]
     return (
         f"<b>{metric_name(score.metric)}</b>: {number(score.metric, score.value)} decoded from "
         f"EEG, against {against}{f' ({escape(told)})' if told else ''}."

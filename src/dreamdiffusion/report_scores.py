@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
+from .controls import CONTROLS, WITHOUT_BRAIN, WITHOUT_IMAGE, WITHOUT_TIME
 from .report_headline import headline_score
 from .report_strips import forest, strip
 from .report_words import (
-    CONTROLS,
-    WITHOUT_BRAIN,
-    WITHOUT_IMAGE,
-    WITHOUT_TIME,
     control_name,
     difference,
     interval,
@@ -24,27 +21,37 @@ def controls_part(scores: Scores) -> str:
     """Explain each control that is present, beside the headline metric's difference to it."""
     score = headline_score(scores)
     present = {name for record in scores.scores for name in record.controls}
-    groups = {
-        "Without a brain": [name for name in WITHOUT_BRAIN if name in present],
-        "Without reconstruction": [name for name in WITHOUT_IMAGE if name in present],
-        "Without drift": [name for name in WITHOUT_TIME if name in present],
-        "Others": sorted(present - set(CONTROLS)),
-    }
+    groups = [
+        (
+            "Without a brain",
+            "The claim is the difference to the strongest.",
+            WITHOUT_BRAIN,
+        ),
+        (
+            "Without reconstruction",
+            "What does not beat these shows a class that was named, or a picture looked up.",
+            WITHOUT_IMAGE,
+        ),
+        ("Without drift", "What is lost here came from drift.", WITHOUT_TIME),
+        ("Others", "", dict.fromkeys(sorted(present - set(CONTROLS)), "")),
+    ]
     told = []
-    for title, names in groups.items():
-        if names:
-            terms = [
-                f"<dt>{control_name(name)}</dt><dd>{escape(CONTROLS.get(name, ''))}</dd>"
-                for name in names
-            ]
-            told.append(f"<h3>{title}</h3><dl>{''.join(terms)}</dl>")
+    for title, use, controls in groups:
+        terms = [
+            f"<dt>{control_name(name)}</dt><dd>{escape(what)}</dd>"
+            for name, what in controls.items()
+            if name in present
+        ]
+        if terms:
+            used = f'<p class="soft">{use}</p>' if use else ""
+            told.append(f"<h3>{title}</h3>{used}<dl>{''.join(terms)}</dl>")
     return (
         '<h2 id="controls">Controls</h2>'
-        "<p>The same trials, drawn without what a decoder is meant to use. The claim is the "
-        "difference to the strongest control that has no brain.</p>"
+        "<p>The same trials, decoded without something that a decoder is meant to use.</p>"
         f'<div class="charts"><figure>{forest(score)}<figcaption>{metric_name(score.metric)}: '
-        "score minus control, with 95&nbsp;% intervals. An interval that reaches the line at zero "
-        f"shows no difference.</figcaption></figure><div>{''.join(told)}</div></div>"
+        "by how much it is better than each control, with 95&nbsp;% intervals. An interval that "
+        "reaches the line at zero shows no difference.</figcaption></figure>"
+        f"<div>{''.join(told)}</div></div>"
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from .controls import WITHOUT_BRAIN, WITHOUT_IMAGE
 from .report_charts import DIGIT, EDGE, LETTER, WIDTH, Axis, line, nice_limits, svg, text, tick
 from .report_words import (
-    WITHOUT_BRAIN,
-    WITHOUT_IMAGE,
     control_name,
     difference,
     interval,

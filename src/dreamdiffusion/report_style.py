@@ -72,7 +72,7 @@ svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { paint-order: stroke; stroke: var(--paper); stroke-width: 3.5px; fill: var(--soft);
   font-size: 10.5px; font-family: inherit; }
 svg .ink { fill: var(--ink); } svg .strong { fill: var(--ink); font-weight: 650; }
-.charts dl { display: block; } .charts dd { margin-bottom: 10px; }
+.charts h3 + p { margin: 0; } .charts dl { display: block; } .charts dd { margin-bottom: 10px; }
 .charts > div > h3:first-child { margin-top: 0; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 360px), 1fr));
   gap: 26px 34px; margin: 18px 0; }

@@ -19,29 +19,19 @@ METRICS = {
     "eeg_retrieval_top1": "Retrieval by the EEG embedding alone",
 }
 
-WITHOUT_BRAIN = {
-    "shuffled_eeg": "drawn from the EEG of another trial, with other seeds.",
-    "phase_randomised_eeg": "drawn from EEG with the same spectra and its course in time "
-    "destroyed.",
-    "mean_embedding": "drawn from the mean of the training trials, the same for every trial: what "
-    "the generator makes of a typical brain.",
-    "no_eeg_prior": "drawn without any EEG: what the generator draws by itself.",
+REMEDIES = {
+    "not_audited": "Run dreamdiffusion audit on the training trials, and fine-tune again with it.",
+    "not_held_out": "Evaluate the test side, or another recording with --split new.",
+    "control_above_chance": "Look in the audit for an order of trials that tells the class; "
+    "shuffle the trials of the experiment, or hold out whole runs.",
+    "rests_on_time": "High-pass the EEG, and record the classes in random order.",
+    "judge_saw_the_pictures": "Train the judge on other pictures than those that were shown.",
+    "generator_saw_the_pictures": "Train the generator on other pictures than those that were "
+    "shown.",
+    "scale_not_of_training": "Fine-tune again; the scale is fitted on the training trials alone.",
+    "split_changed": "Fine-tune again with the split that is to be scored.",
 }
-"""Know nothing of the response to the picture, so the score has to beat the strongest of them."""
-
-WITHOUT_IMAGE = {
-    "label_only": "the category that the linear baseline decodes, drawn from its name. A score "
-    "that does not beat it shows classification, and no more.",
-    "nearest_training_image": "the training picture nearest to the EEG: looked up, not drawn.",
-}
-"""Use the EEG, and reconstruct nothing."""
-
-WITHOUT_TIME = {
-    "time_removed_eeg": "drawn from EEG without its slow course over the recording. This one "
-    "should keep the score: what is lost without drift came from drift.",
-}
-
-CONTROLS = WITHOUT_BRAIN | WITHOUT_IMAGE | WITHOUT_TIME
+"""What to do about a reason to withhold the headline (`headline`); an audit brings its own."""
 
 _SHORT = {
     "shuffled_eeg": "shuffled",

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .design import Design
 from .judge import Judge, check_images, label_indices
 from .metrics import pcc_pairs, retrieval_pairs, ssim_pairs, top1_pairs, trial_groups
-from .statistics import Score, score
+from .statistics import correct, score
 
 Embed = Callable[[Tensor], Tensor]
 """Pictures (n, 3, H, W) in [0, 1] -> embeddings (n, d)."""
@@ -91,7 +92,9 @@ def score_images(
         The control: row i was decoded from the EEG of a trial other than i, through the whole path
         and with other seeds, and is scored against trial i.
     metadata : DataFrame or mapping
-        ``category`` and perhaps ``color`` of each trial.
+        ``category`` and perhaps ``color`` of each trial; with ``subject``, ``session``, ``run``
+        and ``onset`` truths are permuted within runs, and blocks as a whole. Without any of them
+        all trials count as one run in random order.
     judge : Judge
         Names what a picture shows.
     embed : callable
@@ -113,7 +116,7 @@ def score_images(
     Returns
     -------
     dict
-        ``split``, ``simulated``, ``noise_level``, ``scores`` (records as `statistics.Score`),
+        ``split``, ``simulated``, ``noise_level``, ``scores`` (records as `scores.Score`),
         ``not_scored`` (metric -> why), ``protocol`` (metric -> how), ``judge``, ``confusion``
         (``names``, ``counts``: shown x named, over all samples), ``trials`` (what was shown and
         what the judge named, per trial and sample).
@@ -158,7 +161,10 @@ def score_images(
             f"cosine in the space of the CLIP that the EEG was aligned to, so not independent; "
             f"gallery of {len(gallery.embeddings)}: {gallery.kind}"
         )
-    groups = trial_groups(n, rng)
+    frame = pd.DataFrame({key: list(column) for key, column in metadata.items()})
+    known = {"subject", "session", "run", "onset"} & {str(key) for key in frame}
+    design = Design.of(frame) if known else Design.one_run(n)
+    groups = trial_groups(design, rng)
     if seen is None:
         for name in ("ssim", "pcc"):
             not_scored[name] = "which picture was shown is not known, only its category"
@@ -172,16 +178,17 @@ def score_images(
         pairs["pcc"] = (pcc_pairs(seen, generated), pcc_pairs(seen, shuffled))
         protocol["pcc"] = f"Pearson correlation of RGB pixels at {size}"
 
-    scores: list[Score] = [
-        score(name, own, control, rng, n_permutations, n_bootstrap,
+    records = [
+        score(name, own, {"shuffled_eeg": control}, rng, design, n_permutations, n_bootstrap,
               groups if name == "ssim" else None)
         for name, (own, control) in pairs.items()
     ]  # fmt: skip
+    scores = [record.model_dump(mode="json") for record in correct(records)]
     protocol |= {
         "chance": "the same images with the truths dealt to the trials at random, its expectation",
         "shuffled_eeg": "images generated anew, each from the EEG of another trial",
-        "ci95": f"percentile bootstrap over trials, {n_bootstrap} draws",
-        "p": f"one-sided, {n_permutations} permutations of trials, (1 + hits) / (1 + draws)",
+        "ci95": f"percentile bootstrap over {design.drawn}, {n_bootstrap} draws",
+        "p": design.in_words(n_permutations),
     }
     counts = np.zeros((len(judge.categories),) * 2, dtype=int)
     own_names = chosen["generated"]["category"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +43,12 @@ class Split:
         """Write the split as JSON."""
         sides = {name: getattr(self, name).tolist() for name in ("train", "validation", "test")}
         Path(path).write_text(json.dumps({"rule": self.rule, **sides}), "utf-8")
+
+    @property
+    def sha256(self) -> str:
+        """Hash of which trials are on which side."""
+        sides = [getattr(self, name).tolist() for name in ("train", "validation", "test")]
+        return hashlib.sha256(json.dumps(sides).encode()).hexdigest()
 
     @classmethod
     def load(cls, path: Path | str) -> Split:

@@ -1,16 +1,20 @@
-"""From a matrix of pair scores to a record: value, chance, control, interval, p.
+"""From a matrix of pair scores to a record: value, chance, controls, intervals, p.
 
 A matrix ``pairs`` (n, n) holds at [i, j] the score of the images decoded from trial *j* against
 what was shown in trial *i* (see `metrics`). Trials are the unit of everything here: the samples of
-one trial are never treated as independent.
+one trial are never treated as independent. What may change places says `design.Design`.
 """
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .bootstrap import bootstrap_means, interval
+from .design import Design
+from .scores import ControlScore, Score
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer]
@@ -18,114 +22,64 @@ Ints = NDArray[np.integer]
 _CHUNK = 2_000_000
 
 
-class Score(TypedDict):
-    """One record of ``scores.json``.
+def chance_level(pairs: Floats, design: Design) -> float:
+    """Return the expected score when truths are dealt at random, as the design allows.
 
-    ``chance`` is what this very set of images scores when truths are dealt at random; it already
-    contains the generator's habits (a favourite class, a typical brightness). ``shuffled_eeg`` is
-    the score of images decoded anew from other trials' EEG. ``p`` is one-sided.
-    """
-
-    metric: str
-    value: float
-    n: int
-    chance: float
-    shuffled_eeg: float
-    ci95: list[float]
-    p: float
-
-
-def random_derangement(n: int, rng: np.random.Generator) -> Ints:
-    """Draw a cyclic permutation of n trials: none keeps its place (Sattolo 1986).
+    Within a run each truth meets each trial equally often, so the expectation is a mean of
+    entries of the matrix: exact, with no permutation drawn. For labels it is the sum over classes
+    of how often the class is shown times how often it is named.
 
     Raises
     ------
     ValueError
-        If n is below 2.
+        If the matrix is not (n, n), or an entry that the design asks for was not computed.
     """
-    if n < 2:
-        raise ValueError(f"there is {n} trial, shuffling needs two or more")
-    order = rng.permutation(n)
-    result = np.empty(n, dtype=np.int64)
-    result[order] = np.roll(order, 1)
-    return result
+    _check(pairs, design)
+    level = design.expectation(pairs)
+    if not np.isfinite(level):
+        raise ValueError(
+            "pairs that can change places are not finite; where only some were computed, pass the "
+            "groups within which they were"
+        )
+    return level
 
 
-def permutations(n: int, count: int, rng: np.random.Generator, groups: Ints | None = None) -> Ints:
-    """Draw ``count`` permutations of n trials, within groups where these are given.
+def permutation_p(pairs: Floats, count: int, rng: np.random.Generator, design: Design) -> float:
+    """One-sided p of the mean diagonal when truths change places as the design allows.
 
-    Returns
-    -------
-    array of int, (count, n)
-    """
-    keys = rng.random((count, n))
-    if groups is None:
-        return np.argsort(keys, axis=1)
-    # Sorting by group and then by a random key deals the members of each group over its own places.
-    places = np.argsort(groups, kind="stable")
-    dealt = np.argsort(keys + groups, axis=1)
-    result = np.empty((count, n), dtype=np.int64)
-    result[:, places] = dealt
-    return result
-
-
-def chance_level(pairs: Floats) -> float:
-    """Return the expected score when truths are dealt at random to the trials.
-
-    Over all permutations each truth meets each trial equally often, so the expectation is the mean
-    of the matrix (of its computed entries, where pairs were restricted to equal groups): exact,
-    with no permutation drawn. For labels it is the sum over classes of how often the class is
-    shown times how often it is named.
-    """
-    return float(np.nanmean(np.nanmean(pairs, axis=0)))
-
-
-def permutation_p(
-    pairs: Floats, count: int, rng: np.random.Generator, groups: Ints | None = None
-) -> float:
-    """One-sided p of the mean diagonal under permutation of the trials: (1 + hits) / (1 + count).
+    Of ``count`` draws it is (1 + hits) / (1 + count). Where the design has no more than ``count``
+    exchanges in all, each is looked at once and p is the share of them that score as high, which
+    is never below 1 / their number.
 
     Raises
     ------
     ValueError
-        If the matrix is not square.
+        If the matrix is not (n, n).
     """
-    n = _square(pairs)
-    value = np.diagonal(pairs).mean()
+    _check(pairs, design)
+    n, value = len(design), np.diagonal(pairs).mean()
     columns = np.arange(n)
-    hits, left = 0, count
-    while left:
-        some = min(left, max(1, _CHUNK // n))
-        drawn = pairs[permutations(n, some, rng, groups), columns].mean(axis=1)
+
+    def hits(sources: Ints) -> int:
         # Sums in another order differ in the last digits; an equal score counts as a hit.
-        hits += int((drawn >= value - 1e-12).sum())
-        left -= some
-    return (1 + hits) / (1 + count)
+        return int((pairs[sources, columns].mean(axis=1) >= value - 1e-12).sum())
 
-
-def bootstrap_ci(scores: Floats, count: int, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean over trials.
-
-    Parameters
-    ----------
-    scores : array, (n,)
-        One score per trial.
-    """
-    n, left = len(scores), count
-    means = []
+    if design.n_exchanges <= count:
+        return hits(design.all_exchanges()) / design.n_exchanges
+    found, left = 0, count
     while left:
         some = min(left, max(1, _CHUNK // n))
-        means.append(scores[rng.integers(n, size=(some, n))].mean(axis=1))
+        found += hits(design.exchanges(some, rng))
         left -= some
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return float(low), float(high)
+    return (1 + found) / (1 + count)
 
 
 def score(
     metric: str,
     pairs: Floats,
-    shuffled: Floats,
+    controls: Mapping[str, Floats],
     rng: np.random.Generator,
+    design: Design,
     n_permutations: int = 2000,
     n_bootstrap: int = 2000,
     groups: Ints | None = None,
@@ -138,39 +92,79 @@ def score(
         Its name.
     pairs : array, (n, n)
         Pair scores of the images; the diagonal is the score.
-    shuffled : array, (n,) or (n, n)
-        Scores of the images decoded from shuffled EEG, per trial, or their pairs.
+    controls : mapping of str to array, (n,) or (n, n)
+        Scores of each control's images on the same trials, or their pairs.
     rng : numpy.random.Generator
+    design : Design
+        Of the n trials.
     n_permutations, n_bootstrap : int
     groups : array of int, (n,), optional
-        Where only pairs within groups were computed.
+        Where only pairs within groups were computed (`metrics.trial_groups`).
 
     Raises
     ------
     ValueError
-        If there are fewer than two trials, shapes differ or a score is not finite.
+        If there are fewer than two trials or no control, shapes differ or a score is not finite.
     """
-    n = _square(pairs)
+    n = len(pairs)
     if n < 2:
         raise ValueError(f"{metric} has {n} trial; chance and interval need two or more")
-    own = np.diagonal(pairs)
-    control = np.diagonal(shuffled) if shuffled.ndim == 2 else shuffled
-    if control.shape != (n,):
-        raise ValueError(f"{metric}: {n} trials but {control.shape[0]} of shuffled EEG")
-    if not (np.isfinite(own).all() and np.isfinite(control).all()):
-        raise ValueError(f"{metric}: a trial's score is not finite")
+    if not controls:
+        raise ValueError(f"{metric} has no control to compare with; pass shuffled_eeg at least")
+    columns = [np.diagonal(pairs)]
+    for name, control in controls.items():
+        columns.append(np.diagonal(control) if control.ndim == 2 else control)
+        if columns[-1].shape != (n,):
+            raise ValueError(f"{metric}: {n} trials but {len(columns[-1])} of {name}")
+    table = np.stack(columns, axis=1)
+    for name, finite in zip(("the score", *controls), np.isfinite(table).all(axis=0), strict=True):
+        if not finite:
+            raise ValueError(f"{metric}: {name} of a trial is not finite")
+    allowed = design if groups is None else design.within(groups)
+    chance = chance_level(pairs, allowed)
+    means = table.mean(axis=0)
+    draws = bootstrap_means(table, design, n_bootstrap, rng)
+    strongest = int(means[1:].argmax())
     return Score(
         metric=metric,
-        value=float(own.mean()),
+        value=float(means[0]),
         n=n,
-        chance=chance_level(pairs),
-        shuffled_eeg=float(control.mean()),
-        ci95=list(bootstrap_ci(own, n_bootstrap, rng)),
-        p=permutation_p(pairs, n_permutations, rng, groups),
+        n_people=design.n_people,
+        chance=chance,
+        ci95=interval(draws[:, 0]),
+        p=permutation_p(pairs, n_permutations, rng, allowed),
+        controls={
+            name: ControlScore(
+                value=float(means[1 + at]),
+                difference=float(means[0] - means[1 + at]),
+                difference_ci95=interval(draws[:, 0] - draws[:, 1 + at]),
+            )
+            for at, name in enumerate(controls)
+        },
+        strongest=list(controls)[strongest],
+        difference=float(means[0] - means[1 + strongest]),
+        # Chosen anew in every draw, so that a lucky choice of the control is part of the interval.
+        difference_ci95=interval(draws[:, 0] - draws[:, 1:].max(axis=1)),
     )
 
 
-def _square(pairs: Floats) -> int:
-    if pairs.ndim != 2 or pairs.shape[0] != pairs.shape[1]:
-        raise ValueError(f"pairs has shape {pairs.shape}, expected (n, n)")
-    return len(pairs)
+def correct(scores: Sequence[Score]) -> list[Score]:
+    """Set ``p_corrected`` of scores that are shown beside each other (Holm 1979).
+
+    The chance that any of them is at most 0.05 where there is nothing is then at most 0.05,
+    however the metrics depend on each other.
+    """
+    order = sorted(range(len(scores)), key=lambda at: scores[at].p)
+    corrected, largest = [0.0] * len(scores), 0.0
+    for rank, at in enumerate(order):
+        largest = max(largest, min(1.0, (len(scores) - rank) * scores[at].p))
+        corrected[at] = largest
+    return [
+        record.model_copy(update={"p_corrected": p})
+        for record, p in zip(scores, corrected, strict=True)
+    ]
+
+
+def _check(pairs: Floats, design: Design) -> None:
+    if pairs.shape != (len(design),) * 2:
+        raise ValueError(f"pairs has shape {pairs.shape}, expected {(len(design),) * 2}")

@@ -27,6 +27,7 @@ from .config import (
 from .engine import fit
 from .generator import NOISE_SCHEDULE, encode_images, image_size, open_text_pipeline
 from .generator_tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
+from .picture_prints import save_prints
 from .pictures import Pictures, draw_pictures, read_pictures
 from .runtime import choose_device
 
@@ -94,6 +95,7 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     )
     folder = output / "generator"
     save_generator(folder, tokenizer, clip, vae, unet)
+    save_prints(folder, pictures.pixels)
     draw_samples(folder, _spread(captions, 48), output / "samples.png", config.unet_train)
     return folder
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from .config import TrainJudgeConfig, write_yaml
 from .engine import fit
 from .judge import Judge
+from .picture_prints import save_prints
 from .pictures import SUFFIXES, read_image
 from .runtime import Draw, choose_device, is_main_process
 from .simulation.scenes import CATEGORIES, COLORS, random_scene, render
@@ -237,6 +238,8 @@ def train_judge(config: TrainJudgeConfig) -> Path:
         return config.output
     figures = task.validate()
     judge.eval().to("cpu").save_pretrained(config.output)  # pyright: ignore[reportArgumentType]
+    trained = pictures.images[~pictures.held_out].permute(0, 2, 3, 1).numpy()
+    save_prints(config.output, trained)
     scores = {
         "split": "held-out pictures",
         "n": int(pictures.held_out.sum()),

@@ -1,0 +1,46 @@
+"""Which pictures a network was trained on: a print of each, laid beside its weights.
+
+A judge or a generator that has seen the test pictures can make or name them without any EEG, so an
+evaluation asks for the prints. They are of the exact pixels: a picture that was cropped or
+compressed anew has another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+FILE = "pictures_trained_on.safetensors"
+
+
+def picture_prints(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return a print of each picture ``(n, height, width, 3)``: 8 bytes of its SHA-256."""
+    digests = [hashlib.sha256(np.ascontiguousarray(one)).digest()[:8] for one in pixels]
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def save_prints(folder: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write the prints of the pictures that a network was trained on, each once."""
+    save_file({"prints": np.unique(picture_prints(pixels))}, folder / FILE)
+
+
+def load_prints(folder: Path) -> NDArray[np.uint64] | None:
+    """Return the prints beside a network; None where none were written.
+
+    Raises
+    ------
+    ValueError
+        If the file is something else.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        return load_file(path)["prints"]
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path} does not hold prints of pictures: {error}") from error
