@@ -28,10 +28,11 @@ lint: $(STAMP)  ## check style and formatting
 types: $(STAMP)  ## check types
 	$(BIN)/pyright
 
-docs: $(STAMP)  ## regenerate docs/cli.md, docs/datasets.md and docs/protocols.md
+docs: $(STAMP)  ## regenerate docs/cli.md, datasets.md, protocols.md and scores.schema.json
 	$(BIN)/python -c "from dreamdiffusion.cli import reference; print(reference(), end='')" > docs/cli.md
 	$(BIN)/python -c "from dreamdiffusion.datasets.command import page; print(page(), end='')" > docs/datasets.md
 	$(BIN)/python -c "from dreamdiffusion.protocols.command import page; print(page(), end='')" > docs/protocols.md
+	$(BIN)/python -c "from dreamdiffusion.scores import json_schema; print(json_schema(), end='')" > docs/scores.schema.json
 
 weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped
 	BIN=$(BIN) scripts/make_weights.sh

@@ -20,7 +20,7 @@ from .config import write_yaml
 from .config_evidence import EvaluateConfig
 from .decoding import Decoded, decode, join
 from .design import Design
-from .gallery import draw_gallery, save_gallery
+from .gallery import draw_gallery, rank_trials, save_gallery, trial_values
 from .generator import embed_images, load_clip
 from .headline import headline
 from .judge import Judge, label_indices
@@ -325,13 +325,17 @@ def write_results(folder: Path, result: Scores, generated: Tensor, seen: Tensor 
     content = result.model_dump(mode="json")
     (folder / "scores.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     trials = result.trials
-    title = "Seen and decoded: the first trials of the split"
+    title = "Seen and decoded: best, median and worst trials by rank"
     if result.simulated:
         level = result.noise_level
         title += " (SIMULATED EEG" + ("" if level is None else f", noise level {level}") + ")"
-    picture = draw_gallery(generated, trials["category"], trials["judged_category"], seen, title)
+    ranked = rank_trials(trial_values(result.headline.metric, trials)[1], 8)
+    groups = {name: ranked[name] for name in ("best", "median", "worst")}
+    picture = draw_gallery(
+        generated, trials["category"], trials["judged_category"], groups, seen, title
+    )
     save_gallery(folder / "gallery.png", picture)
-    write_report(folder / "report.html", content, generated, seen)
+    write_report(folder / "report.html", result, generated, seen)
 
 
 def _load_pictures(trials: Trials, size: int) -> tuple[Tensor | None, dict[str, Tensor] | None]:

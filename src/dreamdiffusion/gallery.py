@@ -1,10 +1,13 @@
-"""The gallery picture: what was seen beside what was generated, trial by trial."""
+"""The gallery: which trials are shown, by rank, and the picture of them, seen | generated."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -20,6 +23,77 @@ _BETWEEN = 14  # between what was seen and what was generated
 _CAPTION = 19
 _BLOCK_GAP = 36
 _MARGIN = 20
+_GROUP = 26  # the name of a group
+
+
+def trial_values(metric: str, trials: Mapping[str, Any]) -> tuple[str, list[float]]:
+    """Return what the trials are ranked by: the metric, and its value of each trial.
+
+    Parameters
+    ----------
+    metric : str
+        That of the headline.
+    trials : mapping
+        ``Scores.trials``. A metric ``X_top1`` is the share of a trial's images that are named
+        right, from ``X`` and ``judged_X``; another metric has its values under its own name.
+
+    Returns
+    -------
+    metric : str
+        ``metric``; ``category_top1`` where that is not recorded trial by trial; empty where
+        neither is: then all values are equal, and the trials stay in their order.
+    values : list of float, length n
+    """
+    if metric in trials:
+        return metric, [float(value) for value in trials[metric]]
+    for name in (metric, "category_top1"):
+        shown, named = (trials.get(key + name.removesuffix("_top1")) for key in ("", "judged_"))
+        if name.endswith("_top1") and shown is not None and named is not None:
+            pairs = zip(shown, named, strict=True)
+            return name, [sum(one == truth for one in row) / len(row) for truth, row in pairs]
+    return "", [0.0] * len(trials["category"])
+
+
+def rank_trials(values: Sequence[float], n: int) -> dict[str, NDArray[np.int64]]:
+    """Choose trials by rank: nobody picks them.
+
+    Parameters
+    ----------
+    values : sequence of float, length n_trials
+        The higher, the better.
+    n : int
+        Of each group at most; never more than a third of the trials, so that no trial is in two.
+
+    Returns
+    -------
+    dict
+        Places of the trials under ``best``, ``median`` (the middle of the order) and ``worst``,
+        each from better to worse, equal values by place; ``all``: the whole order. Of two trials,
+        none is the median.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or n is below 1.
+    """
+    scores = np.asarray(values, dtype=float)
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            f"trial {int(np.flatnonzero(~np.isfinite(scores))[0])} has no finite value"
+        )
+    if n < 1:
+        raise ValueError(f"n is {n}, expected 1 or more trials of each group")
+    order = np.argsort(-scores, kind="stable")
+    total = len(order)
+    n = min(n, max(1, total // 3))
+    between = order[n : max(n, total - n)]
+    start = (len(between) - n + 1) // 2
+    return {
+        "best": order[:n],
+        "median": between[max(0, start) : max(0, start) + n],
+        "worst": order[max(n, total - n) :],
+        "all": order,
+    }
 
 
 def to_picture(image: Tensor, size: int | None = None) -> Image.Image:
@@ -33,31 +107,28 @@ def to_picture(image: Tensor, size: int | None = None) -> Image.Image:
 
 def draw_gallery(
     generated: Tensor,
-    categories: list[str],
-    judged: list[list[str]],
+    categories: Sequence[str],
+    judged: Sequence[Sequence[str]],
+    groups: Mapping[str, Sequence[int] | NDArray[np.int64]],
     seen: Tensor | None = None,
     title: str = "",
-    n_rows: int = 8,
-    n_blocks: int = 3,
 ) -> Image.Image:
-    """Draw the first trials: seen | generated, in columns of rows.
-
-    The trials are the first ones given, never picked by their score.
+    """Draw trials, seen | generated, one column for each group of them.
 
     Parameters
     ----------
     generated : Tensor, (n, k, 3, H, W)
         In [0, 1]; at most four samples of a trial are drawn, the first.
-    categories : list of str, length n
+    categories : sequence of str, length n
         What was shown.
-    judged : list of list of str, (n, k)
+    judged : sequence of sequence of str, (n, k)
         What the judge names: green with a tick where it is right, red with a cross where not.
+    groups : mapping of str to places of trials
+        A title above each column; empty groups are left out. See `rank_trials`.
     seen : Tensor, (n, 3, H, W), optional
         Without it the category stands in words.
     title : str
         One line above.
-    n_rows, n_blocks : int
-        Rows in a column of rows, and number of such columns, at most.
 
     Returns
     -------
@@ -74,38 +145,38 @@ def draw_gallery(
         raise ValueError(
             f"{n} trials of images, {len(categories)} categories, {len(judged)} judged trials"
         )
-    n_shown = min(n, n_rows * n_blocks)
-    n_blocks = min(n_blocks, -(-n_shown // n_rows))
-    n_rows = -(-n_shown // n_blocks)
+    columns = {name: list(rows) for name, rows in groups.items() if len(rows)}
+    if not columns:
+        raise ValueError("no group has a trial to draw")
+    n_rows = max(len(rows) for rows in columns.values())
     block = _TILE + _BETWEEN + k * _TILE + (k - 1) * _GAP
     row = _TILE + _CAPTION + 8
     head = 30 if title else 0
-    width = 2 * _MARGIN + n_blocks * block + (n_blocks - 1) * _BLOCK_GAP
-    canvas = Image.new("RGB", (width, 2 * _MARGIN + head + 20 + n_rows * row), PAPER)
+    width = 2 * _MARGIN + len(columns) * block + (len(columns) - 1) * _BLOCK_GAP
+    top = _MARGIN + head + _GROUP
+    canvas = Image.new("RGB", (width, top + 20 + n_rows * row + _MARGIN), PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
         font = _fitting(draw, title, 17, width - 2 * _MARGIN)
         draw.text((_MARGIN, _MARGIN - 4), title, INK, font)
-    for b in range(n_blocks):
+    for b, (name, rows) in enumerate(columns.items()):
         left = _MARGIN + b * (block + _BLOCK_GAP)
-        top = _MARGIN + head
+        draw.text((left, top - _GROUP), name, INK, _font(16))
         draw.text((left, top), "seen" if seen is not None else "category seen", FAINT, _font(13))
         draw.text((left + _TILE + _BETWEEN, top), "generated from EEG", FAINT, _font(13))
-    for i in range(n_shown):
-        b, r = divmod(i, n_rows)
-        left = _MARGIN + b * (block + _BLOCK_GAP)
-        top = _MARGIN + head + 20 + r * row
-        if seen is not None:
-            canvas.paste(to_picture(seen[i], _TILE), (left, top))
-        else:
-            draw.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), outline=FAINT)
-        _caption(draw, left, top + _TILE, categories[i], INK)
-        for s in range(k):
-            x = left + _TILE + _BETWEEN + s * (_TILE + _GAP)
-            canvas.paste(to_picture(generated[i, s], _TILE), (x, top))
-            right = judged[i][s] == categories[i]
-            _mark(draw, x + 3, top + _TILE + 6, right)
-            _caption(draw, x + 15, top + _TILE, judged[i][s], RIGHT if right else WRONG, 15)
+        for r, i in enumerate(rows):
+            y = top + 20 + r * row
+            if seen is not None:
+                canvas.paste(to_picture(seen[i], _TILE), (left, y))
+            else:
+                draw.rectangle((left, y, left + _TILE - 1, y + _TILE - 1), outline=FAINT)
+            _caption(draw, left, y + _TILE, categories[i], INK)
+            for s in range(k):
+                x = left + _TILE + _BETWEEN + s * (_TILE + _GAP)
+                canvas.paste(to_picture(generated[i, s], _TILE), (x, y))
+                right = judged[i][s] == categories[i]
+                _mark(draw, x + 3, y + _TILE + 6, right)
+                _caption(draw, x + 15, y + _TILE, judged[i][s], RIGHT if right else WRONG, 15)
     return canvas
 
 

@@ -1,124 +1,24 @@
-"""Parts of the report: style sheet, score tracks and confusion matrix (inline SVG), the audit."""
+"""Parts of the report below the scores: audit, looks, protocol, confidence, occlusion, limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping
 from html import escape
 from typing import Any
 
-STYLE = """
-:root { color-scheme: light dark; --paper: #fbfaf7; --card: #ffffff; --ink: #1c2026;
-  --soft: #5d6470; --line: #e2dfd8; --accent: #2557c7; --good: #167a3e; --bad: #c42a2a;
-  --warn: #fff1cc; --warn-ink: #5c4300; --warn-line: #e8bf4d; --cell: 37 87 199; }
-@media (prefers-color-scheme: dark) { :root { --paper: #14161a; --card: #1c1f25; --ink: #e9e8e4;
-  --soft: #a2a8b3; --line: #32363f; --accent: #86aaff; --good: #62cf90; --bad: #ff8a80;
-  --warn: #3a2f12; --warn-ink: #ffe2a0; --warn-line: #8a6d1f; --cell: 134 170 255; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 28px 20px 64px; }
-h1 { font-size: 1.05rem; font-weight: 600; margin: 0 0 18px; color: var(--soft); }
-h2 { font-size: 1.3rem; line-height: 1.25; margin: 52px 0 8px; }
-p { margin: 0 0 12px; max-width: 68ch; }
-.soft, figcaption { color: var(--soft); font-size: .92rem; }
-.banner { background: var(--warn); color: var(--warn-ink); border: 1px solid var(--warn-line);
-  border-radius: 10px; padding: 12px 16px; margin: 0 0 26px; }
-.banner b { display: block; font-size: 1.08rem; line-height: 1.35; }
-.hero { display: flex; flex-wrap: wrap; gap: 8px 36px; align-items: flex-end; }
-.big { font-size: clamp(3.6rem, 13vw, 6.4rem); line-height: .95; font-weight: 700;
-  letter-spacing: -.035em; }
-.big small { font-size: .45em; font-weight: 600; letter-spacing: 0; margin-left: .06em; }
-.hero p { flex: 1 1 300px; font-size: 1.16rem; line-height: 1.45; margin: 0 0 6px; }
-.against { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
-  margin: 24px 0 12px; padding: 0; list-style: none; }
-.against li { border-top: 3px solid var(--line); padding-top: 8px; }
-.against li b { font-size: 1.45rem; display: block; line-height: 1.2; }
-.against li:first-child { border-color: var(--accent); }
-.score { display: grid; grid-template-columns: minmax(210px, 1fr) 90px 2fr; gap: 2px 18px;
-  align-items: center; padding: 14px 0; border-bottom: 1px solid var(--line); }
-.score > b { font-size: 1.3rem; text-align: right; font-variant-numeric: tabular-nums; }
-.score span small { display: block; color: var(--soft); line-height: 1.35; }
-svg { display: block; width: 100%; height: auto; overflow: visible; }
-svg text { fill: var(--soft); font-size: 11px; font-family: inherit; }
-.scroll { overflow-x: auto; margin: 14px 0; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem;
-  width: 100%; }
-th, td { text-align: right; padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line);
-  white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
-.trials { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 16px;
-  margin-top: 18px; }
-.trial { background: var(--card); border: 1px solid var(--line); border-radius: 12px; margin: 0;
-  padding: 12px; display: grid; grid-template-columns: 1.5fr 1fr 1fr; gap: 8px 10px; }
-.trial div { min-width: 0; } .trial .seen { grid-row: span 2; align-self: center; }
-.trial img, .word { width: 100%; aspect-ratio: 1; border-radius: 7px; display: block; }
-.word { display: grid; place-items: center; border: 1px dashed var(--soft); padding: 6px;
-  text-align: center; font-size: .85rem; color: var(--soft); }
-.trial span { display: block; font-size: .8rem; line-height: 1.3; margin-top: 3px;
-  overflow-wrap: anywhere; }
-.ok { color: var(--good); } .no { color: var(--bad); }
-.legend { display: flex; flex-wrap: wrap; gap: 2px 22px; }
-.matrix { min-width: 560px; max-width: 800px; }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px;
-  overflow-x: auto; font-size: .84rem; line-height: 1.45; }
-code { font-family: ui-monospace, SFMono-Regular, Menlo, monospace; }
-dl { display: grid; grid-template-columns: minmax(110px, auto) 1fr; gap: 6px 18px; margin: 12px 0;
-  font-size: .95rem; } dt { color: var(--soft); } dd { margin: 0; min-width: 0;
-  overflow-wrap: anywhere; }
-summary { cursor: pointer; color: var(--accent); margin: 12px 0; } li { max-width: 68ch; }
-@media (max-width: 640px) { main { padding: 20px 16px 48px; }
-  .score { grid-template-columns: 1fr auto; } .score svg { grid-column: 1 / -1; }
-  .trials { grid-template-columns: 1fr; } h2 { margin-top: 42px; }
-  .against { grid-template-columns: 1fr; }
-  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 10px; } }
-"""
+from .report_charts import confusion_svg, curve_figure, reliability_figure, risk_figure
+from .report_words import is_share, metric_name, number, plural
+from .scores import Occlusion, Scores
 
 
-def track(record: Mapping[str, Any]) -> str:
-    """Draw a score on a line from its least to its greatest value: interval, chance, control."""
-    shuffled = record["controls"]["shuffled_eeg"]["value"]
-    values = [record["value"], record["chance"], shuffled, *record["ci95"]]
-    low = min(0.0, *values)
-    high = 1.0 if low == 0 else max(1.0, *values)
-    width, left = 480, 8
-
-    def x(value: float) -> float:
-        return left + (value - low) / (high - low) * (width - 2 * left)
-
-    (a, b), value = (x(v) for v in record["ci95"]), x(record["value"])
-    chance, control = x(record["chance"]), x(shuffled)
-    spoken = (
-        f"{record['metric']} {record['value']:.3f}, interval {record['ci95'][0]:.3f} to "
-        f"{record['ci95'][1]:.3f}, chance {record['chance']:.3f}, shuffled EEG "
-        f"{shuffled:.3f}"
-    )
-    return (
-        f'<svg viewBox="0 0 {width} 26" role="img" aria-label="{escape(spoken)}">'
-        f'<line x1="{left}" x2="{width - left}" y1="13" y2="13" stroke="var(--line)" '
-        'stroke-width="2"/>'
-        f'<line x1="{a:.1f}" x2="{b:.1f}" y1="13" y2="13" stroke="var(--accent)" '
-        'stroke-width="8" stroke-linecap="round" opacity=".35"/>'
-        f'<line x1="{chance:.1f}" x2="{chance:.1f}" y1="3" y2="23" stroke="var(--soft)" '
-        'stroke-width="2"/>'
-        f'<circle cx="{control:.1f}" cy="13" r="5" fill="var(--paper)" stroke="var(--bad)" '
-        'stroke-width="2"/>'
-        f'<circle cx="{value:.1f}" cy="13" r="6" fill="var(--accent)"/></svg>'
-    )
-
-
-def legend() -> str:
-    """Explain the marks of `track`."""
-    return (
-        '<p class="soft legend"><span><span style="color:var(--accent)">&#9679;</span> score, '
-        '95&nbsp;% interval</span><span><span style="color:var(--soft)">&#9474;</span> chance'
-        '</span><span><span style="color:var(--bad)">&#9675;</span> shuffled EEG</span>'
-        "<span>lines run from 0 to 1</span></p>"
-    )
-
-
-def severe_banner(audit: Mapping[str, Any] | None) -> str:
-    """Say in HTML, where it is so, what makes the scores doubtful; empty where nothing does."""
-    severe = [f for f in (audit or {}).get("findings", []) if f["severity"] == "severe"]
+def severe_banner(audit: Mapping[str, Any] | None, told: Collection[str] = ()) -> str:
+    """Say in HTML what makes the scores doubtful; empty where nothing does, or ``told`` has it."""
+    severe = [
+        f
+        for f in (audit or {}).get("findings", [])
+        if f["severity"] == "severe" and f["name"] not in told
+    ]
     if not severe:
         return ""
     items = [
@@ -133,7 +33,7 @@ def severe_banner(audit: Mapping[str, Any] | None) -> str:
 
 def audit_part(audit: Mapping[str, Any] | None) -> str:
     """List every finding of the audit with its figures, those that passed folded away."""
-    head = "<h2>Audit of the training trials and their split</h2>"
+    head = '<h2 id="audit">Audit of the training trials and their split</h2>'
     if audit is None:
         return f'{head}<p class="soft">The trials of this model were not audited.</p>'
     shown: dict[bool, list[str]] = {True: [], False: []}
@@ -144,8 +44,9 @@ def audit_part(audit: Mapping[str, Any] | None) -> str:
         told = " ".join(
             escape(finding[key]) for key in ("what", "consequence", "remedy") if finding[key]
         )
+        style = ' class="no"' if finding["severity"] == "severe" else ""
         shown[finding["severity"] == "passed"].append(
-            f"<dt>{escape(finding['name'])}<br>{escape(finding['severity'])}</dt>"
+            f"<dt>{escape(finding['name'])}<br><b{style}>{escape(finding['severity'])}</b></dt>"
             f'<dd>{told}<br><span class="soft">{escape(figures)}</span></dd>'
         )
     parts = [head]
@@ -161,39 +62,186 @@ def audit_part(audit: Mapping[str, Any] | None) -> str:
     return "".join(parts)
 
 
-def confusion_svg(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Draw which category was shown (rows) and which the judge named (columns).
+def confusion_part(scores: Scores) -> str:
+    """Draw which category was taken for which."""
+    if not scores.confusion.get("names"):
+        return ""
+    figure = confusion_svg(scores.confusion["names"], scores.confusion["counts"])
+    return (
+        '<h2 id="confusion">Which categories are mistaken for which</h2>'
+        "<p>Rows: the category that was seen. Columns: the judge's name for the generated images. "
+        "The stronger the shade, the larger the share of the row; outlined cells are right.</p>"
+        f'<div class="scroll">{figure}</div>'
+    )
 
-    Rows that were never shown are left out, columns that are neither shown nor named too. Shades
-    are fractions of the row.
-    """
-    rows = [i for i, row in enumerate(counts) if sum(row)]
-    columns = [
-        j for j in range(len(names)) if j in rows or any(row[j] for row in counts)
-    ]  # fmt: skip
-    cell, left, top = 22, 92, 84
-    width, height = left + cell * len(columns) + 4, top + cell * len(rows) + 4
-    parts = [
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="confusion matrix" '
-        f'style="max-width:{round(width * 1.35)}px">'
+
+def curves_part(scores: Scores, figures: Mapping[str, str]) -> str:
+    """Draw what averaging more trials of one picture gives."""
+    if not scores.curves:
+        return ""
+    drawn = [
+        f"<figure>{curve_figure(curve)}<figcaption>{metric_name(curve.metric)}, with 95&nbsp;% "
+        f"interval; dashed: chance. Averages scored at each point: {', '.join(map(str, curve.n))}."
+        "</figcaption></figure>"
+        for curve in scores.curves
     ]
-    for r, i in enumerate(rows):
-        y = top + r * cell
-        name = escape(names[i])
-        parts.append(f'<text x="{left - 7}" y="{y + 15}" text-anchor="end">{name}</text>')
-        total = sum(counts[i])
-        for c, j in enumerate(columns):
-            share = counts[i][j] / total
-            edge = ' stroke="var(--accent)" stroke-width="1.2"' if i == j else ""
-            told = f"shown {names[i]}, named {names[j]}: {counts[i][j]} of {total}"
-            parts.append(
-                f'<rect x="{left + c * cell + 1}" y="{y + 1}" width="{cell - 2}" '
-                f'height="{cell - 2}" rx="3" fill="rgb(var(--cell) / {0.06 + 0.94 * share:.3f})"'
-                f"{edge}><title>{escape(told)}</title></rect>"
-            )
-    for c, j in enumerate(columns):
-        x = left + c * cell + 15
-        parts.append(
-            f'<text transform="translate({x} {top - 7}) rotate(-60)">{escape(names[j])}</text>'
+    given = figures.get("n_trial")
+    return (
+        '<h2 id="curves">From one trial to many</h2>'
+        "<p>The EEG of several trials of one picture or class, averaged before it was decoded. "
+        "Only the point at 1 speaks of single trials.</p>"
+        f'<div class="charts">{given or "".join(drawn)}</div>'
+    )
+
+
+def confidence_part(scores: Scores, figures: Mapping[str, str]) -> str:
+    """Say how far the confidence of a trial can be trusted, and what is gained by abstaining."""
+    c = scores.confidence
+    if c is None:
+        return ""
+    asked = f"at most {100 * c.risk_limit:g}&nbsp;% of the kept trials may be wrong"
+    if c.threshold is None:
+        told = f"No threshold reaches the risk asked for ({asked}), so no trial would be kept."
+    else:
+        wrong = (
+            "no trial was kept here"
+            if c.risk_kept is None
+            else f"{100 * c.risk_kept:.1f}&nbsp;% of these are wrong"
         )
-    return "".join(parts) + "</svg>"
+        told = (
+            f"Asked that {asked}, the model answers where its confidence is {c.threshold:.2f} or "
+            f"more: that keeps {100 * c.kept:.0f}&nbsp;% of the trials here, and {wrong}."
+        )
+    reliability = figures.get("reliability") or (
+        f"<figure>{reliability_figure(c)}<figcaption>Reliability: share of right trials among "
+        "those of like confidence. On the dashed line it means what it says; larger points hold "
+        "more trials.</figcaption></figure>"
+    )
+    risk = figures.get("risk_coverage") or (
+        f"<figure>{risk_figure(c)}<figcaption>Risk and coverage: share of wrong trials among those "
+        "kept, the most confident first. The point is where the threshold lies.</figcaption>"
+        "</figure>"
+    )
+    return (
+        '<h2 id="confidence">Confidence, and when to say nothing</h2>'
+        f"<p>{told}</p><p>Expected calibration error: <b>{c.calibration_error:.3f}</b>, on "
+        f"{plural(c.n, 'trial')}. Fitted on {escape(c.fitted_on)} ({plural(c.n_fitted, 'trial')})."
+        f'</p><div class="charts">{reliability}{risk}</div>'
+    )
+
+
+def occlusion_part(scores: Scores, figures: Mapping[str, str]) -> str:
+    """Say which channels and times the model used."""
+    o = scores.occlusion
+    if o is None:
+        return ""
+    channels = sorted(zip(o.channel_drop, o.ch_names, strict=True), reverse=True)[:3]
+    times = sorted(zip(o.time_drop, o.times, strict=True), reverse=True)[:3]
+    by_channel = [f"{escape(name)} ({_drop(o, drop)})" for drop, name in channels if drop > 0]
+    by_time = [
+        f"{1000 * (t - o.width / 2):.0f} to {1000 * (t + o.width / 2):.0f}&nbsp;ms "
+        f"({_drop(o, drop)})".replace("-", "&minus;")
+        for drop, t in times
+        if drop > 0
+    ]
+    return (
+        '<h2 id="occlusion">What the model used</h2>'
+        f"<p>{metric_name(o.metric)} is {number(o.metric, o.value)} with nothing covered. Covering "
+        f"one channel costs most at {', '.join(by_channel) or 'none'}; covering "
+        f"{1000 * o.width:.0f}&nbsp;ms costs most at {', '.join(by_time) or 'no time'}, counted "
+        "from onset.</p>" + figures.get("occlusion", "")
+    )
+
+
+def _drop(o: Occlusion, value: float) -> str:
+    return f"{100 * value:.1f}&nbsp;points" if is_share(o.metric) else f"{value:.3f}"
+
+
+def looks_part(scores: Scores) -> str:
+    """Say how often these held-out trials were looked at, and which protocol was followed."""
+    parts = ['<h2 id="looks">Protocol, and looks at the held-out trials</h2>']
+    if scores.followed is None:
+        parts.append("<p>No named protocol was followed; the configuration below says it all.</p>")
+    else:
+        f = scores.followed
+        parts.append(
+            f"<p>Protocol <b>{escape(f.name)}</b>, sha256 <code>{escape(f.sha256)}</code>. "
+            + ("Departures from it:" if f.departures else "Nothing was done otherwise.")
+            + "</p>"
+        )
+        if f.departures:
+            parts.append(f"<ul>{''.join(f'<li>{escape(d)}</li>' for d in f.departures)}</ul>")
+    if not scores.looks:
+        parts.append('<p class="soft">Looks at the held-out trials were not logged.</p>')
+        return "".join(parts)
+    n_models = len({look.model for look in scores.looks})
+    parts.append(
+        f"<p>This is <b>look number {scores.looks[-1].number}</b> at this side of this split, of "
+        f"{plural(n_models, 'model')}. A score that was chosen among looks is too high.</p>"
+        '<div class="scroll"><table><tr><th>look</th><th>when</th><th>model</th>'
+        "<th>configuration</th></tr>"
+    )
+    for look in scores.looks:
+        parts.append(
+            f"<tr><td>{look.number}</td><td>{escape(look.when)}</td>"
+            f"<td><code>{escape(look.model[:12])}</code></td>"
+            f"<td><code>{escape(look.config[:12])}</code></td></tr>"
+        )
+    return "".join([*parts, "</table></div>"])
+
+
+def made_part(scores: Scores) -> str:
+    """Say everything that is needed to make this again."""
+    made = dict(scores.made)
+    command, config = made.pop("command", None), made.pop("config", None)
+    parts = ['<h2 id="made">How this was made</h2>']
+    if command is not None:
+        parts.append(f'<pre class="command"><code>{escape(str(command))}</code></pre>')
+    rows = {"judge": str(scores.judge.get("trained_on") or "")}
+    for key, value in scores.judge.items():
+        if key.endswith("_accuracy_on_seen"):
+            what = key.removesuffix("_accuracy_on_seen")
+            rows[f"judge, {what}"] = f"{100 * value:.1f} % right on the pictures that were seen"
+        elif key != "trained_on":
+            rows[f"judge, {key}"] = str(value)
+    for key, value in made.items():
+        entries = value.items() if isinstance(value, Mapping) else [("", value)]
+        rows |= {f"{key} {name}".strip(): str(entry) for name, entry in entries}
+    how = {key: told for key, told in scores.protocol.items() if told}
+    parts.append(f"<h3>Judge, versions, hashes</h3>{_terms(rows)}")
+    parts.append(f"<details><summary>How each figure is computed</summary>{_terms(how)}</details>")
+    if config is not None:
+        text = json.dumps(config, indent=2)
+        parts.append(
+            f"<details><summary>Configuration</summary><pre><code>{escape(text)}</code></pre>"
+            "</details>"
+        )
+    return "".join(parts)
+
+
+def _terms(rows: Mapping[str, str]) -> str:
+    terms = [f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items() if v]
+    return f"<dl>{''.join(terms)}</dl>"
+
+
+def limits_part(scores: Scores) -> str:
+    """Say what the scores do not."""
+    limits = []
+    if scores.simulated:
+        limits.append(
+            "The EEG is simulated. Real single trials carry far less about what was seen, and "
+            "people, days and headsets differ in more ways than the simulation knows."
+        )
+    limits += [
+        "The generator can draw only what it was trained to draw, so every image looks like "
+        "something. That an image looks good says nothing; only the comparison with the controls "
+        "does.",
+        "A right category can be reached by classifying the EEG and drawing any picture of that "
+        "class. Compare with the label-only control and the linear baseline, and look at colour, "
+        "similarity and retrieval.",
+        "Retrieval uses the CLIP that the EEG was aligned to; the judge does not.",
+        "Intervals and p speak for these trials of these people, not for other people.",
+        "This is reconstruction of a stimulus that a person looked at.",
+    ]
+    items = "".join(f"<li>{escape(text)}</li>" for text in limits)
+    return f'<h2 id="limits">Limits</h2><ul>{items}</ul>'

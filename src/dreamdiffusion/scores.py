@@ -8,9 +8,10 @@ Notation: n trials, k images of each trial.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import json
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .config import Schema
 
@@ -81,6 +82,20 @@ class Headline(Schema):
         description="whether something beats what the name of the category alone gives; None: no "
         "such control was drawn",
     )
+
+    @model_validator(mode="after")
+    def _is_borne_out(self) -> Self:
+        if (self.verdict == "withheld") != bool(self.reasons):
+            raise ValueError(
+                f"the verdict is {self.verdict!r} with {len(self.reasons)} reasons; a headline "
+                "that is withheld has reasons, and no other has"
+            )
+        if self.verdict == "above" and not self.difference_ci95[0] > 0:
+            raise ValueError(
+                f"the verdict is 'above', but the interval of the difference begins at "
+                f"{self.difference_ci95[0]:g}; expected a number above 0"
+            )
+        return self
 
 
 class Curve(Schema):
@@ -191,3 +206,10 @@ class Scores(Schema):
     made: dict[str, Any] = Field(
         default_factory=dict, description="command, config, versions, hashes"
     )
+
+
+def json_schema() -> str:
+    """Return the JSON schema of ``scores.json`` as text; ``make docs`` writes it to docs/."""
+    content = Scores.model_json_schema(mode="serialization")
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps({"$schema": dialect, **content}, indent=1) + "\n"

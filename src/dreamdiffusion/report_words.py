@@ -1,0 +1,117 @@
+"""The words and numbers of the report: names of metrics and controls, how a figure is written.
+
+Functions return HTML: what comes from data is escaped here.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+METRICS = {
+    "category_top1": "Right category",
+    "color_top1": "Right colour",
+    "clip_retrieval_top1": "Picture found by retrieval",
+    "ssim": "Structural similarity",
+    "pcc": "Pixel correlation",
+    "lda_class_category_top1": "Linear baseline (scikit-learn): right category",
+    "lda_pooled_category_top1": "Linear baseline (pooled): right category",
+    "eeg_retrieval_top1": "Retrieval by the EEG embedding alone",
+}
+
+REMEDIES = {
+    "not_audited": "Run dreamdiffusion audit on the training trials, and fine-tune again with it.",
+    "not_held_out": "Evaluate the test side, or another recording with --split new.",
+    "control_above_chance": "Look in the audit for an order of trials that tells the class; "
+    "shuffle the trials of the experiment, or hold out whole runs.",
+    "rests_on_time": "High-pass the EEG, and record the classes in random order.",
+    "judge_saw_the_pictures": "Train the judge on other pictures than those that were shown.",
+    "generator_saw_the_pictures": "Train the generator on other pictures than those that were "
+    "shown.",
+    "scale_not_of_training": "Fine-tune again; the scale is fitted on the training trials alone.",
+    "split_changed": "Fine-tune again with the split that is to be scored.",
+}
+"""What to do about a reason to withhold the headline (`headline`); an audit brings its own."""
+
+_SHORT = {
+    "shuffled_eeg": "shuffled",
+    "phase_randomised_eeg": "phases",
+    "mean_embedding": "mean",
+    "no_eeg_prior": "no EEG",
+    "label_only": "label",
+    "nearest_training_image": "nearest",
+    "time_removed_eeg": "no drift",
+}
+
+_LONG = {
+    "shuffled_eeg": "shuffled EEG",
+    "phase_randomised_eeg": "phase-randomised EEG",
+    "mean_embedding": "mean embedding",
+    "no_eeg_prior": "no EEG (prior)",
+    "label_only": "label only",
+    "nearest_training_image": "nearest training image",
+    "time_removed_eeg": "EEG without drift",
+}
+
+
+def metric_name(metric: str) -> str:
+    """Write the name of a metric, in words where there are some."""
+    return escape(METRICS.get(metric, metric))
+
+
+def control_name(control: str, short: bool = False) -> str:
+    """Write the name of a control; ``short`` is for marks in a figure."""
+    return escape((_SHORT if short else _LONG).get(control, control))
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of trials or pairs, so that it is written in per cent."""
+    return re.search(r"(^|_)(top\d*|way|accuracy)(_|$)", metric) is not None
+
+
+def number(metric: str, value: float) -> str:
+    """Write a score: shares in per cent, all else as it is.
+
+    Examples
+    --------
+    ``45.7&nbsp;%`` for `category_top1`, ``0.276`` for `pcc`.
+    """
+    if is_share(metric):
+        return f"{_signed(100 * value, 1)}&nbsp;%"
+    return _signed(value, 3)
+
+
+def difference(metric: str, value: float) -> str:
+    """Write a difference of two scores with its sign: in percentage points where they are shares.
+
+    Examples
+    --------
+    ``+41.2&nbsp;points`` for `category_top1`, ``+0.177`` for `pcc`.
+    """
+    if is_share(metric):
+        return f"{_signed(100 * value, 1, plus=True)}&nbsp;points"
+    return _signed(value, 3, plus=True)
+
+
+def interval(metric: str, ends: tuple[float, float], of_difference: bool = False) -> str:
+    """Write an interval as "low to high"."""
+    write = difference if of_difference else number
+    low, high = (write(metric, end) for end in ends)
+    for unit in ("&nbsp;%", "&nbsp;points"):
+        if low.endswith(unit):
+            low = low.removesuffix(unit)
+    return f"{low} to {high}"
+
+
+def plural(n: int, word: str) -> str:
+    """Write a count: 1 person, 2 people; 1 trial, 2 trials."""
+    if n == 1:
+        return f"1&nbsp;{word}"
+    return f"{n:,}&nbsp;{'people' if word == 'person' else word + 's'}"
+
+
+def _signed(value: float, digits: int, plus: bool = False) -> str:
+    text = f"{value:+.{digits}f}" if plus else f"{value:.{digits}f}"
+    if not text.strip("+-0."):  # no sign before a zero
+        text = text.lstrip("+-")
+    return text.replace("-", "&minus;")
