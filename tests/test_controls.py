@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 from tiny import SIZE, finetune_config
 
 from dreamdiffusion.config import SampleConfig
-from dreamdiffusion.control_images import MEAN_TOKENS, ControlPainter, mean_tokens
+from dreamdiffusion.control_images import ControlPainter
 from dreamdiffusion.controls import CONTROLS, nearest_pictures, phase_randomised, time_removed
+from dreamdiffusion.evaluate import load_embedder
 from dreamdiffusion.finetune import finetune
 from dreamdiffusion.pictures import read_images
-from dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.pipeline import EEGToImagePipeline, clip_source
 from dreamdiffusion.splits import Split
+from dreamdiffusion.training_means import TrainingMeans, mean_tokens
 from dreamdiffusion.trials import Trials
 
 
@@ -90,11 +92,13 @@ def painter(folder: Path) -> ControlPainter:
     model = folder / "finetune" / "model"
     pipe = EEGToImagePipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
-    split = Split.load(model / "split.json")
+    split, trials = Split.load(model / "split.json"), Trials.load(folder / "trials")
     return ControlPainter(
         pipe=pipe,
         model=model,
-        trials=Trials.load(folder / "trials"),
+        means=TrainingMeans.load(model),
+        trials=trials,
+        tested=trials.select(split.test),
         rows=split.test,
         moved=np.roll(np.arange(len(split.test)), 1),
         train=split.train,
@@ -122,11 +126,7 @@ def test_every_control_is_drawn_and_differs(painter: ControlPainter) -> None:
 def test_controls_without_the_brain_do_not_look_at_it(painter: ControlPainter) -> None:
     names = ["mean_embedding", "no_eeg_prior"]
     before, _ = painter.draw(names)
-    trials = painter.trials
-    painter.trials = Trials(
-        np.asarray(trials.data)[::-1] * 3, trials.ch_names, trials.sfreq, trials.tmin,
-        trials.metadata, trials.stimuli_root,
-    )  # fmt: skip
+    painter.tested = replace(painter.tested, data=painter.tested.data[::-1] * 3)
     after, _ = painter.draw(names)
     for name in names:
         torch.testing.assert_close(after[name], before[name])
@@ -147,25 +147,36 @@ def test_nearest_training_images_are_pictures_of_training(painter: ControlPainte
     assert not drawn & pixels(painter.rows)
 
 
-def test_what_cannot_be_drawn_is_told(painter: ControlPainter, folder: Path) -> None:
-    (painter.model / MEAN_TOKENS).rename(folder / "kept")
-    painter.train = None
-    try:
-        images, left_out = painter.draw(["mean_embedding", "nearest_training_image"])
-    finally:
-        (folder / "kept").rename(painter.model / MEAN_TOKENS)
+def test_what_cannot_be_drawn_is_told(painter: ControlPainter) -> None:
+    painter.means = painter.train = painter.rows = None
+    names = ["mean_embedding", "nearest_training_image", "time_removed_eeg"]
+    images, left_out = painter.draw(names)
     assert not images
-    assert "does not exist" in left_out["mean_embedding"]
+    assert "has no training_means.safetensors" in left_out["mean_embedding"]
     assert "not here" in left_out["nearest_training_image"]
+    assert "averages" in left_out["time_removed_eeg"]
 
 
 @pytest.mark.global_rng
-def test_mean_tokens_of_training_lie_beside_the_model(painter: ControlPainter) -> None:
-    stored = load_file(painter.model / MEAN_TOKENS)["mean_tokens"]
-    trials = painter.trials
+def test_means_of_training_lie_beside_the_model(painter: ControlPainter) -> None:
+    trials, means = painter.trials, painter.means
     tokens = painter.pipe.encode(
         np.asarray(trials.data[painter.train]), trials.ch_names, trials.sfreq
     )
-    torch.testing.assert_close(stored, tokens.mean(dim=0, keepdim=True), atol=1e-3, rtol=0)
+    torch.testing.assert_close(means.tokens, tokens.mean(dim=0, keepdim=True), atol=1e-3, rtol=0)
     again = mean_tokens(painter.pipe, trials, painter.train, batch_size=3)
     torch.testing.assert_close(again, tokens.mean(dim=0, keepdim=True), atol=1e-5, rtol=0)
+    table = means.table(["disc", "unknown", "square"])
+    assert np.isnan(table[1]).all() and np.isfinite(table[[0, 2]]).all()
+    clip = load_embedder(clip_source(painter.model), torch.device("cpu"))
+    discs = painter.train[trials.metadata["category"].iloc[painter.train].to_numpy() == "disc"]
+    pixels = torch.from_numpy(read_images(trials.select(discs).images(), SIZE))
+    own = clip(pixels.permute(0, 3, 1, 2).float() / 255).mean(dim=0)
+    np.testing.assert_allclose(table[0], own.numpy(), atol=1e-4)
+
+
+def test_damaged_means_are_named(tmp_path: Path) -> None:
+    assert TrainingMeans.load(tmp_path) is None
+    (tmp_path / "training_means.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="does not hold means"):
+        TrainingMeans.load(tmp_path)

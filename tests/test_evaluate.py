@@ -259,8 +259,13 @@ def test_evaluate_from_end_to_end(folder):
     result = json.loads((output / "scores.json").read_text())
     metrics = [record["metric"] for record in result["scores"]]
     assert metrics == ["category_top1", "clip_retrieval_top1", "ssim", "pcc"]
-    assert result["not_scored"] == {"color_top1": "the data have no colours"}
+    assert result["not_scored"].keys() == {"color_top1", "confidence"}
+    assert "8 validation trials" in result["not_scored"]["confidence"]
     Scores.model_validate(result)
+    assert [look["number"] for look in result["looks"]] == [1]
+    assert result["curves"][0]["n_averaged"] == [1, 2, 4]
+    assert result["occlusion"]["ch_names"] == ["C1", "C2", "C3"]
+    assert result["followed"] is None
     assert set(result["scores"][0]["controls"]) == {
         "shuffled_eeg", "phase_randomised_eeg", "mean_embedding", "no_eeg_prior", "label_only",
         "nearest_training_image", "time_removed_eeg",

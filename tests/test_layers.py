@@ -113,6 +113,8 @@ LAYERS: list[tuple[str, set[str]]] = [
         "L9 stages",
         {
             "ablate",
+            "baselines",
+            "certainty",
             "checkpoint",
             "control_images",
             "convert",
@@ -132,6 +134,7 @@ LAYERS: list[tuple[str, set[str]]] = [
             "sharding",
             "suspicions",
             "train_generator",
+            "training_means",
             "train_judge",
             "workers",
         },

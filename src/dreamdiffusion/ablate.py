@@ -208,7 +208,12 @@ def read_outcome(cell: Cell, record: dict[str, Any], metric: str) -> Outcome:
         else found[0]["shuffled_eeg"]
     )
     return Outcome(
-        cell.row, cell.seed, hits, found[0]["chance"], shuffled, _encoder_parameters(cell)
+        cell.row,
+        cell.seed,
+        np.asarray(hits, float),
+        found[0]["chance"],
+        shuffled,
+        _encoder_parameters(cell),
     )
 
 

@@ -60,7 +60,8 @@ def draw(table: Table, path: Path) -> None:
             axes.plot(row.of_seed, [place] * len(row.of_seed), "o", color="0.6", ms=4, zorder=1)
             axes.plot(row.ci95, [place, place], "-", color="tab:blue", lw=2)
             axes.plot(row.value, place, "o", color="tab:blue", ms=7)
-            axes.plot(row.shuffled_eeg, place, "x", color="black", ms=6)
+            if row.shuffled_eeg is not None:
+                axes.plot(row.shuffled_eeg, place, "x", color="black", ms=6)
         if row.paper is not None:
             axes.plot(row.paper / 100, place, "D", color="tab:orange", ms=6, mfc="none")
     chance = [row.chance for row in table.rows if row.chance is not None]

@@ -101,6 +101,9 @@ class EvaluateConfig(Schema):
     batch_size: PositiveInt = 16
     n_permutations: PositiveInt = 2000
     n_bootstrap: PositiveInt = 2000
+    confidence: bool = Field(
+        default=True, description="tell how sure each trial is; decodes the validation trials too"
+    )
     risk_limit: float = Field(
         default=0.2, gt=0, lt=1, description="share of wrong categories among the answers kept"
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .config import SampleConfig
@@ -21,11 +20,11 @@ from .generator import image_size, open_text_pipeline
 from .pictures import read_images
 from .pipeline import EEGToImagePipeline, generator_source
 from .scoring import Embed
+from .training_means import FILE as MEANS
+from .training_means import TrainingMeans
 from .trials import Trials
 
 logger = logging.getLogger(__name__)
-
-MEAN_TOKENS = "mean_tokens.safetensors"
 
 
 class NotDrawnError(Exception):
@@ -38,12 +37,16 @@ class ControlPainter:
 
     Attributes
     ----------
-    pipe, model
-        The fine-tuned model and its folder.
-    trials, rows
-        All trials, and the places of those that are scored.
+    pipe, model, means
+        The fine-tuned model, its folder, and the means of its training trials where it has them.
+    trials
+        The whole folder.
+    tested
+        What is scored: trials of it, or averages of some.
+    rows
+        Places of these trials in the folder; None of averages.
     moved
-        Place among ``rows`` of the trial whose EEG each gets when it is shuffled.
+        Place among those tested of the trial whose EEG each gets when it is shuffled.
     train
         Places of the training trials; None where they are in another folder.
     sample
@@ -54,8 +57,10 @@ class ControlPainter:
 
     pipe: EEGToImagePipeline
     model: Path
+    means: TrainingMeans | None
     trials: Trials
-    rows: np.ndarray
+    tested: Trials
+    rows: np.ndarray | None
     moved: np.ndarray
     train: np.ndarray | None
     sample: SampleConfig
@@ -87,11 +92,16 @@ class ControlPainter:
         return images, left_out
 
     @property
+    def numbers(self) -> np.ndarray:
+        """Numbers that the images' seeds depend on: a trial keeps its own in every selection."""
+        return np.arange(len(self.tested)) if self.rows is None else self.rows
+
+    @property
     def _eeg(self) -> np.ndarray:
-        return np.asarray(self.trials.data[self.rows])
+        return np.asarray(self.tested.data)
 
     def _paint(self, given: Given, sample: SampleConfig, told: str, pipe: Any = None) -> Tensor:
-        parts = draw_trials(pipe or self.pipe, given, self.rows, sample, self.batch_size, told)
+        parts = draw_trials(pipe or self.pipe, given, self.numbers, sample, self.batch_size, told)
         return collect(list(parts))
 
     def _paint_eeg(self, eeg: np.ndarray, sample: SampleConfig, told: str) -> Tensor:
@@ -106,6 +116,8 @@ class ControlPainter:
         return self._paint_eeg(phase_randomised(self._eeg, rng), sample, "phase-randomised EEG")
 
     def _time_removed_eeg(self, sample: SampleConfig) -> Tensor:
+        if self.rows is None:
+            raise NotDrawnError("averages have no place in the course of a recording")
         metadata = self.trials.metadata
         keys = metadata[["subject", "session", "run"]].astype(str).agg("/".join, axis=1)
         runs = np.unique(keys.to_numpy(str), return_inverse=True)[1]
@@ -120,13 +132,9 @@ class ControlPainter:
         return self._paint_eeg(cleaned[place[self.rows]], sample, "EEG without time")
 
     def _mean_embedding(self, sample: SampleConfig) -> Tensor:
-        path = self.model / MEAN_TOKENS
-        if path.is_file():
-            mean = load_file(path)["mean_tokens"]
-        elif self.train is not None:
-            mean = mean_tokens(self.pipe, self.trials, self.train, self.batch_size)
-        else:
-            raise NotDrawnError(f"{path} does not exist, and the training trials are not here")
+        if self.means is None:
+            raise NotDrawnError(f"{self.model} has no {MEANS}; fine-tune it anew")
+        mean = self.means.tokens
         return self._paint(
             lambda places: {"eeg_tokens": mean.expand(len(places), -1, -1)},
             sample,
@@ -171,22 +179,6 @@ class ControlPainter:
         size = image_size(self.pipe.unet, self.pipe.vae)
         pictures = torch.from_numpy(read_images(paths, size)).permute(0, 3, 1, 2).float() / 255
         gallery = torch.cat([self.embed(part) for part in pictures.split(256)])
-        eeg = np.array_split(self._eeg, -(-len(self.rows) // self.batch_size))
+        eeg = np.array_split(self._eeg, -(-len(self.tested) // self.batch_size))
         embeddings = [self.pipe.embed(part, trials.ch_names, trials.sfreq) for part in eeg]
         return pictures[torch.from_numpy(nearest_pictures(torch.cat(embeddings), gallery))][:, None]
-
-
-def mean_tokens(
-    pipe: EEGToImagePipeline, trials: Trials, rows: np.ndarray, batch_size: int = 64
-) -> Tensor:
-    """Return the mean of the trials' EEG tokens, ``(1, n_tokens, embed_dim)`` on the CPU."""
-    total: Any = 0
-    for part in np.array_split(rows, -(-len(rows) // batch_size)):
-        tokens = pipe.encode(np.asarray(trials.data[part]), trials.ch_names, trials.sfreq)
-        total = total + tokens.double().sum(dim=0, keepdim=True).cpu()
-    return (total / len(rows)).float()
-
-
-def save_mean_tokens(folder: Path, tokens: Tensor) -> None:
-    """Lay the mean tokens beside a model, for evaluations that have no training trials."""
-    save_file({"mean_tokens": tokens.contiguous()}, folder / MEAN_TOKENS)

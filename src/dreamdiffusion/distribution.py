@@ -8,6 +8,8 @@ Notation: n and m pictures, d features (2048 of Inception-v3), c classes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,7 +39,9 @@ def frechet_distance(x: NDArray, y: NDArray) -> float:
     # needs no root of a matrix that has fewer pictures than features.
     roots = [(z - z.mean(0)) / np.sqrt(len(z) - 1) for z in (x, y)]
     spread = sum((root**2).sum() for root in roots)
-    small = [np.linalg.qr(root, mode="r") if len(root) > root.shape[1] else root for root in roots]
+    small: list[Any] = [
+        np.linalg.qr(root, mode="r") if len(root) > root.shape[1] else root for root in roots
+    ]
     overlap = np.linalg.svd(small[0] @ small[1].T, compute_uv=False).sum()
     return float(shift + spread - 2 * overlap)
 

@@ -6,44 +6,47 @@ import importlib.metadata
 import json
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from .audit import SEVERITIES, read_audit
+from .baselines import score_baselines
+from .certainty import FILE as CONFIDENCE
+from .certainty import Certainty
 from .config import write_yaml
 from .config_evidence import EvaluateConfig
-from .decoding import Decoded, decode, join
-from .design import Design
+from .decoding import HeldOut, check_folds, decode, join
 from .gallery import draw_gallery, rank_trials, save_gallery, trial_values
 from .generator import embed_images, load_clip
 from .headline import headline
+from .image_suites import ImageSuites
 from .judge import Judge, label_indices
-from .metrics import retrieval_pairs, top1_pairs
+from .looks import log_look, selection_suspected
 from .pictures import read_image
 from .pipeline import clip_source
+from .protocols.follow import Planned, follow
+from .protocols.schema import load_protocol
+from .repeats import average_repeats
 from .report import write_report
 from .runtime import choose_device, is_main_process
-from .scores import Score, Scores
+from .scores import Followed, Look, Reason, Scores
 from .scoring import Embed, Gallery, score_images
 from .splits import Split
-from .statistics import score
 from .suspicions import gather_reasons, time_suspected
+from .training_means import TrainingMeans
 from .trials import Trials
 
 __all__ = ["evaluate", "score_images"]
 
 logger = logging.getLogger(__name__)
-
-LDA = {
-    "lda_class": "scikit-learn's shrinkage LDA (a covariance for each class, averaged)",
-    "lda_pooled": "shrinkage LDA with one pooled covariance, the stronger baseline",
-}
 
 
 def evaluate(config: EvaluateConfig) -> Path:
@@ -64,58 +67,54 @@ def evaluate(config: EvaluateConfig) -> Path:
         trial, or the judge does not know a category of the data.
     """
     trials = Trials.load(config.data)
-    models = [config.model, *config.folds]
-    splits = [
-        None if config.split == "new" else Split.load(model / "split.json") for model in models
-    ]
-    held_out = [choose_trials(split, config.split, len(trials), config.limit) for split in splits]
-    if config.split == "new":
-        for model in models:
-            check_new(model, trials)
-    audits = [read_audit(model) for model in models]
+    folds = [_hold_out(config, model, trials) for model in [config.model, *config.folds]]
+    check_folds(folds)
+    audits = [read_audit(held.model) for held in folds]
     judge = load_judge(config.judge)
     # Before the long part, so that a judge for other data does not waste it.
-    every = np.concatenate([rows for rows, _ in held_out])
-    label_indices(judge.categories, trials.metadata["category"].iloc[every])
+    for held in folds:
+        label_indices(judge.categories, held.tested.metadata["category"])
+    followed = _follow(config, folds, trials)
+    clip = clip_source(config.model)
+    looks, reasons = _look(config, folds, trials) if is_main_process() else ([], [])
 
-    embed = load_embedder(clip_source(config.model), choose_device(config.runtime))
+    embed = load_embedder(clip, choose_device(config.runtime))
     controls = ["shuffled_eeg", *config.controls]
     if "time_removed_eeg" not in controls and any(time_suspected(audit) for audit in audits):
         controls.append("time_removed_eeg")
-    decoded = join(
-        [
-            decode(config, model, trials, rows, None if split is None else split.train, controls,
-                   embed)
-            for model, split, (rows, _) in zip(models, splits, held_out, strict=True)
-        ]
-    )  # fmt: skip
+    decoded = join([decode(config, held, trials, controls, embed) for held in folds])
+    tested, rng = decoded.tested, np.random.default_rng([config.sample.seed, 1])
+    size = decoded.generated.shape[-1]
+    seen, pools = _load_pictures(tested, size)
+    means = TrainingMeans.load(config.model)
+    certain = Certainty(config, folds, decoded, trials, means, judge, embed, rng)
     if not is_main_process():
         return config.output
-    rows = decoded.rows
-    seen, pools = _load_pictures(trials.select(rows), decoded.generated.shape[-1])
-    metadata = trials.metadata.iloc[rows].reset_index(drop=True)
-    rng = np.random.default_rng([config.sample.seed, 1])
-    counts = {"n_permutations": config.n_permutations, "n_bootstrap": config.n_bootstrap}
     parts = score_images(
         generated=decoded.generated, controls=decoded.controls, seen=seen, pools=pools,
-        metadata=metadata, judge=judge, embed=embed, rng=rng, **counts,
+        metadata=tested.metadata, judge=judge, embed=embed, rng=rng, suites=_suites(config, seen),
+        n_permutations=config.n_permutations, n_bootstrap=config.n_bootstrap,
     )  # fmt: skip
-    parts["not_scored"] |= decoded.left_out
-    reasons = gather_reasons(
-        models=models, splits=splits, side=config.split, trials=trials, rows=rows, audits=audits,
-        judge=judge, judge_folder=config.judge, image_size=decoded.generated.shape[-1],
-        scores=parts["scores"], control_p=parts.pop("control_p"),
+    reasons += gather_reasons(
+        folds=folds, side=config.split, trials=trials, audits=audits, judge=judge,
+        judge_folder=config.judge, image_size=size, scores=parts["scores"],
+        control_p=parts.pop("control_p"),
     )  # fmt: skip
-    gallery = _embedding_gallery(seen, pools, metadata, embed)
-    baselines, told = _score_baselines(config, decoded, trials, gallery, rng)
-    parts["not_scored"] |= told.pop("not_scored")
-    parts["protocol"] |= told
+    gallery = _embedding_gallery(seen, pools, tested.metadata, embed)
+    baselines, how, left_out = score_baselines(config, decoded, gallery, rng)
+    parts["not_scored"] |= decoded.left_out | left_out | certain.not_told
+    parts["protocol"] |= how
     result = Scores(
-        split=" | ".join(dict.fromkeys(told for _, told in held_out)),
+        split=" | ".join(dict.fromkeys(held.told for held in folds)),
         simulated=trials.simulated,
         noise_level=noise_level(trials),
         headline=headline(parts["scores"], reasons),
         baselines=baselines,
+        curves=certain.curves,
+        confidence=certain.confidence,
+        occlusion=certain.occlusion,
+        followed=followed,
+        looks=looks,
         audit=_join_audits(audits),
         made={
             "command": f"dreamdiffusion evaluate --config {config.output / 'config.yaml'}",
@@ -124,9 +123,75 @@ def evaluate(config: EvaluateConfig) -> Path:
         },
         **parts,
     )
-    write_results(config.output, result, decoded.generated, seen)
+    write_results(config.output, result, decoded.generated, seen, certain.figures)
+    if certain.calibrator is not None:
+        certain.calibrator.save(config.output / CONFIDENCE)
     write_yaml(config, config.output / "config.yaml")
     return config.output
+
+
+def _hold_out(config: EvaluateConfig, model: Path, trials: Trials) -> HeldOut:
+    """Return what one model is scored on: trials, or averages where its protocol says so."""
+    split = None if config.split == "new" else Split.load(model / "split.json")
+    rows, told = choose_trials(split, config.split, len(trials), config.limit)
+    if split is None:
+        check_new(model, trials)
+    tested = trials.select(rows)
+    repeats = load_protocol(config.protocol).repeats.test if config.protocol else 1
+    if repeats > 1:
+        rng = np.random.default_rng([config.sample.seed, 2])
+        by = "stim_file" if trials.pairing == "stim_file" else "category"
+        data, metadata = average_repeats(np.asarray(tested.data), tested.metadata, repeats, rng, by)
+        tested = replace(tested, data=data, metadata=metadata)
+        told += f"; AVERAGES of {repeats} trials each, {len(tested)} of them"
+    return HeldOut(model, split, rows, tested, repeats > 1, told)
+
+
+def _follow(config: EvaluateConfig, folds: Sequence[HeldOut], trials: Trials) -> Followed | None:
+    """Check every fold against the protocol, where there is one."""
+    if config.protocol is None:
+        return None
+    protocol = load_protocol(config.protocol)
+    exact = trials.pairing == "stim_file"
+    found = []
+    for held in folds:
+        shown = held.tested.metadata["stim_file" if exact else "category"]
+        planned = Planned(
+            config.split, limit=config.limit, judge=str(config.judge),
+            images_per_trial=config.sample.num_images_per_prompt,
+            gallery="exact" if exact else "prototypes", gallery_size=len(set(shown)),
+        )  # fmt: skip
+        found.append(follow(protocol, trials, held.split, planned, held.tested.metadata))
+    departures = dict.fromkeys(told for one in found for told in one.departures)
+    return found[0].model_copy(update={"departures": list(departures)})
+
+
+def _look(
+    config: EvaluateConfig, folds: Sequence[HeldOut], trials: Trials
+) -> tuple[list[Look], list[Reason]]:
+    """Write down that the folds' held-out trials are about to be scored."""
+    looks: list[Look] = []
+    reasons: list[Reason] = []
+    for held in folds:
+        seen = log_look(
+            model=held.model, data=config.data, metadata=trials.metadata, rows=held.rows,
+            n_trials=len(held.tested), side=config.split, config=config,
+        )  # fmt: skip
+        reason = selection_suspected(seen)
+        if reason is not None and not reasons:
+            reasons.append(reason)
+        if len(seen) > len(looks):
+            looks = seen
+    return looks, reasons
+
+
+def _suites(config: EvaluateConfig, seen: Tensor | None) -> ImageSuites | None:
+    if not config.suites:
+        return None
+    device = choose_device(config.runtime)
+    return ImageSuites(
+        seen, config.suites, config.image_judges, device, config.n_way, config.n_way_top
+    )
 
 
 def choose_trials(
@@ -217,56 +282,6 @@ def _embedding_gallery(
     return Gallery.of_prototypes(pools or {}, metadata["category"].tolist(), embed)
 
 
-def _score_baselines(
-    config: EvaluateConfig,
-    decoded: Decoded,
-    trials: Trials,
-    gallery: Gallery,
-    rng: np.random.Generator,
-) -> tuple[list[Score], dict[str, Any]]:
-    """Score the decoders that draw no image; return them, and how each is computed."""
-    design = Design.of(trials.metadata.iloc[decoded.rows])
-    n_permutations, n_bootstrap = config.n_permutations, config.n_bootstrap
-    scores: list[Score] = []
-    told: dict[str, Any] = {"not_scored": {}}
-
-    def add(metric: str, pairs: np.ndarray, how: str) -> None:
-        # Without seeds, shuffled EEG only moves the answers.
-        control = {"shuffled_eeg": pairs[np.arange(len(pairs)), decoded.moved]}
-        scores.append(score(metric, pairs, control, rng, design, n_permutations, n_bootstrap))
-        told[metric] = how
-
-    labels = trials.metadata["category"].iloc[decoded.rows].astype(str).tolist()
-    for name, told_of in LDA.items() if config.split != "train" else ():
-        metric = f"{name}_category_top1"
-        if name not in decoded.named:
-            told["not_scored"][metric] = "the model's training trials were too few to fit it"
-            continue
-        add(
-            metric,
-            label_pairs(decoded.named[name], labels),
-            f"{told_of}, on window means, fitted on the same training trials as the model; one "
-            "guess per trial, no image",
-        )
-    if len(gallery.embeddings) > 1:
-        add(
-            "eeg_retrieval_top1",
-            retrieval_pairs(decoded.embeddings[:, None], gallery.embeddings, gallery.truth),
-            f"the EEG embedding against the gallery of {len(gallery.embeddings)}, no image",
-        )
-    return scores, told
-
-
-def label_pairs(named: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """Score one named category for each trial: pairs, see `metrics`."""
-    place = {label: i for i, label in enumerate(sorted({*labels, *named}))}
-    return top1_pairs(
-        np.array([[place[label]] for label in named]),
-        np.array([place[label] for label in labels]),
-        len(place),
-    )
-
-
 def _join_audits(audits: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
     """Return the audit of the only model; of several folds, each finding at its most severe."""
     known = [audit for audit in audits if audit is not None]
@@ -319,7 +334,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_results(folder: Path, result: Scores, generated: Tensor, seen: Tensor | None) -> None:
+def write_results(
+    folder: Path,
+    result: Scores,
+    generated: Tensor,
+    seen: Tensor | None,
+    figures: Mapping[str, Figure | bytes],
+) -> None:
     """Write ``scores.json``, ``gallery.png`` and ``report.html`` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     content = result.model_dump(mode="json")
@@ -335,7 +356,7 @@ def write_results(folder: Path, result: Scores, generated: Tensor, seen: Tensor 
         generated, trials["category"], trials["judged_category"], groups, seen, title
     )
     save_gallery(folder / "gallery.png", picture)
-    write_report(folder / "report.html", result, generated, seen)
+    write_report(folder / "report.html", result, generated, seen, figures)
 
 
 def _load_pictures(trials: Trials, size: int) -> tuple[Tensor | None, dict[str, Tensor] | None]:

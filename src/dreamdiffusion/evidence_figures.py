@@ -151,7 +151,7 @@ def _topography(figure: Figure, place: SubplotSpec, record: Occlusion) -> None:
     drop = np.array(record.channel_drop)
     limit = float(np.abs(drop).max()) or 1.0
     image, _ = mne.viz.plot_topomap(
-        drop, info, axes=axis, show=False, vlim=(-limit, limit), cmap="RdBu_r", sensors="k.",
+        drop, info, axes=axis, show=False, vlim=(-limit, limit), cmap="RdBu_r", sensors=True,
         contours=0,
     )  # fmt: skip
     # Inside the topography's place, or it would narrow the courses below it.

@@ -25,7 +25,6 @@ from torch import nn
 from .audit import audit_trials, check_acknowledged, record, write_audit
 from .condition import EEGConditioner, drop_condition
 from .config import FinetuneConfig, SampleConfig, write_yaml
-from .control_images import mean_tokens, save_mean_tokens
 from .decoders.linear import fit_lda
 from .drawing import draw_trials, eeg_of
 from .electrodes import electrode_positions
@@ -47,6 +46,7 @@ from .processor import EEGProcessor
 from .runtime import Draw, choose_device, compute_dtype, is_main_process
 from .splits import Split, choose_pairs, split_by
 from .tokens import count_tokens
+from .training_means import TrainingMeans, mean_tokens
 from .trials import Trials
 
 logger = logging.getLogger(__name__)
@@ -328,7 +328,12 @@ def finetune(
     split.save(folder / "split.json")
     write_audit(folder / "audit.json", audited)
     fit_baselines(trials, split, folder)
-    save_mean_tokens(folder, mean_tokens(pipeline, trials, split.train))
+    labels = trials.metadata["category"].to_numpy()
+    prototypes = {
+        str(name): pairs.mean_embedding(split.train[labels[split.train] == name])
+        for name in np.unique(labels[split.train])
+    }
+    TrainingMeans(mean_tokens(pipeline, trials, split.train), prototypes).save(folder)
     about = {
         "simulated": trials.simulated,
         "split": split.rule,

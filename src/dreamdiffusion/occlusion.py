@@ -130,19 +130,33 @@ def nearest_prototype(
         If a trial's category has no prototype.
     """
     places, truth = np.asarray(prototypes, dtype=float), np.asarray(truth)
-    known = np.isfinite(places).all(axis=1)
+    known = np.asarray(np.isfinite(places).all(axis=1))
     if not known[truth].all():
         missing = sorted(set(truth[~known[truth]].tolist()))
         raise ValueError(f"categories {missing} have no prototype; no picture of them was trained")
-    places = np.where(known[:, None], places, 0.0)
-    places = places / np.maximum(np.linalg.norm(places, axis=1, keepdims=True), 1e-12)
 
     def score(eeg: FloatArray) -> FloatArray:
-        # The length of the EEG's embedding does not change which prototype is nearest.
-        cosines = np.where(known, np.asarray(embed(eeg), dtype=float) @ places.T, -np.inf)
-        return (cosines.argmax(axis=1) == truth).astype(float)
+        return (nearest_places(embed(eeg), places) == truth).astype(float)
 
     return score
+
+
+def nearest_places(embeddings: ArrayLike, prototypes: ArrayLike) -> NDArray[np.int64]:
+    """Return which prototype is nearest to each embedding by cosine, int (n,).
+
+    Parameters
+    ----------
+    embeddings : array, (n, d)
+    prototypes : array, (C, d)
+        NaN for a category without one, which is then never the nearest.
+    """
+    places = np.asarray(prototypes, dtype=float)
+    known = np.asarray(np.isfinite(places).all(axis=1))
+    places = np.where(known[:, None], places, 0.0)
+    places = places / np.maximum(np.linalg.norm(places, axis=1, keepdims=True), 1e-12)
+    # The length of an embedding does not change which prototype is nearest.
+    cosines = np.asarray(embeddings, dtype=float) @ places.T
+    return np.where(known, cosines, -np.inf).argmax(axis=1)
 
 
 def neighbours(ch_names: Sequence[str], radius: float) -> list[NDArray[np.int64]]:

@@ -81,7 +81,7 @@ def open_published(source: str, device: torch.device) -> tuple[str, Run]:
     judge = PUBLISHED[name]
     with torch.random.fork_rng(devices=[]):  # first weights are drawn before the file's are read
         model = _build(source, judge).to(device).eval()
-    kept: list[Tensor] = []
+    kept: list[Any] = []
     if layer:
         try:
             place = model.get_submodule(layer)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .controls import CONTROLS, WITHOUT_BRAIN
 from .design import Design
+from .image_suites import ImageSuites, as_published
 from .judge import Judge, check_images, label_indices
 from .metrics import pcc_pairs, retrieval_pairs, ssim_pairs, top1_pairs, trial_groups
 from .statistics import correct, permutation_p, score
@@ -98,6 +99,7 @@ def score_images(
     rng: np.random.Generator,
     seen: Tensor | None = None,
     pools: Mapping[str, Tensor] | None = None,
+    suites: ImageSuites | None = None,
     n_permutations: int = 2000,
     n_bootstrap: int = 2000,
 ) -> dict[str, Any]:
@@ -126,14 +128,16 @@ def score_images(
         The picture shown in each trial, in [0, 1]. Without it there is no SSIM and no PCC.
     pools : mapping of str to Tensor (m, 3, H, W), optional
         Pictures of each category, in place of ``seen`` where only the category is known.
+    suites : ImageSuites, optional
+        Published metrics to add.
     n_permutations, n_bootstrap : int
 
     Returns
     -------
     dict
-        Fields of `scores.Scores`: ``scores``, ``not_scored``, ``protocol``, ``judge``,
-        ``confusion``, ``trials``; and ``control_p``, the p by permutation of shuffled EEG's images
-        in the first metric, which ought to be no small one.
+        Fields of `scores.Scores`: ``scores``, ``distributions``, ``not_scored``, ``protocol``,
+        ``judge``, ``confusion``, ``trials``; and ``control_p``, the p by permutation of shuffled
+        EEG's images in the first metric, which ought to be no small one.
 
     Raises
     ------
@@ -182,7 +186,10 @@ def score_images(
         for name in ("ssim", "pcc"):
             not_scored[name] = "which picture was shown is not known, only its category"
     else:
-        measured |= _measure_pixels(sets, seen, trial_groups(design, rng))
+        groups = trial_groups(design, rng)
+        measured |= _measure_pixels(sets, seen, groups)
+        if suites is not None:
+            measured |= _measure_suites(suites, sets, groups) | measured
 
     records = [
         score(
@@ -191,12 +198,19 @@ def score_images(
         )
         for name, m in measured.items()
     ]  # fmt: skip
+    if suites is not None:
+        far = suites.lower_is_better
+        records = [as_published(r) if r.metric in far else r for r in records]
+        not_scored |= suites.not_scored
     first = next(iter(measured.values()))
     counts = np.zeros((len(judge.categories),) * 2, dtype=int)
     own_names = chosen["generated"]["category"]
     np.add.at(counts, (np.repeat(truth["category"], k), own_names.ravel()), 1)
     return {
         "scores": correct(records),
+        "distributions": suites.distributions(generated, controls["shuffled_eeg"])
+        if suites
+        else [],
         "control_p": permutation_p(first.controls["shuffled_eeg"], n_permutations, rng, design),
         "not_scored": not_scored,
         "protocol": {
@@ -258,6 +272,25 @@ def _measure_pixels(
         f"Pearson correlation of RGB pixels at {size}",
     )
     return {"ssim": ssim, "pcc": pcc}
+
+
+def _measure_suites(
+    suites: ImageSuites, sets: Mapping[str, Tensor], groups: NDArray[np.int64]
+) -> dict[str, Measured]:
+    """Compute the published metrics; distances with their sign changed, so that more is better."""
+    (_, generated), *controls = sets.items()
+    own = suites.pairs(generated, groups)
+    of_controls = {key: suites.pairs(images, np.arange(len(images))) for key, images in controls}
+    found = {}
+    for name, pairs in own.items():
+        sign = -1 if name in suites.lower_is_better else 1
+        found[name] = Measured(
+            sign * pairs,
+            {key: sign * np.diagonal(of[name]) for key, of in of_controls.items()},
+            suites.protocol[name],
+            groups if np.isnan(pairs).any() else None,
+        )
+    return found
 
 
 def _check(sets: Mapping[str, Tensor], seen: Tensor | None) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .decoding import HeldOut
 from .headline import (
     audit_reasons,
     control_reason,
@@ -46,11 +47,9 @@ def time_suspected(audit: dict[str, Any] | None) -> bool:
 
 def gather_reasons(
     *,
-    models: Sequence[Path],
-    splits: Sequence[Split | None],
+    folds: Sequence[HeldOut],
     side: str,
     trials: Trials,
-    rows: np.ndarray,
     audits: Sequence[dict[str, Any] | None],
     judge: Judge,
     judge_folder: Path,
@@ -62,12 +61,10 @@ def gather_reasons(
 
     Parameters
     ----------
-    models, splits, audits
-        Of each fold.
+    folds, audits
+        What each model is scored on, and the audit beside it.
     side
         ``train``, ``validation``, ``test`` or ``new``.
-    rows
-        Places of the scored trials.
     image_size
         Pixels of the generator's pictures.
     scores
@@ -79,10 +76,12 @@ def gather_reasons(
     found: list[Reason | None] = [side_reason(side)]
     for audit in audits:
         found += audit_reasons(audit)
-    for model, split in zip(models, splits, strict=True):
-        if split is not None:
-            found += [_changed_split(model, split), _foreign_scale(model, trials, split)]
-    found += _seen_pictures(models[0], trials, rows, judge, judge_folder, image_size)
+    for held in folds:
+        if held.split is not None:
+            found.append(_changed_split(held.model, held.split))
+            found.append(_foreign_scale(held.model, trials, held.split))
+    rows = np.concatenate([held.rows for held in folds])
+    found += _seen_pictures(folds[0].model, trials, rows, judge, judge_folder, image_size)
     shuffled = first.controls["shuffled_eeg"].value
     found += [control_reason(first.metric, shuffled, first.chance, control_p), time_reason(first)]
     by_name: dict[str, Reason] = {}

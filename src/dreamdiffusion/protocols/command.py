@@ -170,7 +170,7 @@ def _told(protocol: Protocol) -> dict[str, str]:
         cut += f", high-pass {low}, low-pass {high}"
     if window.processing:
         cut += f"; {window.processing}"
-    if isinstance(split.validation, float):
+    if isinstance(split.validation, float | int):
         validation = f"{split.validation:.3g} of the other trials" if split.validation else "none"
     else:
         validation = f"{split.by} {', '.join(split.validation)}"

@@ -213,7 +213,7 @@ def _of_split(
         except ValueError as error:
             return [Departure("split", str(error), f"by {wanted.by}", "prepare again", True)]
         found += _of_sides(protocol, keys, split)
-    elif isinstance(wanted.validation, float):
+    elif isinstance(wanted.validation, float | int):
         found += _of_drawn_validation(wanted.validation, split)
     others = np.concatenate([split.train, split.validation])
     for column in wanted.disjoint:
@@ -257,7 +257,7 @@ def _of_sides(protocol: Protocol, keys: np.ndarray, split: Split) -> list[Depart
         told += f" without {missing} of its trials"
     if not right or missing:
         found.append(Departure("split", told, expected, fix, True))
-    if isinstance(wanted.validation, float):
+    if isinstance(wanted.validation, float | int):
         return found + _of_drawn_validation(wanted.validation, split)
     rows = np.flatnonzero(np.isin(keys, wanted.validation))
     if not np.array_equal(rows, split.validation):

@@ -1,0 +1,101 @@
+"""Decoders that draw no image, scored on the same trials as the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from .averaging import n_trial_curve
+from .config_evidence import EvaluateConfig
+from .decoding import Decoded
+from .design import Design
+from .metrics import retrieval_pairs, top1_pairs
+from .occlusion import nearest_places
+from .scores import Curve, Score
+from .scoring import Gallery
+from .statistics import score
+
+LDA = {
+    "lda_class": "scikit-learn's shrinkage LDA (a covariance for each class, averaged)",
+    "lda_pooled": "shrinkage LDA with one pooled covariance, the stronger baseline",
+}
+
+
+def score_baselines(
+    config: EvaluateConfig, decoded: Decoded, gallery: Gallery, rng: np.random.Generator
+) -> tuple[list[Score], dict[str, str], dict[str, str]]:
+    """Score the linear baselines' categories and the pictures nearest to the EEG embedding.
+
+    Returns
+    -------
+    scores, protocol, not_scored
+        As in `scores.Scores`.
+    """
+    metadata = decoded.tested.metadata
+    design = Design.of(metadata)
+    n_permutations, n_bootstrap = config.n_permutations, config.n_bootstrap
+    scores: list[Score] = []
+    protocol: dict[str, str] = {}
+    not_scored: dict[str, str] = {}
+
+    def add(metric: str, pairs: np.ndarray, how: str) -> None:
+        # Without seeds, shuffled EEG only moves the answers.
+        control = {"shuffled_eeg": pairs[np.arange(len(pairs)), decoded.moved]}
+        scores.append(score(metric, pairs, control, rng, design, n_permutations, n_bootstrap))
+        protocol[metric] = how
+
+    labels = metadata["category"].astype(str).tolist()
+    for name, told_of in LDA.items() if config.split != "train" else ():
+        metric = f"{name}_category_top1"
+        if name not in decoded.named:
+            not_scored[metric] = "the model's training trials were too few to fit it"
+            continue
+        add(
+            metric,
+            label_pairs(decoded.named[name], labels),
+            f"{told_of}, on window means, fitted on the same training trials as the model; one "
+            "guess per trial, no image",
+        )
+    if len(gallery.embeddings) > 1:
+        add(
+            "eeg_retrieval_top1",
+            retrieval_pairs(decoded.embeddings[:, None], gallery.embeddings, gallery.truth),
+            f"the EEG embedding against the gallery of {len(gallery.embeddings)}, no image",
+        )
+    return scores, protocol, not_scored
+
+
+def label_pairs(named: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Score one named category for each trial: pairs, see `metrics`."""
+    place = {label: i for i, label in enumerate(sorted({*labels, *named}))}
+    return top1_pairs(
+        np.array([[place[label]] for label in named]),
+        np.array([place[label] for label in labels]),
+        len(place),
+    )
+
+
+def averaging_curve(
+    config: EvaluateConfig,
+    decoded: Decoded,
+    prototypes: np.ndarray,
+    categories: list[str],
+    rng: np.random.Generator,
+) -> Curve:
+    """Name the category nearest to the EEG embedding, from single trials to averages of many."""
+
+    def pairs(eeg: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
+        places = nearest_places(decoded.embed_eeg(eeg).numpy(), prototypes)
+        named = [categories[place] for place in places]
+        return label_pairs(named, metadata["category"].astype(str).tolist())
+
+    return n_trial_curve(
+        "eeg_category_top1",
+        np.asarray(decoded.tested.data),
+        decoded.tested.metadata,
+        pairs,
+        rng,
+        n_bootstrap=config.n_bootstrap,
+    )
