@@ -416,8 +416,9 @@ def make_split(trials: Trials, config: FinetuneConfig) -> Split:
         config.split.test,
         config.split.validation or config.split.validation_fraction,
         config.seed,
-        # Where only the class of a picture is known, the sides share pictures; the rule says so.
-        allow_shared_stimuli=trials.pairing == "category",
+        # Where only the class of a picture is known, the sides share pictures; the rule says so,
+        # as it does where the audit's finding of it is acknowledged.
+        trials.pairing == "category" or "shared_stimuli" in config.acknowledge,
     )
     if config.n_pairs is None:
         return split

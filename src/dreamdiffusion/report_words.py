@@ -29,6 +29,8 @@ REMEDIES = {
     "generator_saw_the_pictures": "Train the generator on other pictures than those that were "
     "shown.",
     "scale_not_of_training": "Fine-tune again; the scale is fitted on the training trials alone.",
+    "selection_on_test": "Choose models and settings on validation trials; score the one that was "
+    "chosen on trials, or a recording, that nothing has looked at.",
     "split_changed": "Fine-tune again with the split that is to be scored.",
 }
 """What to do about a reason to withhold the headline (`headline`); an audit brings its own."""
