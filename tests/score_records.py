@@ -125,7 +125,8 @@ def full(n: int = 96, k: int = 4, **changes) -> Scores:
                   chance=[0.042, 0.043, 0.044, 0.05, 0.05]),
         ],
         "confidence": Confidence(
-            fitted_on="the validation trials", n_fitted=64, n=n, calibration_error=0.034,
+            fitted_on="the validation trials", n_fitted=64, n=n, accuracy=0.46, auc=0.87,
+            calibration_error=0.034, error_if_perfect=0.03, error_if_perfect_95=0.05,
             bins=[Bin(confidence=c, accuracy=c + d, n=m) for c, d, m in
                   ((0.12, -0.03, 30), (0.35, 0.04, 22), (0.55, -0.02, 18), (0.8, 0.03, 26))],
             coverage=np.linspace(0.05, 1, 20).tolist(),
@@ -134,9 +135,11 @@ def full(n: int = 96, k: int = 4, **changes) -> Scores:
             of_trial=np.resize(confidence, n).tolist(),
         ),
         "occlusion": Occlusion(
-            metric="category_top1", value=0.457, ch_names=["Oz", "Pz", "Fz"],
-            channel_drop=[0.21, 0.07, -0.01], times=times.tolist(), width=0.05,
+            metric="category_top1", value=0.457, n=n, ch_names=["Oz", "Pz", "Fz"], radius=0.0,
+            channel_drop=[0.21, 0.07, -0.01], channel_se=[0.04, 0.03, 0.02],
+            times=times.tolist(), width=0.05,
             time_drop=(0.2 * np.exp(-((times - 0.17) ** 2) / 0.004)).tolist(),
+            time_se=[0.03] * len(times),
             evoked=noise.normal(scale=1e-6, size=(3, 8)).tolist(),
             evoked_times=np.linspace(-0.1, 0.5, 8).tolist(),
         ),

@@ -12,6 +12,7 @@ from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTForImageClassi
 
 from dreamdiffusion import image_suites
 from dreamdiffusion.config_evidence import ImageJudgesConfig
+from dreamdiffusion.design import Design
 from dreamdiffusion.distribution import frechet_distance, inception_score, kernel_distance
 from dreamdiffusion.feature_judges import open_judge
 from dreamdiffusion.image_suites import ImageSuites, as_published
@@ -117,7 +118,9 @@ def test_images_like_the_pictures_beat_noise_in_every_direction(suites, own, pic
         assert gain > 0, name
     for name in ("nsd_pixcorr", "mse", "nsd_ssim"):
         sign = -1 if name in suites.lower_is_better else 1
-        assert sign * np.diagonal(own[name]).mean() > sign * chance_level(own[name])
+        assert sign * np.diagonal(own[name]).mean() > sign * chance_level(
+            own[name], Design.one_run(len(own[name]))
+        )
 
 
 def test_a_control_may_ask_for_the_diagonal_alone(suites, own, pictures):

@@ -130,7 +130,7 @@ def test_n_way_of_two_thousand_images_takes_seconds():
     pairs = n_way_pairs(probabilities, truth, 50)
     assert time.process_time() - start < 25
     assert drawn.mean() == pytest.approx(pairs.diagonal().mean(), abs=0.002)
-    assert chance_level(pairs) == pytest.approx(0.02, abs=0.002)
+    assert chance_level(pairs, Design.one_run(len(pairs))) == pytest.approx(0.02, abs=0.002)
 
 
 def test_retrieval_uses_the_cosine():

@@ -13,6 +13,7 @@ from scipy.spatial.distance import correlation
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 
+from dreamdiffusion.design import Design
 from dreamdiffusion.nsd_metrics import (
     distance_pairs,
     feature_correlations,
@@ -89,7 +90,7 @@ def test_a_picture_shown_twice_is_no_rival_of_itself():
 def test_chance_of_two_way_is_a_half_whatever_is_generated(n, k, seed):
     """Without ties every place in the order is taken once, so no favourite picture can gain."""
     r = np.random.default_rng(seed).normal(size=(n, k, n)) + np.arange(n)
-    assert chance_level(two_way_pairs(r, np.arange(n))) == pytest.approx(0.5)
+    assert chance_level(two_way_pairs(r, np.arange(n)), Design.one_run(n)) == pytest.approx(0.5)
 
 
 def test_distance_matches_scipy_and_a_constant_has_none():

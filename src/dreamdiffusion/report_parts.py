@@ -125,7 +125,9 @@ def confidence_part(scores: Scores, figures: Mapping[str, str]) -> str:
     return (
         '<h2 id="confidence">Confidence, and when to say nothing</h2>'
         f"<p>{told}</p><p>Expected calibration error: <b>{c.calibration_error:.3f}</b>, on "
-        f"{plural(c.n, 'trial')}. Fitted on {escape(c.fitted_on)} ({plural(c.n_fitted, 'trial')})."
+        f"{plural(c.n, 'trial')}; a perfect confidence would show {c.error_if_perfect:.3f} at this "
+        f"n (95&nbsp;% of the time up to {c.error_if_perfect_95:.3f}). "
+        f"Fitted on {escape(c.fitted_on)} ({plural(c.n_fitted, 'trial')})."
         f'</p><div class="charts">{reliability}{risk}</div>'
     )
 
