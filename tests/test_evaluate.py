@@ -268,7 +268,7 @@ def test_evaluate_from_end_to_end(folder):
     assert result["followed"] is None
     assert set(result["scores"][0]["controls"]) == {
         "shuffled_eeg", "phase_randomised_eeg", "mean_embedding", "no_eeg_prior", "label_only",
-        "nearest_training_image", "time_removed_eeg",
+        "nearest_training_image",
     }  # fmt: skip
     assert result["headline"]["metric"] == "category_top1"
     assert result["headline"]["reasons"] == []

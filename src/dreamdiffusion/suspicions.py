@@ -42,7 +42,7 @@ TIME = {
 def time_suspected(audit: dict[str, Any] | None) -> bool:
     """Whether an audit found that time, or what changes slowly, may tell the class."""
     findings = (audit or {}).get("findings", [])
-    return any(f["name"] in TIME and f["severity"] != "passed" for f in findings)
+    return any(f["name"] in TIME and f["severity"] in ("severe", "warning") for f in findings)
 
 
 def gather_reasons(
