@@ -26,6 +26,8 @@ rm -rf weights/judge/checkpoints weights/judge/log.jsonl
 rm -rf weights/eeg-scenes
 cp -r runs/finetune-scenes/model weights/eeg-scenes
 cp runs/evaluate-scenes/scores.json weights/eeg-scenes/scores.json
+# What tells how sure a trial is, fitted on the validation run; a new recording has none of its own.
+cp runs/evaluate-scenes/confidence.json weights/eeg-scenes/confidence.json
 # The adapter names its generator relative to its own folder.
 echo '{"generator": "../scenes-generator"}' > weights/eeg-scenes/adapter.json
 # The recording that made it; `make demo` simulates the run after its last.

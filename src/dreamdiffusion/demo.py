@@ -12,6 +12,7 @@ from .config_evidence import EvaluateConfig
 from .evaluate import evaluate
 from .prepare import prepare
 from .processor import EEGProcessor
+from .scores import Scores
 from .simulation.bids import simulate
 
 
@@ -81,17 +82,28 @@ def demo(config: DemoConfig) -> Path:
 
 
 def table(path: Path) -> str:
-    """Return the scores as a short table."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    """Return the scores as a short table, the headline last."""
+    content = Scores.model_validate(json.loads(path.read_text(encoding="utf-8")))
     lines = [
-        f"{'metric':<22}{'value':>8}{'95 % interval':>17}{'chance':>9}{'shuffled':>10}{'p':>9}"
+        f"{'metric':<24}{'value':>7}{'95 % interval':>15}{'chance':>8}"
+        f"  {'strongest control':<27}{'p':>7}"
     ]
-    for score in content["scores"] + content.get("baselines", []):
-        low, high = score["ci95"]
-        shuffled = score["controls"]["shuffled_eeg"]["value"]
+    for score in [*content.scores, *content.baselines]:
+        low, high = score.ci95
+        control = f"{score.controls[score.strongest].value:.3f} {score.strongest}"
         lines.append(
-            f"{score['metric']:<22}{score['value']:>8.3f}{f'{low:.3f} - {high:.3f}':>17}"
-            f"{score['chance']:>9.3f}{shuffled:>10.3f}{score['p']:>9.4f}"
+            f"{score.metric:<24}{score.value:>7.3f}{f'{low:.3f} - {high:.3f}':>15}"
+            f"{score.chance:>8.3f}  {control:<27}{score.p:>7.4f}"
         )
-    lines.append(f"{content['scores'][0]['n']} trials, split: {content['split']}")
+    lines.append(f"{content.scores[0].n} trials, split: {content.split}")
+    head = content.headline
+    low, high = head.difference_ci95
+    if head.verdict == "withheld":
+        told = "; ".join(f"{reason.name}: {reason.what}" for reason in head.reasons)
+        lines.append(f"headline withheld: {told}")
+    else:
+        lines.append(
+            f"headline: {head.metric} is {head.difference:+.3f} ({low:+.3f} to {high:+.3f}) over "
+            f"{head.strongest}: {head.verdict} the strongest control without a brain"
+        )
     return "\n".join(lines)
