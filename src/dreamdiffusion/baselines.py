@@ -11,8 +11,10 @@ from .averaging import n_trial_curve
 from .config_evidence import EvaluateConfig
 from .decoding import Decoded
 from .design import Design
-from .metrics import retrieval_pairs, top1_pairs
+from .metrics import top1_pairs
 from .occlusion import nearest_places
+from .repeats import n_averaged
+from .retrieval import score_retrieval
 from .scores import Curve, Score
 from .scoring import Gallery
 from .statistics import score
@@ -59,11 +61,17 @@ def score_baselines(
             "guess per trial, no image",
         )
     if len(gallery.embeddings) > 1:
-        add(
-            "eeg_retrieval_top1",
-            retrieval_pairs(decoded.embeddings[:, None], gallery.embeddings, gallery.truth),
-            f"the EEG embedding against the gallery of {len(gallery.embeddings)}, no image",
+        found = score_retrieval(
+            decoded.embeddings[:, None],
+            gallery.embeddings,
+            gallery.truth,
+            kind=gallery.kind,
+            repeats=str(n_averaged(metadata)),
+            selection="the last step of the fine-tuning",
         )
+        for name in found.hits:
+            how = f"the EEG embedding, no image; {found.protocol}"
+            add(f"eeg_retrieval_{name}", found.pairs(name), how)
     return scores, protocol, not_scored
 
 

@@ -17,6 +17,7 @@ METRICS = {
     "lda_class_category_top1": "Linear baseline (scikit-learn): right category",
     "lda_pooled_category_top1": "Linear baseline (pooled): right category",
     "eeg_retrieval_top1": "Retrieval by the EEG embedding alone",
+    "eeg_retrieval_top5": "The same, among the nearest five",
 }
 
 REMEDIES = {
