@@ -288,6 +288,27 @@ def test_evaluate_from_end_to_end(folder):
     assert (output / "config.yaml").is_file()
 
 
+def test_published_suites_and_folds(folder):
+    """Two models that hold out other runs, scored as one; distances keep their sign."""
+    second = finetune(
+        finetune_config(
+            folder, output=folder / "second",
+            split={"by": "run", "test": ["1"], "validation": ["2"]},
+        )
+    )  # fmt: skip
+    judges = {"two_way": {}, "distance": {}, "perceptual": None, "distribution": None}
+    changes = {"folds": [second], "suites": ["pairwise"], "image_judges": judges, "controls": []}
+    result = json.loads((evaluate(config(folder, "suites", **changes)) / "scores.json").read_text())
+    assert result["split"].count("|") == 1
+    by = {record["metric"]: record for record in result["scores"]}
+    assert by["category_top1"]["n"] == 16
+    assert by["mse"]["lower_is_better"] and by["mse"]["value"] > 0
+    assert "several models" in result["not_scored"]["confidence"]
+    assert result["occlusion"]["n"] == 16
+    with pytest.raises(ValueError, match="trial 16 is held out by several"):
+        evaluate(config(folder, "twice", folds=[folder / "finetune" / "model"]))
+
+
 def test_evaluate_is_reproducible(folder):
     one, two = (evaluate(config(folder, name, limit=4)) for name in ("one", "two"))
     first, second = (json.loads((o / "scores.json").read_text()) for o in (one, two))

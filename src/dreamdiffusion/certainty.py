@@ -167,7 +167,10 @@ class Certainty:
             why = "several models: validation trials of one are scored by another"
             self.not_told |= dict.fromkeys(("confidence", "n_trial_curve"), why)
         else:
-            self.curves = [averaging_curve(config, decoded, prototypes, judge.categories, rng)]
+            if folds[0].averaged:
+                self.not_told["n_trial_curve"] = "what is scored are averages already"
+            else:
+                self.curves = [averaging_curve(config, decoded, prototypes, judge.categories, rng)]
             if config.confidence:
                 try:
                     self.calibrator, self.confidence = rate_trials(

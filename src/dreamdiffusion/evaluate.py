@@ -25,13 +25,13 @@ from .config import write_yaml
 from .config_evidence import EvaluateConfig
 from .decoding import HeldOut, check_folds, decode, join
 from .gallery import draw_gallery, rank_trials, save_gallery, trial_values
-from .generator import embed_images, load_clip
+from .generator import embed_images, image_size, load_clip
 from .headline import headline
 from .image_suites import ImageSuites
 from .judge import Judge, label_indices
 from .looks import log_look, selection_suspected
 from .pictures import read_image
-from .pipeline import clip_source
+from .pipeline import EEGToImagePipeline, clip_source
 from .protocols.follow import Planned, follow
 from .protocols.schema import load_protocol
 from .repeats import average_repeats
@@ -75,7 +75,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     for held in folds:
         label_indices(judge.categories, held.tested.metadata["category"])
     followed = _follow(config, folds, trials)
-    clip = clip_source(config.model)
+    clip, suites = clip_source(config.model), _suites(config, folds)
     looks, reasons = _look(config, folds, trials) if is_main_process() else ([], [])
 
     embed = load_embedder(clip, choose_device(config.runtime))
@@ -92,7 +92,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         return config.output
     parts = score_images(
         generated=decoded.generated, controls=decoded.controls, seen=seen, pools=pools,
-        metadata=tested.metadata, judge=judge, embed=embed, rng=rng, suites=_suites(config, seen),
+        metadata=tested.metadata, judge=judge, embed=embed, rng=rng, suites=suites,
         n_permutations=config.n_permutations, n_bootstrap=config.n_bootstrap,
     )  # fmt: skip
     reasons += gather_reasons(
@@ -185,10 +185,15 @@ def _look(
     return looks, reasons
 
 
-def _suites(config: EvaluateConfig, seen: Tensor | None) -> ImageSuites | None:
+def _suites(config: EvaluateConfig, folds: Sequence[HeldOut]) -> ImageSuites | None:
+    """Open the published metrics' judges, so that a missing one does not waste the decoding."""
     if not config.suites:
         return None
     device = choose_device(config.runtime)
+    pipe: Any = EEGToImagePipeline.from_pretrained(config.model)
+    size = image_size(pipe.unet, pipe.vae)
+    shown = [_load_pictures(held.tested, size)[0] for held in folds]
+    seen = torch.cat([one for one in shown if one is not None]) if shown[0] is not None else None
     return ImageSuites(
         seen, config.suites, config.image_judges, device, config.n_way, config.n_way_top
     )
