@@ -299,7 +299,7 @@ def test_published_suites_and_folds(folder):
     judges = {"two_way": {}, "distance": {}, "perceptual": None, "distribution": None}
     changes = {"folds": [second], "suites": ["pairwise"], "image_judges": judges, "controls": []}
     result = json.loads((evaluate(config(folder, "suites", **changes)) / "scores.json").read_text())
-    assert result["split"].count("|") == 1
+    assert result["split"].startswith("2 models, each held out others; first: test: test run 3")
     by = {record["metric"]: record for record in result["scores"]}
     assert by["category_top1"]["n"] == 16
     assert by["mse"]["lower_is_better"] and by["mse"]["value"] > 0

@@ -105,7 +105,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     parts["not_scored"] |= decoded.left_out | left_out | certain.not_told
     parts["protocol"] |= how
     result = Scores(
-        split=" | ".join(dict.fromkeys(held.told for held in folds)),
+        split=_split_in_words(folds),
         simulated=trials.simulated,
         noise_level=noise_level(trials),
         headline=headline(parts["scores"], reasons),
@@ -128,6 +128,13 @@ def evaluate(config: EvaluateConfig) -> Path:
         certain.calibrator.save(config.output / CONFIDENCE)
     write_yaml(config, config.output / "config.yaml")
     return config.output
+
+
+def _split_in_words(folds: Sequence[HeldOut]) -> str:
+    first = folds[0].told
+    return (
+        first if len(folds) == 1 else f"{len(folds)} models, each held out others; first: {first}"
+    )
 
 
 def _hold_out(config: EvaluateConfig, model: Path, trials: Trials) -> HeldOut:

@@ -89,7 +89,7 @@ def forest(score: Score) -> str:
         )
     told = "no difference" if 60 < x(0) < WIDTH - 60 else "0"
     parts.append(text(x(0), height - 4, told, "", "middle"))
-    if high > 0 and x(high) - x(0) > 90:
+    if high > 0 and x(high) - x(0) > 190:  # or the two texts would meet
         parts.append(text(WIDTH, height - 4, f"EEG adds {difference(metric, high)}", "", "end"))
     spoken = "score minus control: " + "; ".join(
         f"{control_name(n)} {difference(metric, controls[n].difference)}, interval "
