@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("--generator", type=Path, default=Path("weights/scenes-generator"))
     parser.add_argument("--judge", type=Path, default=Path("weights/judge"))
     parser.add_argument("--per_category", type=int, default=20)
-    parser.add_argument("--guidance_scale", type=float, default=3.0)
+    # 4 was chosen with --seed 777: 96.3 % of 480, where 3 gave 94.2 %.
+    parser.add_argument("--guidance_scale", type=float, default=4.0)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--seed", type=int, default=SEED, help="another to choose settings on")
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
