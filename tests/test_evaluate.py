@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +308,16 @@ def test_published_suites_and_folds(folder):
     assert result["occlusion"]["n"] == 16
     with pytest.raises(ValueError, match="trial 16 is held out by several"):
         evaluate(config(folder, "twice", folds=[folder / "finetune" / "model"]))
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_a_missing_judge_is_named_before_anything_is_drawn_or_looked_at(folder):
+    changed = config(folder, "nowhere", suites=["nsd"])
+    before = (folder / "finetune" / "model" / "looks.jsonl").read_text("utf-8")
+    with pytest.raises(ValueError, match="needs torchvision: pip install"):
+        evaluate(changed)
+    assert not changed.output.exists()
+    assert (folder / "finetune" / "model" / "looks.jsonl").read_text("utf-8") == before
 
 
 def test_evaluate_is_reproducible(folder):

@@ -144,7 +144,7 @@ def test_weights_that_are_missing_are_named_and_pickles_are_not_read(tmp_path):
 )
 def test_a_published_judge_says_which_extra_it_needs(source, library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ImportError) as caught:
+    with pytest.raises(ValueError) as caught:
         open_judge(source, CPU)
     assert str(caught.value) == (
         f"judge {source} needs {library}: pip install 'dreamdiffusion[judges]'"

@@ -217,7 +217,7 @@ def test_what_does_not_fit_is_refused_before_the_decoding(pictures, judges, monk
     with pytest.raises(ValueError, match="expected a square"):
         ImageSuites(seen[..., :8], ["pairwise"], judges, CPU)
     monkeypatch.setitem(sys.modules, "lpips", None)
-    with pytest.raises(ImportError, match=r"pip install 'dreamdiffusion\[judges\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'dreamdiffusion\[judges\]'"):
         ImageSuites(seen, ["pairwise"], ImageJudgesConfig(perceptual="lpips:alex"), CPU)
     suites = ImageSuites(seen, ["pairwise"], judges, CPU)
     with pytest.raises(ValueError, match=r"images have shape \(5, 2, 3, 16, 16\), expected \(6, k"):

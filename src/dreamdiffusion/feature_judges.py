@@ -101,10 +101,9 @@ def open_judge(source: str, device: torch.device) -> FeatureJudge:
     ------
     FileNotFoundError
         If it is no folder, and the hub does not have it or cannot be reached.
-    ImportError
-        If a published judge needs an extra that is not installed.
     ValueError
-        If the folder's weights are incomplete, or the model does not take pictures alone.
+        If a published judge needs an extra that is not installed, the folder's weights are
+        incomplete, or the model does not take pictures alone.
     """
     if source.startswith(PREFIXES):
         told, run = open_published(source, device)

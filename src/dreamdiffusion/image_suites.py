@@ -67,7 +67,7 @@ class ImageSuites:
 
     Raises
     ------
-    FileNotFoundError, ImportError
+    FileNotFoundError
         If a judge is missing; see `feature_judges.open_judge`.
     ValueError
         If a suite is unknown, pictures are not square or not in [0, 1], or the classifier has fewer

@@ -67,10 +67,8 @@ def open_published(source: str, device: torch.device) -> tuple[str, Run]:
 
     Raises
     ------
-    ImportError
-        If the extra ``judges`` is not installed.
     ValueError
-        If there is no such judge or layer.
+        If the extra ``judges`` is not installed, or there is no such judge or layer.
     """
     library, name = source.split(":", 1)
     if library == "lpips":
@@ -151,6 +149,6 @@ def _need(module: str, source: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
+        raise ValueError(
             f"judge {source} needs {module.split('.')[0]}: pip install 'dreamdiffusion[judges]'"
         ) from error
