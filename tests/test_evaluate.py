@@ -6,6 +6,7 @@ import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -308,6 +309,26 @@ def test_published_suites_and_folds(folder):
     assert result["occlusion"]["n"] == 16
     with pytest.raises(ValueError, match="trial 16 is held out by several"):
         evaluate(config(folder, "twice", folds=[folder / "finetune" / "model"]))
+
+
+def test_averages_of_repeats_are_scored_as_what_they_are(folder, monkeypatch):
+    """As a protocol with several repeats asks for: two trials of a picture make one."""
+    trials = Trials.load(folder / "trials")
+    metadata = trials.metadata
+    names = {kind: f"picture-0{i}.png" for i, kind in enumerate(metadata["category"].unique())}
+    metadata["run"] = np.where(np.arange(len(metadata)) % 3 == 0, "8", "9")  # sets mix the runs
+    metadata["stim_file"] = metadata["category"].map(names)
+    trials.save(folder / "repeated")
+    asked = SimpleNamespace(repeats=SimpleNamespace(test=2))
+    monkeypatch.setattr("dreamdiffusion.evaluate.load_protocol", lambda name: asked)
+    monkeypatch.setattr("dreamdiffusion.evaluate._follow", lambda *_: None)
+    averaged = config(folder, "averages", split="new", protocol="two", controls=[])
+    averaged = averaged.model_copy(update={"data": folder / "repeated"})
+    result = json.loads((evaluate(averaged) / "scores.json").read_text())
+    assert result["scores"][0]["n"] == 12
+    assert "AVERAGES of 2 trials each, 12 of them" in result["split"]
+    assert "averages already" in result["not_scored"]["n_trial_curve"]
+    assert "repeats averaged: 2" in result["protocol"]["eeg_retrieval_top1"]
 
 
 @pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")

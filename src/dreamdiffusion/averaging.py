@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .bootstrap import bootstrap_ci
 from .design import Design
+from .repeats import deal
 from .scores import Curve
 from .statistics import chance_level
 
@@ -89,13 +90,7 @@ def _deal(
         shown = "stim_file" if repeated.duplicated().any() else shown
     # A block that moves as a whole has to move as a whole after averaging too.
     whole = design.blocks if design.n_blocks < len(design) else design.people
-    keys = pd.DataFrame({"who": whole, "what": metadata[shown].astype(str).to_numpy()})
-    members: list[NDArray[np.integer]] = []
-    for own in keys.groupby(["who", "what"], sort=True).indices.values():
-        dealt = rng.permutation(own)[: len(own) // size * size].reshape(-1, size)
-        members += list(np.sort(dealt, axis=1))
-    members.sort(key=lambda own: int(own[0]))
-    return np.array(members, dtype=int).reshape(-1, size)
+    return deal(whole, metadata[shown].astype(str).to_numpy(), size, rng)
 
 
 def _design_of_averages(design: Design, first: NDArray[np.integer]) -> Design:

@@ -149,6 +149,8 @@ def _hold_out(config: EvaluateConfig, model: Path, trials: Trials) -> HeldOut:
         rng = np.random.default_rng([config.sample.seed, 2])
         by = "stim_file" if trials.pairing == "stim_file" else "category"
         data, metadata = average_repeats(np.asarray(tested.data), tested.metadata, repeats, rng, by)
+        # An average holds trials of any run of a person: it has no place in one, nor an onset.
+        metadata = metadata.assign(session="", run="averages", onset=np.arange(float(len(data))))
         tested = replace(tested, data=data, metadata=metadata)
         told += f"; AVERAGES of {repeats} trials each, {len(tested)} of them"
     return HeldOut(model, split, rows, tested, repeats > 1, told)

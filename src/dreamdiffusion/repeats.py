@@ -82,18 +82,13 @@ def average_repeats(
             f"{int(unknown.sum())} trials have no {by}, so it is not known which showed the same; "
             "average by another column"
         )
-    keys = pd.DataFrame({"subject": metadata["subject"].astype(str).to_numpy(), "shown": shown})
-    sets: list[np.ndarray] = []
-    most = 0
-    for _, rows in sorted(keys.groupby(["subject", "shown"]).indices.items()):
-        most = max(most, len(rows))
-        dealt = rng.permutation(rows)[: len(rows) // n * n]
-        sets += [np.sort(members) for members in dealt.reshape(-1, n)]
-    if not sets:
+    people = metadata["subject"].astype(str).to_numpy()
+    sets = deal(people, shown, n, rng)
+    if not len(sets):
+        most = pd.DataFrame({"subject": people, "shown": shown}).value_counts().max()
         raise ValueError(
             f"no {by} was shown {n} times to one person, {most} at most; average fewer"
         )
-    sets.sort(key=lambda members: int(members[0]))
     averages = np.empty((len(sets), *eeg.shape[1:]), np.float32)
     for place, members in enumerate(sets):  # one at a time: eeg may be a large file
         averages[place] = np.mean(eeg[members], axis=0, dtype=np.float64)
@@ -102,6 +97,23 @@ def average_repeats(
     )
     table[COLUMN] = n
     return averages, table
+
+
+def deal(who: np.ndarray, what: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Deal trials of one ``who`` that showed one ``what`` into disjoint sets of n, at random.
+
+    Returns
+    -------
+    array of int, (n_sets, n)
+        Places of the trials, in the order of the first ones; what is left over is in none.
+    """
+    keys = pd.DataFrame({"who": who, "what": what})
+    sets: list[np.ndarray] = []
+    for _, rows in sorted(keys.groupby(["who", "what"]).indices.items()):
+        dealt = rng.permutation(rows)[: len(rows) // n * n].reshape(-1, n)
+        sets += list(np.sort(dealt, axis=1))
+    sets.sort(key=lambda members: int(members[0]))
+    return np.array(sets, dtype=int).reshape(-1, n)
 
 
 def _common(values: pd.Series) -> object:
