@@ -40,16 +40,10 @@ from sklearn.metrics import roc_auc_score
 from dreamdiffusion.config import FinetuneConfig, PrepareConfig, SplitConfig, read_yaml
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.engine import fit
-from dreamdiffusion.finetune import (
-    FinetuneTask,
-    Pairs,
-    fit_processor,
-    load_pairs,
-    make_conditioner,
-    make_encoder,
-    make_split,
-)
+from dreamdiffusion.finetune import fit_processor, make_conditioner, make_encoder, make_split
+from dreamdiffusion.finetune_task import FinetuneTask
 from dreamdiffusion.generator import Generator, load_generator
+from dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.prepare import prepare
 from dreamdiffusion.trials import Trials
 

@@ -35,10 +35,11 @@ from dreamdiffusion.config import FinetuneConfig, OptimConfig, TrainRuntimeConfi
 from dreamdiffusion.convert import SD15_UNET, SD15_VAE
 from dreamdiffusion.encoder import EEGEncoder
 from dreamdiffusion.engine import build_optimizer, trained_parameters
-from dreamdiffusion.finetune import FinetuneTask, Pairs
+from dreamdiffusion.finetune_task import FinetuneTask
 from dreamdiffusion.generator import NOISE_SCHEDULE, decode_latents, encode_images
 from dreamdiffusion.mae import MaskedAutoencoder
 from dreamdiffusion.memory import peak_bytes
+from dreamdiffusion.pairs import Pairs
 from dreamdiffusion.pipeline import add_time_condition
 from dreamdiffusion.runtime import Draw, autocast
 

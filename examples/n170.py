@@ -40,9 +40,10 @@ from dreamdiffusion.config_evidence import EvaluateConfig
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.design import Design
 from dreamdiffusion.evaluate import evaluate
-from dreamdiffusion.finetune import finetune, load_pairs
+from dreamdiffusion.finetune import finetune
 from dreamdiffusion.generator import load_generator
 from dreamdiffusion.metrics import auc_pairs
+from dreamdiffusion.pairs import load_pairs
 from dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.prepare import prepare
 from dreamdiffusion.splits import Split

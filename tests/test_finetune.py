@@ -20,17 +20,10 @@ from tiny import SIZE, SIZES, finetune_config, write_generator, write_trials
 from dreamdiffusion.condition import EEGConditioner, drop_condition
 from dreamdiffusion.encoder import EEGEncoder
 from dreamdiffusion.engine import trained_parameters
-from dreamdiffusion.finetune import (
-    FinetuneTask,
-    Pairs,
-    augment_eeg,
-    finetune,
-    load_pairs,
-    make_conditioner,
-    make_encoder,
-    make_split,
-)
+from dreamdiffusion.finetune import finetune, make_conditioner, make_encoder, make_split
+from dreamdiffusion.finetune_task import FinetuneTask, augment_eeg
 from dreamdiffusion.generator import embed_images, encode_images, load_generator
+from dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.pictures import read_images, to_tensor
 from dreamdiffusion.pipeline import EEGToImagePipeline, add_time_condition, cross_attention
 from dreamdiffusion.processor import EEGProcessor

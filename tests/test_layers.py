@@ -74,7 +74,7 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("L3 tokens", {"processor", "tokens"}),
     ("L4 encoder", {"encoder", "mae", "montage"}),
     ("L5 condition", {"condition"}),
-    ("L6 pictures", {"generator", "picture_prints", "pictures"}),
+    ("L6 pictures", {"generator", "pairs", "picture_prints", "pictures"}),
     ("L7 pipeline", {"pipeline"}),
     (
         "L8 scores",
@@ -123,6 +123,7 @@ LAYERS: list[tuple[str, set[str]]] = [
             "engine",
             "evaluate",
             "finetune",
+            "finetune_task",
             "generate",
             "generator_tasks",
             "grid",

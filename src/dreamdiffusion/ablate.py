@@ -23,10 +23,11 @@ from .ablation_table import Grid, Outcome, Table
 from .config import FinetuneConfig, Schema, read_yaml
 from .config_evidence import AblateConfig, EvaluateConfig
 from .evaluate import evaluate
-from .finetune import Pairs, finetune, load_pairs
+from .finetune import finetune
 from .generator import Generator
 from .grid import Cell, expand, fingerprint, share
 from .locks import locked
+from .pairs import Pairs, load_pairs
 from .pretrain import pretrain
 from .runtime import process_count
 from .trials import Trials

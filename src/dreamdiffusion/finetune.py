@@ -1,9 +1,8 @@
 """Fine-tuning on EEG-image pairs: encoder, projectors and cross-attention (paper 3.2, 3.3).
 
-Trained are the projectors and, unless told otherwise, the EEG encoder and the U-Net's
-cross-attention; the rest of the U-Net, the VAE and CLIP are frozen. Latents and CLIP embeddings of
-the pictures are computed once. There is no path by which a missing picture is replaced: every
-picture is read before the first step, and one that is missing or unreadable ends the run by name.
+From trials, a generator and perhaps a pre-trained encoder to a model that
+`EEGToImagePipeline.from_pretrained` opens. What is paired says `pairs`, what is trained
+`finetune_task`.
 """
 
 from __future__ import annotations
@@ -11,241 +10,35 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from torch import nn
 
 from .audit import audit_trials, check_acknowledged, record, write_audit
-from .condition import EEGConditioner, drop_condition
+from .condition import EEGConditioner
 from .config import FinetuneConfig, SampleConfig, write_yaml
 from .decoders.linear import fit_lda
 from .drawing import draw_trials, eeg_of
 from .electrodes import electrode_positions
 from .encoder import EEGEncoder
 from .engine import fit
-from .generator import (
-    Generator,
-    embed_images,
-    encode_images,
-    load_generator,
-    prediction_target,
-    unet_extras,
-)
-from .memory import keep_frozen_in
-from .montage import VIRTUAL_ELECTRODES, mark_absent
-from .pictures import read_images, to_tensor
-from .pipeline import EEGToImagePipeline, add_time_condition, cross_attention
+from .finetune_task import FinetuneTask
+from .generator import Generator, load_generator
+from .montage import VIRTUAL_ELECTRODES
+from .pairs import Pairs, load_pairs
+from .pipeline import EEGToImagePipeline, add_time_condition
 from .processor import EEGProcessor
-from .runtime import Draw, choose_device, compute_dtype, is_main_process
+from .runtime import choose_device, is_main_process
 from .splits import Split, choose_pairs, split_by
 from .tokens import count_tokens
 from .training_means import TrainingMeans, mean_tokens
 from .trials import Trials
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Pairs:
-    """Which pictures go with which trial, and what is known of each picture.
-
-    Parameters
-    ----------
-    latents
-        ``(n_pictures, channels, h, w)``, scaled.
-    embeddings
-        ``(n_pictures, clip_dim)``, unit norm.
-    first, count
-        int64 ``(n_trials,)``: the pictures of a trial are ``first .. first + count - 1``; one
-        where the picture is known, the whole class where only that is.
-    """
-
-    latents: torch.Tensor
-    embeddings: torch.Tensor
-    first: torch.Tensor
-    count: torch.Tensor
-
-    def choose(self, indices: torch.Tensor, draw: Draw) -> torch.Tensor:
-        """Return one picture for each trial, at random where only the class is known."""
-        count = self.count[indices]
-        place = (draw.rand() * count).long()
-        return self.first[indices] + place.minimum(count - 1)
-
-    def mean_embedding(self, trials: np.ndarray) -> torch.Tensor:
-        """Return the mean embedding ``(clip_dim,)`` of the pictures of some trials, each once."""
-        which = torch.from_numpy(trials)
-        spans = zip(self.first[which].tolist(), self.count[which].tolist(), strict=True)
-        pictures = sorted({picture for first, n in spans for picture in range(first, first + n)})
-        return self.embeddings[pictures].mean(dim=0)
-
-
-def load_pairs(trials: Trials, generator: Generator) -> Pairs:
-    """Read every picture of the trials, and encode each once.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If a picture is missing or cannot be read, or a trial has none.
-    """
-    if trials.pairing == "category":
-        pools = trials.image_pools()
-        paths = [path for pool in pools.values() for path in pool]
-        sizes = np.array([len(pool) for pool in pools.values()])
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        numbers = {name: i for i, name in enumerate(pools)}
-        which = trials.metadata["pool"].map(numbers).to_numpy()  # pyright: ignore[reportArgumentType]
-        first, count = starts[which], sizes[which]
-    else:
-        of_trial = trials.images()
-        paths = sorted(set(of_trial))
-        place = {path: i for i, path in enumerate(paths)}
-        first = np.array([place[path] for path in of_trial])
-        count = np.ones(len(trials), dtype=np.int64)
-    images = to_tensor(read_images(paths, generator.image_size))
-    device = generator.vae.device
-    latents, embeddings = [], []
-    for part in images.split(256):
-        latents.append(encode_images(generator.vae, part.to(device)).cpu())
-        embeddings.append(embed_images(generator.clip, part.to(device)).cpu())
-    return Pairs(
-        torch.cat(latents),
-        torch.cat(embeddings),
-        torch.from_numpy(first).long(),
-        torch.from_numpy(count).long(),
-    )
-
-
-class FinetuneTask:
-    """Noise-prediction loss under the EEG's condition, plus ``1 - cos`` to CLIP (paper eq. 5, 6).
-
-    Parameters
-    ----------
-    eeg
-        All trials at the model's scale, ``(n_trials, n_chans, n_times)``.
-    train, validation
-        Places of the trials of the two splits.
-    """
-
-    def __init__(
-        self,
-        config: FinetuneConfig,
-        eeg: torch.Tensor,
-        pairs: Pairs,
-        train: np.ndarray,
-        validation: np.ndarray,
-        encoder: EEGEncoder,
-        conditioner: EEGConditioner,
-        unet: UNet2DConditionModel,
-        scheduler: DDPMScheduler,
-        image_size: int,
-    ) -> None:
-        self.image_size = image_size
-        self.n_places = pairs.latents[0, 0].numel()  # which attention runs over
-        self.config, self.eeg, self.pairs, self.scheduler = config, eeg, pairs, scheduler
-        self.train = torch.from_numpy(train)
-        self.validation = torch.from_numpy(validation)
-        self.encoder, self.conditioner, self.unet = encoder, conditioner, unet
-        self.n_samples = len(train)
-        self.preview: Callable[[], torch.Tensor] | None = None
-        self.modules: dict[str, nn.Module] = {"encoder": encoder, "conditioner": conditioner}
-        self.frozen = [unet]
-        encoder.requires_grad_(config.train_encoder)
-        unet.eval().requires_grad_(False)
-        if config.train_cross_attention and config.noise_weight:
-            layers = cross_attention(unet)
-            for parameter_name, parameter in layers.named_parameters():
-                parameter.requires_grad_(not config.lora_rank or ".lora_" in parameter_name)
-            self.modules["cross_attention"] = layers
-        dtype = compute_dtype(choose_device(config.runtime), config.runtime.precision)
-        keep_frozen_in(dtype, unet, besides=cross_attention(unet))  # that is saved, in full
-
-    def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
-        chosen = self.train[indices]
-        any_montage = self.encoder.config["montage"] == "any"
-        eeg = augment_eeg(self.eeg[chosen], self.config, draw, any_montage)
-        return self._loss(eeg, chosen, draw, self.config.condition_dropout)
-
-    def _loss(
-        self,
-        eeg: torch.Tensor,
-        trials: torch.Tensor,
-        draw: Draw,
-        condition_dropout: float,
-    ) -> dict[str, torch.Tensor]:
-        device = self.encoder.device
-        pictures = self.pairs.choose(trials, draw)
-        tokens = self.encoder(eeg.to(device))
-        target = self.pairs.embeddings[pictures].to(device)
-        clip = (1 - F.cosine_similarity(self.conditioner.embed(tokens), target)).mean()
-        if not self.config.noise_weight:
-            return {"loss": self.config.clip_weight * clip, "clip": clip}
-        condition = self.conditioner(tokens)
-        dropped = draw.rand() < condition_dropout
-        condition = drop_condition(condition, dropped.to(device))
-        latents = self.pairs.latents[pictures]
-        noise = draw.randn(*latents.shape[1:])
-        n_train = self.scheduler.config["num_train_timesteps"]
-        timesteps = draw.randint(0, n_train)
-        predicted = self.unet(
-            self.scheduler.add_noise(latents, noise, timesteps).to(device),  # pyright: ignore[reportArgumentType]
-            timesteps.to(device),
-            encoder_hidden_states=condition.encoder_hidden_states,
-            class_labels=condition.time_condition,
-            **unet_extras(self.unet, len(trials), self.image_size),
-            return_dict=False,
-        )[0]
-        wanted = prediction_target(self.scheduler, latents, noise, timesteps).to(device)
-        error = F.mse_loss(predicted.float(), wanted)
-        loss = self.config.noise_weight * error + self.config.clip_weight * clip
-        return {"loss": loss, "noise": error, "clip": clip}
-
-    def validate(self) -> dict[str, float]:
-        """Return the losses on the validation trials, always under the same noise."""
-        if not len(self.validation):
-            return {}
-        self.encoder.eval()
-        total: dict[str, float] = {}
-        for number, part in enumerate(self.validation.split(64)):
-            draw = Draw(self.config.seed, number, len(part), stream=1)
-            record = self._loss(self.eeg[part], part, draw, condition_dropout=0.0)
-            for key, value in record.items():
-                share = len(part) / len(self.validation)
-                total[f"validation_{key}"] = total.get(f"validation_{key}", 0) + share * float(
-                    value
-                )
-        return total
-
-
-def augment_eeg(
-    eeg: torch.Tensor, config: FinetuneConfig, draw: Draw, any_montage: bool = False
-) -> torch.Tensor:
-    """Vary trials as recordings vary: added noise, small shifts in time, channels that drop out.
-
-    A channel that drops out reads zero, or is marked absent for an encoder of any montage.
-    """
-    n_chans, n_times = eeg.shape[1:]
-    if config.shift_augment:
-        width = config.shift_augment
-        shifts = draw.randint(-width, width + 1)
-        places = (torch.arange(n_times)[None] - shifts[:, None]).clamp(0, n_times - 1)
-        eeg = eeg.gather(2, places[:, None].expand(-1, n_chans, -1))
-    if config.noise_augment:
-        eeg = eeg + config.noise_augment * draw.randn(n_chans, n_times)
-    if config.channel_dropout:
-        gone = draw.rand(n_chans) < config.channel_dropout
-        if any_montage:
-            # A trial of no channel tells nothing, and is no case of use.
-            eeg = mark_absent(eeg, gone & ~gone.all(dim=1, keepdim=True))
-        else:
-            eeg = eeg * ~gone[:, :, None]
-    return eeg
 
 
 def finetune(
