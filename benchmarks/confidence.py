@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from dreamdiffusion.adapter import clip_source
 from dreamdiffusion.confidence import (
     FEATURES,
     Guesses,
@@ -46,7 +47,7 @@ from dreamdiffusion.evidence_figures import draw_reliability, draw_risk_coverage
 from dreamdiffusion.finetune import finetune
 from dreamdiffusion.judge import Judge, label_indices
 from dreamdiffusion.pictures import to_tensor
-from dreamdiffusion.pipeline import EEGToImagePipeline, clip_source
+from dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.prepare import prepare
 from dreamdiffusion.runtime import autocast
 from dreamdiffusion.scores import Confidence

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dreamdiffusion import encoder as encoder_module
+from dreamdiffusion.adapter import add_time_condition
 from dreamdiffusion.condition import EEGConditioner
 from dreamdiffusion.config import FinetuneConfig, OptimConfig, TrainRuntimeConfig
 from dreamdiffusion.convert import SD15_UNET, SD15_VAE
@@ -40,7 +41,6 @@ from dreamdiffusion.generator import NOISE_SCHEDULE, decode_latents, encode_imag
 from dreamdiffusion.mae import MaskedAutoencoder
 from dreamdiffusion.memory import peak_bytes
 from dreamdiffusion.pairs import Pairs
-from dreamdiffusion.pipeline import add_time_condition
 from dreamdiffusion.runtime import Draw, autocast
 
 CPU = torch.device("cpu")

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import SIZE, finetune_config
 
+from dreamdiffusion.adapter import clip_source
 from dreamdiffusion.config import SampleConfig
 from dreamdiffusion.control_images import ControlPainter
 from dreamdiffusion.controls import CONTROLS, nearest_pictures, phase_randomised, time_removed
 from dreamdiffusion.evaluate import load_embedder
 from dreamdiffusion.finetune import finetune
 from dreamdiffusion.pictures import read_images
-from dreamdiffusion.pipeline import EEGToImagePipeline, clip_source
+from dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.splits import Split
 from dreamdiffusion.training_means import TrainingMeans, mean_tokens
 from dreamdiffusion.trials import Trials

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import SIZE, SIZES, finetune_config, write_generator, write_trials
 
+from dreamdiffusion.adapter import add_time_condition, cross_attention
 from dreamdiffusion.condition import EEGConditioner, drop_condition
 from dreamdiffusion.encoder import EEGEncoder
 from dreamdiffusion.engine import trained_parameters
@@ -25,7 +26,7 @@ from dreamdiffusion.finetune_task import FinetuneTask, augment_eeg
 from dreamdiffusion.generator import embed_images, encode_images, load_generator
 from dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.pictures import read_images, to_tensor
-from dreamdiffusion.pipeline import EEGToImagePipeline, add_time_condition, cross_attention
+from dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.processor import EEGProcessor
 from dreamdiffusion.runtime import Draw
 from dreamdiffusion.trials import Trials

@@ -17,12 +17,13 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from dreamdiffusion.adapter import add_time_condition
 from dreamdiffusion.config import FinetuneConfig
 from dreamdiffusion.convert import SD15_UNET, SD15_VAE
 from dreamdiffusion.encoder import EEGEncoder
 from dreamdiffusion.finetune import make_conditioner
 from dreamdiffusion.generator import NOISE_SCHEDULE, embed_images, encode_images, load_generator
-from dreamdiffusion.pipeline import EEGToImagePipeline, add_time_condition
+from dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.processor import EEGProcessor
 
 pytestmark = [pytest.mark.slow, pytest.mark.global_rng]

@@ -13,9 +13,10 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from tiny import SIZE, finetune_config, write_generator
 
+from dreamdiffusion.adapter import clip_source
 from dreamdiffusion.finetune import finetune
 from dreamdiffusion.generator import PAPER_CLIP, load_clip, load_generator, unet_extras
-from dreamdiffusion.pipeline import EEGToImagePipeline, clip_source
+from dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.trials import Trials
 
 pytestmark = pytest.mark.global_rng

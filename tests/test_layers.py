@@ -75,7 +75,7 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("L4 encoder", {"encoder", "mae", "montage"}),
     ("L5 condition", {"condition"}),
     ("L6 pictures", {"generator", "pairs", "picture_prints", "pictures"}),
-    ("L7 pipeline", {"pipeline"}),
+    ("L7 pipeline", {"adapter", "pipeline"}),
     (
         "L8 scores",
         {

@@ -13,9 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import SIZE, finetune_config, write_generator
 
+from dreamdiffusion.adapter import CROSS_ATTENTION, clip_source
 from dreamdiffusion.finetune import finetune
 from dreamdiffusion.generator import change_scheduler, decode_latents, encode_images
-from dreamdiffusion.pipeline import CROSS_ATTENTION, EEGToImagePipeline, clip_source
+from dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.trials import Trials
 
 # A module that is built draws its first weights from torch's global numbers.

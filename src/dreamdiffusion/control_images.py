@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .adapter import generator_source
 from .config import SampleConfig
 from .controls import nearest_pictures, phase_randomised, time_removed
 from .decoders.linear import LinearDecoder
 from .drawing import Given, collect, draw_trials, eeg_of
 from .generator import image_size, open_text_pipeline
 from .pictures import read_images
-from .pipeline import EEGToImagePipeline, generator_source
+from .pipeline import EEGToImagePipeline
 from .scoring import Embed
 from .training_means import FILE as MEANS
 from .training_means import TrainingMeans

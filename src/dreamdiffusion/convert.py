@@ -22,12 +22,13 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 
+from .adapter import add_time_condition
 from .condition import EEGConditioner
 from .config import ConvertConfig, write_yaml
 from .encoder import EEGEncoder
 from .generator import NOISE_SCHEDULE, SCHEDULERS
 from .mae import MaskedAutoencoder
-from .pipeline import EEGToImagePipeline, add_time_condition
+from .pipeline import EEGToImagePipeline
 from .processor import EEGProcessor
 from .torch_file import StoredTensor, TorchFile
 

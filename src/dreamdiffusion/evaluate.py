@@ -17,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .adapter import clip_source
 from .audit import SEVERITIES, read_audit
 from .baselines import score_baselines
 from .certainty import FILE as CONFIDENCE
@@ -31,7 +32,7 @@ from .image_suites import ImageSuites
 from .judge import Judge, label_indices
 from .looks import log_look, selection_suspected
 from .pictures import read_image
-from .pipeline import EEGToImagePipeline, clip_source
+from .pipeline import EEGToImagePipeline
 from .protocols.follow import Planned, follow
 from .protocols.schema import load_protocol
 from .repeats import average_repeats

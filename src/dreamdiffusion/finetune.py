@@ -18,6 +18,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
+from .adapter import add_time_condition
 from .audit import audit_trials, check_acknowledged, record, write_audit
 from .condition import EEGConditioner
 from .config import FinetuneConfig, SampleConfig, write_yaml
@@ -30,7 +31,7 @@ from .finetune_task import FinetuneTask
 from .generator import Generator, load_generator
 from .montage import VIRTUAL_ELECTRODES
 from .pairs import Pairs, load_pairs
-from .pipeline import EEGToImagePipeline, add_time_condition
+from .pipeline import EEGToImagePipeline
 from .processor import EEGProcessor
 from .runtime import choose_device, is_main_process
 from .splits import Split, choose_pairs, split_by

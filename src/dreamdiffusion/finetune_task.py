@@ -15,6 +15,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
+from .adapter import cross_attention
 from .condition import EEGConditioner, drop_condition
 from .config import FinetuneConfig
 from .encoder import EEGEncoder
@@ -22,7 +23,6 @@ from .generator import prediction_target, unet_extras
 from .memory import keep_frozen_in
 from .montage import mark_absent
 from .pairs import Pairs
-from .pipeline import cross_attention
 from .runtime import Draw, choose_device, compute_dtype
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,25 +16,13 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils.outputs import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from .adapter import ADAPTER, read_adapter, write_adapter
 from .condition import Condition, EEGConditioner
 from .encoder import EEGEncoder
-from .generator import (
-    PAPER_CLIP,
-    decode_latents,
-    encode_images,
-    image_size,
-    load_generator,
-    unet_extras,
-)
+from .generator import decode_latents, encode_images, image_size, unet_extras
 from .processor import EEGProcessor
-
-ADAPTER = "adapter.json"
-CROSS_ATTENTION = "cross_attention.safetensors"
 
 
 @dataclass
@@ -44,26 +30,6 @@ class EEGToImageOutput(BaseOutput):
     """What the pipeline returns: ``images``, trial by trial."""
 
     images: Any
-
-
-def add_time_condition(unet: UNet2DConditionModel) -> None:
-    """Let the U-Net take a vector that it adds to the embedding of the timestep.
-
-    diffusers has that as the class embedding of type ``identity``; it has no weights.
-    """
-    unet.register_to_config(class_embed_type="identity")
-    unet.class_embedding = nn.Identity()
-
-
-def cross_attention(unet: UNet2DConditionModel) -> nn.ModuleDict:
-    """Return the cross-attention layers (``attn2``) of a U-Net, the modules themselves."""
-    return nn.ModuleDict(
-        {
-            name.replace(".", "-"): module
-            for name, module in unet.named_modules()
-            if name.endswith(".attn2")
-        }
-    )
 
 
 class EEGToImagePipeline(DiffusionPipeline):
@@ -120,7 +86,10 @@ class EEGToImagePipeline(DiffusionPipeline):
         """
         folder = Path(pretrained_model_name_or_path)
         if (folder / ADAPTER).is_file():
-            return _load_adapter(cls, folder)
+            pipeline = cls(**read_adapter(folder))
+            for name in ("eeg_encoder", "conditioner", "vae", "unet"):
+                getattr(pipeline, name).eval().requires_grad_(False)
+            return pipeline
         if folder.is_dir() and not (folder / "model_index.json").is_file():
             raise FileNotFoundError(
                 f"{folder} holds no model ({ADAPTER} or model_index.json); give the model folder "
@@ -137,17 +106,8 @@ class EEGToImagePipeline(DiffusionPipeline):
         generator, clip
             What was fine-tuned from, see `load_generator`; a folder must stay as it is.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self.eeg_processor.save_pretrained(folder / "eeg_processor")
-        self.eeg_encoder.save_pretrained(folder / "eeg_encoder")
-        self.conditioner.save_pretrained(folder / "conditioner")
-        weights = cross_attention(self.unet).state_dict()
-        tensors = {key: value.detach().half().contiguous().cpu() for key, value in weights.items()}
-        save_file(tensors, folder / CROSS_ATTENTION)
-        content = {"generator": _relative(generator, folder)}
-        if clip is not None:
-            content["clip"] = _relative(clip, folder)
-        (folder / ADAPTER).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        modules = (self.eeg_processor, self.eeg_encoder, self.conditioner)
+        write_adapter(folder, *modules, self.unet, generator, clip)
 
     @torch.no_grad()
     def embed(
@@ -386,89 +346,5 @@ def _guide(
     return [(condition, w) for condition, w in calls if w]
 
 
-def clip_source(model: Path) -> str | Path:
-    """Return folder or hub id of the CLIP that a model's EEG embedding is aligned with.
-
-    Raises
-    ------
-    FileNotFoundError
-        If neither the model nor the generator of its adapter holds one.
-    """
-    candidates = [model / "clip"]
-    if (model / ADAPTER).is_file():
-        content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
-        if "clip" in content:
-            return _resolve(content["clip"], model)
-        generator = _resolve(content["generator"], model)
-        if not isinstance(generator, Path):
-            return PAPER_CLIP
-        candidates.append(generator / "clip")
-    for candidate in candidates:
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise FileNotFoundError(
-        f"model {model} has no CLIP (looked in {', '.join(map(str, candidates))})"
-    )
-
-
-def generator_source(model: Path) -> str | Path | None:
-    """Return folder or hub id of the generator that a model was fine-tuned from, where it says."""
-    if not (model / ADAPTER).is_file():
-        return None
-    content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
-    return _resolve(content["generator"], model)
-
-
-def _relative(source: str | Path, folder: Path) -> str:
-    """Return a folder as seen from another; the id of a repository stays as it is."""
-    return os.path.relpath(source, folder) if Path(source).is_dir() else str(source)
-
-
-def _resolve(source: str, folder: Path) -> str | Path:
-    """Undo `_relative`."""
-    path = (folder / source).resolve()
-    return path if path.is_dir() or source.startswith(".") else source
-
-
-def _load_text(source: str | Path) -> dict[str, Any]:
-    """Return tokenizer and text encoder of a generator folder that has them."""
-    if not (Path(source) / "text_encoder").is_dir():
-        return {}
-    encoder = CLIPTextModel.from_pretrained(
-        source, subfolder="text_encoder", use_safetensors=True, dtype=torch.float32
-    )
-    tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
-    return {"tokenizer": tokenizer, "text_encoder": encoder.eval().requires_grad_(False)}
-
-
 def _takes_generator(scheduler: Any) -> bool:
     return "generator" in scheduler.step.__code__.co_varnames
-
-
-def _load_adapter(cls: type[EEGToImagePipeline], folder: Path) -> EEGToImagePipeline:
-    content = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-    clip = _resolve(content["clip"], folder) if "clip" in content else None
-    source = _resolve(content["generator"], folder)
-    generator = load_generator(source, clip)
-    add_time_condition(generator.unet)
-    layers = cross_attention(generator.unet)
-    try:
-        weights = load_file(folder / CROSS_ATTENTION)
-        layers.load_state_dict(weights, strict=True)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise ValueError(
-            f"{folder / CROSS_ATTENTION} does not fit the generator {content['generator']}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    pipeline = cls(
-        eeg_processor=EEGProcessor.from_pretrained(folder / "eeg_processor", use_safetensors=True),
-        eeg_encoder=EEGEncoder.from_pretrained(folder / "eeg_encoder"),
-        conditioner=EEGConditioner.from_pretrained(folder / "conditioner"),
-        vae=generator.vae,
-        unet=generator.unet,
-        scheduler=generator.scheduler,
-        **_load_text(source),
-    )
-    for module in (pipeline.eeg_encoder, pipeline.conditioner, pipeline.vae, pipeline.unet):
-        module.eval().requires_grad_(False)
-    return pipeline

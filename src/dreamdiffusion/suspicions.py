@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .adapter import generator_source
 from .decoding import HeldOut
 from .headline import (
     audit_reasons,
@@ -22,7 +23,6 @@ from .headline import (
 from .judge import Judge
 from .picture_prints import load_prints, picture_prints
 from .pictures import read_images
-from .pipeline import generator_source
 from .processor import EEGProcessor
 from .scores import Reason, Score
 from .splits import Split
