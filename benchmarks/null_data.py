@@ -6,7 +6,7 @@ draws data sets whose labels were dealt at random, with decoders that drift and 
 know nothing, and writes to ``docs/results/null_data.json``, for each design and metric, the share
 of them with p <= 0.05, with any corrected p <= 0.05, and with an interval of the difference to
 shuffled EEG that leaves out 0. With ``--recordings``, also a linear decoder fitted and
-tested on real EEG whose labels were permuted within runs. Takes about 4 minutes on one core.
+tested on real EEG whose labels were permuted within runs. Takes about 8 minutes on one core.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def shares(draw, n: int, seed: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=200, help="data sets of each design")
+    parser.add_argument("--n", type=int, default=1000, help="data sets of each design")
     parser.add_argument("--n-real", type=int, default=200, help="permutations of real labels")
     parser.add_argument("--recordings", type=Path, help="folder muse_n170")
     parser.add_argument("--work", type=Path, default=Path("runs/null_data"))
