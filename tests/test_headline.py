@@ -9,9 +9,9 @@ import pytest
 
 from dreamdiffusion.headline import (
     audit_reasons,
-    beyond_category,
     control_reason,
     headline,
+    metrics_beyond_category,
     pictures_reason,
     scale_reason,
     side_reason,
@@ -60,14 +60,14 @@ def test_any_reason_withholds_it() -> None:
 
 
 def test_beyond_category_needs_every_control_without_an_image() -> None:
-    assert beyond_category([record()]) is None
-    assert beyond_category([record(label_only=control(0.4, 0.1))]) is True
+    assert metrics_beyond_category([record()]) is None
+    assert metrics_beyond_category([record(label_only=control(0.4, 0.1))]) == ["category_top1"]
     beaten = record(label_only=control(0.4, 0.1), nearest_training_image=control(0.5, 0.0))
-    assert beyond_category([beaten]) is False
+    assert metrics_beyond_category([beaten]) == []
     # .1 with a half width of .09 holds for one metric (1.96) and not for two (2.24).
     close = record(label_only=control(0.4, 0.1, half=0.09))
-    assert beyond_category([close]) is True
-    assert beyond_category([close, record(label_only=control(0.5, 0.0))]) is False
+    assert metrics_beyond_category([close]) == ["category_top1"]
+    assert metrics_beyond_category([close, record(label_only=control(0.5, 0.0))]) == []
 
 
 def test_severe_findings_become_reasons() -> None:

@@ -39,6 +39,7 @@ def headline(scores: Sequence[Score], reasons: Sequence[Reason]) -> Headline:
         verdict = "above"
     else:
         verdict = "not above"
+    beyond = metrics_beyond_category(scores)
     return Headline(
         metric=first.metric,
         verdict=verdict,
@@ -46,12 +47,12 @@ def headline(scores: Sequence[Score], reasons: Sequence[Reason]) -> Headline:
         difference_ci95=first.difference_ci95,
         strongest=first.strongest,
         reasons=list(reasons),
-        beyond_category=beyond_category(scores),
+        beyond_category=None if beyond is None else bool(beyond),
     )
 
 
-def beyond_category(scores: Sequence[Score]) -> bool | None:
-    """Whether a metric beats every control without an image that was drawn; None: none was.
+def metrics_beyond_category(scores: Sequence[Score]) -> list[str] | None:
+    """Name the metrics that beat every control without an image; None: no such control was drawn.
 
     The intervals are widened over the metrics that are asked (Bonferroni, for normal errors).
     """
@@ -59,14 +60,15 @@ def beyond_category(scores: Sequence[Score]) -> bool | None:
     if not asked:
         return None
     wider = norm.ppf(1 - 0.025 / len(asked)) / norm.ppf(0.975)
-    return any(
-        all(
+    return [
+        score.metric
+        for score in asked
+        if all(
             c.difference - wider * (c.difference - c.difference_ci95[0]) > 0
             for name, c in score.controls.items()
             if name in WITHOUT_IMAGE
         )
-        for score in asked
-    )
+    ]
 
 
 def audit_reasons(audit: Mapping[str, Any] | None) -> list[Reason]:

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from .controls import CONTROLS, WITHOUT_BRAIN
+from .headline import metrics_beyond_category
 from .report_words import (
     REMEDIES,
     control_name,
@@ -177,12 +178,14 @@ def _checks(scores: Scores) -> list[str]:
     score = headline_score(scores)
     yes, no, open_ = _YES, _NO, _OPEN
     found: list[tuple[tuple[str, str], str]] = []
-    beyond = scores.headline.beyond_category
+    beyond = metrics_beyond_category(scores.scores)
     if beyond is None:
         found.append((open_, "Whether the images show more than a named category is not known: no "
                              "control drew from the name alone."))  # fmt: skip
     elif beyond:
-        found.append((yes, "Beats what the name of the category alone gives."))
+        where = ", ".join(metric_name(metric) for metric in beyond)
+        but = "" if score.metric in beyond else f" Not in: {metric_name(score.metric)}."
+        found.append((yes, f"Beats what the name of the category alone gives. In: {where}.{but}"))
     else:
         found.append((no, "Does not beat what the name of the category alone gives: this is "
                           "classification, then drawing."))  # fmt: skip
