@@ -12,8 +12,9 @@ Needs the outputs of (see docs/n170.md)::
     dreamdiffusion train-generator --config configs/generator-n170.yaml
     dreamdiffusion train-judge --config configs/judge-n170.yaml
 
-and writes docs/results/n170/: scores.json, and for each person what the pre-trained model made of
-the first trials of the first held-out run (no source photo is in it). Run from the repository::
+and writes docs/results/n170/: scores.json, and for each person the report of the pre-trained models
+(all held-out runs together, every control) with its gallery, in which no source photo is. Run from
+the repository::
 
     .venv/bin/python examples/n170.py --recordings ../shared/data/muse_n170
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,14 +72,20 @@ def main() -> None:
             results.append(run_subject(trials, subject, pretrained, options.work))
             options.output.mkdir(parents=True, exist_ok=True)
             if pretrained:
-                first = min((options.work / f"subject{subject}" / "msm").glob("run-*"))
-                with Image.open(first / "evaluate" / "gallery.png") as gallery:
-                    # 64 colours: a third of the bytes, and the pictures are grey.
-                    gallery.quantize(64).save(options.output / f"gallery-subject{subject}.png")
+                keep_report(subject, options.work, options.output)
             content = {"data": "muse_n170, real recordings", "results": results}
             path = options.output / "scores.json"
             path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             print(json.dumps({k: v for k, v in results[-1].items() if k != "folds"}), flush=True)
+
+
+def keep_report(subject: str, work: Path, output: Path) -> None:
+    """Copy report and gallery of the pre-trained models of one person."""
+    scored = work / f"subject{subject}" / "msm" / "evaluate"
+    shutil.copy(scored / "scores.json", output / f"report-subject{subject}.json")
+    with Image.open(scored / "gallery.png") as gallery:
+        # 64 colours: a third of the bytes, and the pictures are grey.
+        gallery.quantize(64).save(output / f"gallery-subject{subject}.png")
 
 
 def prepare_subject(recordings: Path, subject: str, work: Path) -> Path:
@@ -104,17 +112,19 @@ def run_subject(folder: Path, subject: str, pretrained: bool, work: Path) -> dic
     decision = np.full(len(trials), np.nan)
     lda = np.full(len(trials), np.nan)
     folds = []
+    arm = work / f"subject{subject}" / ("msm" if pretrained else "scratch")
+    models, folds = [], []
     for run in sorted(trials.metadata["run"].unique()):
-        output = work / f"subject{subject}" / ("msm" if pretrained else "scratch") / f"run-{run}"
         config = base.model_copy(
             update={
                 "data": folder,
-                "output": output,
+                "output": arm / f"run-{run}",
                 "pretrained": base.pretrained if pretrained else None,
                 "split": SplitConfig(by="run", test=[run]),
             }
         )
         model = finetune(config)
+        models.append(model)
         split = Split.load(model / "split.json")
         test = split.test
         pipe = EEGToImagePipeline.from_pretrained(model)
@@ -126,18 +136,8 @@ def run_subject(folder: Path, subject: str, pretrained: bool, work: Path) -> dic
             np.asarray(trials.data[split.train])[:, picks], truth[split.train], trials.sfreq, 0.047
         )
         lda[test] = decoder.predict_proba(np.asarray(trials.data[test])[:, picks])[:, 1]
-        scores = evaluate(
-            EvaluateConfig(
-                model=model,
-                data=folder,
-                judge=Path("runs/judge-n170"),
-                output=output / "evaluate",
-                sample=SampleConfig(num_images_per_prompt=2, num_inference_steps=15),
-            )
-        )
-        top1 = json.loads((scores / "scores.json").read_text(encoding="utf-8"))["scores"][0]
         auc = float(roc_auc_score(truth[test], decision[test]))
-        folds.append({"run": run, "n": len(test), "auc": auc, "category_top1": top1})
+        folds.append({"run": run, "n": len(test), "auc": auc})
     runs = trials.metadata["run"].to_numpy()
     return {
         "subject": subject,
@@ -145,9 +145,31 @@ def run_subject(folder: Path, subject: str, pretrained: bool, work: Path) -> dic
         "split": "leave one run out; the held-out run is neither trained nor validated on",
         "auc": auc_record(truth, decision, runs),
         "lda_auc": auc_record(truth, lda, runs),
-        "generated_category_top1": pool_folds([fold["category_top1"] for fold in folds]),
+        "generated_category_top1": score_images(models, folder, arm / "evaluate", pretrained),
         "folds": folds,
     }
+
+
+def score_images(models: list[Path], trials: Path, output: Path, controls: bool) -> dict:
+    """Score the images of all held-out runs together; return the record of the category."""
+    config = EvaluateConfig(
+        model=models[0],
+        folds=models[1:],
+        data=trials,
+        judge=Path("runs/judge-n170"),
+        output=output,
+        protocol="muse-n170",
+        batch_size=64,
+        label_prompt="a picture of {category}",
+        sample=SampleConfig(num_images_per_prompt=2, num_inference_steps=8, guidance_scale=8.0),
+    )
+    if not controls:  # beside shuffled EEG
+        config = config.model_copy(update={"controls": []})
+    scores = json.loads((evaluate(config) / "scores.json").read_text(encoding="utf-8"))["scores"]
+    record = next(record for record in scores if record["metric"] == "category_top1")
+    kept = ("metric", "value", "n", "chance", "ci95", "p")
+    shuffled = record["controls"]["shuffled_eeg"]["value"]
+    return {key: record[key] for key in kept} | {"shuffled_eeg": shuffled}
 
 
 def auc_record(truth: np.ndarray, decision: np.ndarray, runs: np.ndarray) -> dict:
@@ -176,25 +198,6 @@ def auc_record(truth: np.ndarray, decision: np.ndarray, runs: np.ndarray) -> dic
         "shuffled_eeg": mean_auc(shuffled, groups),
         "ci95": [float(q) for q in np.percentile(boot, [2.5, 97.5])],
         "p": permutation_p(pairs, N_PERMUTATIONS, rng, design),
-    }
-
-
-def pool_folds(records: list[dict]) -> dict:
-    """Mean over trials of a score that was taken fold by fold."""
-    n = np.array([record["n"] for record in records])
-    value = float(np.average([record["value"] for record in records], weights=n))
-    # Folds are independent: the variance of the mean is the weighted sum of theirs.
-    half = [(record["ci95"][1] - record["ci95"][0]) / 2 for record in records]
-    spread = float(np.sqrt(np.sum((n / n.sum() * half) ** 2)))
-    return {
-        "metric": "category_top1",
-        "value": value,
-        "n": int(n.sum()),
-        "chance": float(np.average([record["chance"] for record in records], weights=n)),
-        "shuffled_eeg": float(
-            np.average([r["controls"]["shuffled_eeg"]["value"] for r in records], weights=n)
-        ),
-        "ci95": [value - spread, value + spread],
     }
 
 
