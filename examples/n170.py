@@ -145,12 +145,12 @@ def run_subject(folder: Path, subject: str, pretrained: bool, work: Path) -> dic
         "split": "leave one run out; the held-out run is neither trained nor validated on",
         "auc": auc_record(truth, decision, runs),
         "lda_auc": auc_record(truth, lda, runs),
-        "generated_category_top1": score_images(models, folder, arm / "evaluate", pretrained),
+        "generated_category_top1": evaluate_arm(models, folder, arm / "evaluate", pretrained),
         "folds": folds,
     }
 
 
-def score_images(models: list[Path], trials: Path, output: Path, controls: bool) -> dict:
+def evaluate_arm(models: list[Path], trials: Path, output: Path, all_controls: bool) -> dict:
     """Score the images of all held-out runs together; return the record of the category."""
     config = EvaluateConfig(
         model=models[0],
@@ -163,7 +163,7 @@ def score_images(models: list[Path], trials: Path, output: Path, controls: bool)
         label_prompt="a picture of {category}",
         sample=SampleConfig(num_images_per_prompt=2, num_inference_steps=8, guidance_scale=8.0),
     )
-    if not controls:  # beside shuffled EEG
+    if not all_controls:  # only shuffled EEG, which always is
         config = config.model_copy(update={"controls": []})
     scores = json.loads((evaluate(config) / "scores.json").read_text(encoding="utf-8"))["scores"]
     record = next(record for record in scores if record["metric"] == "category_top1")

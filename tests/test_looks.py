@@ -122,7 +122,7 @@ def test_looks_of_other_models_at_the_same_trials_count(tmp_path):
     ("settings", "n_configs"),
     [
         ({"output": "x", "batch_size": 3, "runtime": {"device": "cpu"}, "data": "y"}, 1),
-        ({"folds": ["other"]}, 1),
+        ({"folds": ["fewer"]}, 2),  # who leaves out a bad fold has chosen
         ({"sample": {"seed": 1}}, 2),
         ({"limit": 2}, 2),
         ({"sample": {"guidance_scale": 5}}, 2),

@@ -34,7 +34,7 @@ LOCKED = ("test", "new")
 SELECTION = "selection_on_test"
 _IDENTITY = ("subject", "session", "run", "onset", "stim_file", "repetition")
 # Where things lie and how fast they are computed; what lies there is told by its own hash.
-_ASIDE = ("output", "runtime", "model", "folds", "data", "batch_size")
+_ASIDE = ("output", "runtime", "model", "data", "batch_size")
 
 
 class LookLine(Schema):
