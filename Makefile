@@ -29,10 +29,10 @@ types: $(STAMP)  ## check types
 	$(BIN)/pyright
 
 docs: $(STAMP)  ## regenerate docs/cli.md, datasets.md, protocols.md and scores.schema.json
-	$(BIN)/python -c "from dreamdiffusion.cli import reference; print(reference(), end='')" > docs/cli.md
+	$(BIN)/python -c "from dreamdiffusion.cli.commands import reference; print(reference(), end='')" > docs/cli.md
 	$(BIN)/python -c "from dreamdiffusion.datasets.command import page; print(page(), end='')" > docs/datasets.md
-	$(BIN)/python -c "from dreamdiffusion.protocols.command import page; print(page(), end='')" > docs/protocols.md
-	$(BIN)/python -c "from dreamdiffusion.scores import json_schema; print(json_schema(), end='')" > docs/scores.schema.json
+	$(BIN)/python -c "from dreamdiffusion.evidence.protocols.command import page; print(page(), end='')" > docs/protocols.md
+	$(BIN)/python -c "from dreamdiffusion.evidence.scores import json_schema; print(json_schema(), end='')" > docs/scores.schema.json
 
 weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped
 	BIN=$(BIN) scripts/make_weights.sh

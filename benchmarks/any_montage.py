@@ -37,15 +37,20 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
-from dreamdiffusion.config import FinetuneConfig, PrepareConfig, SplitConfig, read_yaml
+from dreamdiffusion.datasets.prepare import prepare
+from dreamdiffusion.decoders.dreamdiffusion.finetune import (
+    fit_processor,
+    make_conditioner,
+    make_encoder,
+    make_split,
+)
+from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask
+from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.decoders.linear import fit_lda
-from dreamdiffusion.engine import fit
-from dreamdiffusion.finetune import fit_processor, make_conditioner, make_encoder, make_split
-from dreamdiffusion.finetune_task import FinetuneTask
-from dreamdiffusion.generator import Generator, load_generator
-from dreamdiffusion.pairs import Pairs, load_pairs
-from dreamdiffusion.prepare import prepare
-from dreamdiffusion.trials import Trials
+from dreamdiffusion.files.schema import FinetuneConfig, PrepareConfig, SplitConfig, read_yaml
+from dreamdiffusion.models.generator.generator import Generator, load_generator
+from dreamdiffusion.training.loop import fit
+from dreamdiffusion.trials.trials import Trials
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 POSITIVE = "faces"

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.audit import audit_trials
-from dreamdiffusion.findings import ALPHA, N_PERMUTATIONS
-from dreamdiffusion.splits import Split
-from dreamdiffusion.trials import Trials
+from dreamdiffusion.evidence.audit.findings import ALPHA, N_PERMUTATIONS
+from dreamdiffusion.evidence.audit.run import audit_trials
+from dreamdiffusion.trials.splits import Split
+from dreamdiffusion.trials.trials import Trials
 
 ROOT = Path(__file__).parents[1]
 SHAPES = {

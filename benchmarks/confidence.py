@@ -22,8 +22,14 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from dreamdiffusion.adapter import clip_source
-from dreamdiffusion.confidence import (
+from dreamdiffusion.datasets.prepare import prepare
+from dreamdiffusion.datasets.simulation.bids import balanced_scenes, simulate
+from dreamdiffusion.datasets.simulation.scenes import render
+from dreamdiffusion.decoders.dreamdiffusion.adapter import clip_source
+from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
+from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.decoders.sampling import collect, draw_trials
+from dreamdiffusion.evaluation.confidence.calibrator import (
     FEATURES,
     Guesses,
     assess,
@@ -32,7 +38,9 @@ from dreamdiffusion.confidence import (
     guess,
     trial_names,
 )
-from dreamdiffusion.config import (
+from dreamdiffusion.evaluation.evaluate import load_embedder, load_judge
+from dreamdiffusion.evidence.scores import Confidence
+from dreamdiffusion.files.schema import (
     FinetuneConfig,
     PrepareConfig,
     SampleConfig,
@@ -41,19 +49,11 @@ from dreamdiffusion.config import (
     SplitConfig,
     read_yaml,
 )
-from dreamdiffusion.drawing import collect, draw_trials
-from dreamdiffusion.evaluate import load_embedder, load_judge
-from dreamdiffusion.evidence_figures import draw_reliability, draw_risk_coverage
-from dreamdiffusion.finetune import finetune
-from dreamdiffusion.judge import Judge, label_indices
-from dreamdiffusion.pictures import to_tensor
-from dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.prepare import prepare
-from dreamdiffusion.runtime import autocast
-from dreamdiffusion.scores import Confidence
-from dreamdiffusion.simulation.bids import balanced_scenes, simulate
-from dreamdiffusion.simulation.scenes import render
-from dreamdiffusion.trials import Trials
+from dreamdiffusion.models.judge.judge import Judge, label_indices
+from dreamdiffusion.models.pictures import to_tensor
+from dreamdiffusion.report.occlusion_figure import draw_reliability, draw_risk_coverage
+from dreamdiffusion.training.device import autocast
+from dreamdiffusion.trials.trials import Trials
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "weights"

@@ -26,11 +26,11 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from dreamdiffusion.datasets.simulation.bids import balanced_scenes
+from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, random_scene, render
+from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, Viewer, simulate_run
 from dreamdiffusion.decoders.linear import fit_lda, window_means
-from dreamdiffusion.muse import read_muse_csv
-from dreamdiffusion.simulation.bids import balanced_scenes
-from dreamdiffusion.simulation.scenes import CATEGORIES, random_scene, render
-from dreamdiffusion.simulation.viewer import DEFAULT_NOISE_LEVEL, Viewer, simulate_run
+from dreamdiffusion.recordings.formats.muse import read_muse_csv
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data" / "muse_n170"

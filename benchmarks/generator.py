@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dreamdiffusion.generator import image_size, open_text_pipeline
-from dreamdiffusion.judge import Judge
-from dreamdiffusion.runtime import autocast
-from dreamdiffusion.simulation.scenes import CATEGORIES, random_scene, render
+from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, random_scene, render
+from dreamdiffusion.models.generator.generator import image_size, open_text_pipeline
+from dreamdiffusion.models.judge.judge import Judge
+from dreamdiffusion.training.device import autocast
 
 SEED = 20231
 

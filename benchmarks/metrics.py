@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from dreamdiffusion.metrics import n_way_drawn, n_way_pairs
-from dreamdiffusion.retrieval import score_retrieval
+from dreamdiffusion.evaluation.metrics.pairs import n_way_drawn, n_way_pairs
+from dreamdiffusion.evaluation.metrics.retrieval import score_retrieval
 
 
 def seconds(task: Callable[[], object]) -> float:

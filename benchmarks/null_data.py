@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.bootstrap import bootstrap_ci, seed_interval
-from dreamdiffusion.config import PrepareConfig, read_yaml
+from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.decoders.linear import fit_lda
-from dreamdiffusion.design import Design
-from dreamdiffusion.metrics import auc_pairs, top1_pairs, trial_groups
-from dreamdiffusion.prepare import prepare
-from dreamdiffusion.statistics import correct, permutation_p, score
-from dreamdiffusion.trials import Trials
+from dreamdiffusion.evaluation.metrics.pairs import auc_pairs, top1_pairs, trial_groups
+from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_ci, seed_interval
+from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score
+from dreamdiffusion.files.schema import PrepareConfig, read_yaml
+from dreamdiffusion.trials.trials import Trials
 
 ROOT = Path(__file__).parents[1]
 N_CLASSES, N_PICTURES = 6, 24

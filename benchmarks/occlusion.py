@@ -16,11 +16,11 @@ import torch
 from confidence import ROOT, WEIGHTS, prepared, training_prototypes
 from PIL import Image
 
-from dreamdiffusion.evaluate import load_judge
-from dreamdiffusion.evidence_figures import draw_occlusion
-from dreamdiffusion.judge import label_indices
-from dreamdiffusion.occlusion import nearest_prototype, occlude
-from dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.evaluation.evaluate import load_judge
+from dreamdiffusion.evaluation.occlusion import nearest_prototype, occlude
+from dreamdiffusion.models.judge.judge import label_indices
+from dreamdiffusion.report.occlusion_figure import draw_occlusion
 
 RADII = (0.0, 0.04)
 

@@ -27,10 +27,10 @@ import mne
 import numpy as np
 from scipy.interpolate import interp1d
 
-from dreamdiffusion.config import PrepareConfig, PretrainConfig, SignalConfig
-from dreamdiffusion.recordings import find_recordings
-from dreamdiffusion.store import WindowStore, pack, write_index, write_shard
-from dreamdiffusion.windows import build_windows
+from dreamdiffusion.files.schema import PrepareConfig, PretrainConfig, SignalConfig
+from dreamdiffusion.recordings.recording import find_recordings
+from dreamdiffusion.trials.windows.cut import build_windows
+from dreamdiffusion.trials.windows.store import WindowStore, pack, write_index, write_shard
 
 SHARED = Path(__file__).parents[1] / "../shared/data"
 SIGNAL = SignalConfig(l_freq=1.0, h_freq=40.0, sfreq=128.0)
@@ -247,8 +247,8 @@ def waiting(folder: Path) -> dict:
     """Share of a training step that waits for windows, of 4 and 64 channels, batches of 64."""
     import torch
 
-    from dreamdiffusion.engine import fit
-    from dreamdiffusion.pretrain import MaskedSignalModelling
+    from dreamdiffusion.models.encoders.pretrain import MaskedSignalModelling
+    from dreamdiffusion.training.loop import fit
 
     write_windows(folder / "store", [(500, 4)] * 6 + [(500, 64)] * 6, 128)
     config = PretrainConfig.model_validate(
@@ -286,9 +286,9 @@ def waiting(folder: Path) -> dict:
 PEAK = """
 import sys
 from pathlib import Path
-from dreamdiffusion.config import PrepareConfig, SignalConfig
-from dreamdiffusion.recordings import find_recordings
-from dreamdiffusion.windows import build_windows
+from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.recordings.recording import find_recordings
+from dreamdiffusion.trials.windows.cut import build_windows
 inputs, output, n = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 config = PrepareConfig(kind="windows", input=[inputs], output=output, scale="robust",
                        signal=SignalConfig(l_freq=1.0, h_freq=40.0, sfreq=128.0))

@@ -20,7 +20,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from dreamdiffusion.config import (
+from dreamdiffusion.datasets.prepare import prepare
+from dreamdiffusion.datasets.public.muse_gratings import draw_gratings
+from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
+from dreamdiffusion.evaluation.config import EvaluateConfig
+from dreamdiffusion.evaluation.evaluate import evaluate
+from dreamdiffusion.files.schema import (
     FinetuneConfig,
     PrepareConfig,
     SampleConfig,
@@ -30,14 +35,9 @@ from dreamdiffusion.config import (
     TrainJudgeConfig,
     read_yaml,
 )
-from dreamdiffusion.config_evidence import EvaluateConfig
-from dreamdiffusion.datasets.muse_gratings import draw_gratings
-from dreamdiffusion.evaluate import evaluate
-from dreamdiffusion.finetune import finetune
-from dreamdiffusion.prepare import prepare
-from dreamdiffusion.train_generator import train_generator
-from dreamdiffusion.train_judge import train_judge
-from dreamdiffusion.trials import Trials
+from dreamdiffusion.models.generator.train import train_generator
+from dreamdiffusion.models.judge.train import train_judge
+from dreamdiffusion.trials.trials import Trials
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 WORK = Path("runs/gratings")

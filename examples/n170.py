@@ -31,26 +31,26 @@ import pandas as pd
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from dreamdiffusion.config import (
+from dreamdiffusion.datasets.prepare import prepare
+from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
+from dreamdiffusion.decoders.dreamdiffusion.pairs import load_pairs
+from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.decoders.linear import fit_lda
+from dreamdiffusion.evaluation.config import EvaluateConfig
+from dreamdiffusion.evaluation.evaluate import evaluate
+from dreamdiffusion.evaluation.metrics.pairs import auc_pairs
+from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.score import permutation_p
+from dreamdiffusion.files.schema import (
     FinetuneConfig,
     PrepareConfig,
     SampleConfig,
     SplitConfig,
     read_yaml,
 )
-from dreamdiffusion.config_evidence import EvaluateConfig
-from dreamdiffusion.decoders.linear import fit_lda
-from dreamdiffusion.design import Design
-from dreamdiffusion.evaluate import evaluate
-from dreamdiffusion.finetune import finetune
-from dreamdiffusion.generator import load_generator
-from dreamdiffusion.metrics import auc_pairs
-from dreamdiffusion.pairs import load_pairs
-from dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.prepare import prepare
-from dreamdiffusion.splits import Split
-from dreamdiffusion.statistics import permutation_p
-from dreamdiffusion.trials import Trials
+from dreamdiffusion.models.generator.generator import load_generator
+from dreamdiffusion.trials.splits import Split
+from dreamdiffusion.trials.trials import Trials
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 POSITIVE = "faces"

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 from tyro.conf import Positional
 
-from .config import Schema, SplitConfig
+from dreamdiffusion.files.schema import Schema, SplitConfig
 
 
 class InspectConfig(Schema):

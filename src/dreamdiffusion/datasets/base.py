@@ -13,11 +13,11 @@ from typing import Any, ClassVar, TypeVar
 
 from tqdm.auto import tqdm
 
-from ..config import PrepareConfig, Schema
-from ..download import RemoteFile, download
-from ..epochs import cut_trials
-from ..recordings import Recording
-from ..trials import Trials
+from dreamdiffusion.files.download import RemoteFile, download
+from dreamdiffusion.files.schema import PrepareConfig, Schema
+from dreamdiffusion.recordings.recording import Recording
+from dreamdiffusion.trials.cut import cut_trials
+from dreamdiffusion.trials.trials import Trials
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ..config_data import DatasetsConfig
-from .base import PublicDataset
-from .registry import DATASETS, get_dataset
+from dreamdiffusion.config_data import DatasetsConfig
+from dreamdiffusion.datasets.base import PublicDataset
+from dreamdiffusion.datasets.registry import DATASETS, get_dataset
 
 logger = logging.getLogger(__name__)
 

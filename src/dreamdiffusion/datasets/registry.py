@@ -5,20 +5,20 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from ..config import PrepareConfig
-from ..epochs import source_of
-from ..trials import Trials
-from .alljoined import Alljoined
-from .base import PublicDataset
-from .bids import Bids
-from .eeg_imagenet import EEGImageNet
-from .imagenet_eeg import ImageNetEEG
-from .kaneshiro2015 import Kaneshiro2015
-from .moabb import Moabb
-from .muse_gratings import MuseGratings
-from .muse_n170 import MuseN170
-from .things_eeg1 import ThingsEEG1
-from .things_eeg2 import ThingsEEG2
+from dreamdiffusion.datasets.base import PublicDataset
+from dreamdiffusion.datasets.public.alljoined import Alljoined
+from dreamdiffusion.datasets.public.bids import Bids
+from dreamdiffusion.datasets.public.eeg_imagenet import EEGImageNet
+from dreamdiffusion.datasets.public.imagenet_eeg import ImageNetEEG
+from dreamdiffusion.datasets.public.kaneshiro2015 import Kaneshiro2015
+from dreamdiffusion.datasets.public.moabb import Moabb
+from dreamdiffusion.datasets.public.muse_gratings import MuseGratings
+from dreamdiffusion.datasets.public.muse_n170 import MuseN170
+from dreamdiffusion.datasets.public.things_eeg1 import ThingsEEG1
+from dreamdiffusion.datasets.public.things_eeg2 import ThingsEEG2
+from dreamdiffusion.files.schema import PrepareConfig
+from dreamdiffusion.trials.cut import source_of
+from dreamdiffusion.trials.trials import Trials
 
 DATASETS: dict[str, type[PublicDataset]] = {
     kind.name: kind

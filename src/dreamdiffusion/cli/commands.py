@@ -1,0 +1,269 @@
+"""The command line: one command per stage, ``dreamdiffusion <command> [options]``.
+
+Every option is a field of the stage's schema (``config.py`` of its package), by the same name as
+in Python and YAML. This module imports neither torch nor mne, so that ``--help`` answers at once;
+a stage is imported when it runs. stdout carries the result, stderr everything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dreamdiffusion import __version__
+from dreamdiffusion.cli import options
+
+if TYPE_CHECKING:
+    from dreamdiffusion.files.schema import Schema
+
+PROGRAM = "dreamdiffusion"
+
+# transformers warns on import that torchvision is absent, which is how this package wants it.
+_LIBRARY_LOGS = {
+    "MNE_LOGGING_LEVEL": "WARNING",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command's schema and function live; both are imported when they are needed."""
+
+    summary: str
+    target: str  # "module:function" below dreamdiffusion
+    schema: str  # "module:Schema" below dreamdiffusion
+    resumes: bool = False
+
+    def load_schema(self) -> type[Schema]:
+        """Import and return the schema of the command."""
+        return _load(self.schema)
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        "decode simulated EEG with the bundled weights: scores, gallery, report",
+        "cli.demo:demo",
+        "files.schema:DemoConfig",
+    ),
+    "simulate": Command(
+        "write a BIDS folder of SIMULATED recordings of people who look at drawn pictures",
+        "datasets.simulation.bids:simulate",
+        "files.schema:SimulateConfig",
+    ),
+    "inspect": Command(
+        "show what was understood of one recording: channels, units, bad channels, events, picture",
+        "recordings.inspection:inspect",
+        "config_data:InspectConfig",
+    ),
+    "datasets": Command(
+        "public data sets: datasets list, datasets show NAME, datasets fetch NAME",
+        "datasets.command:datasets",
+        "config_data:DatasetsConfig",
+    ),
+    "prepare": Command(
+        "cut recordings into labelled trials, or into windows for pre-training",
+        "datasets.prepare:prepare",
+        "files.schema:PrepareConfig",
+    ),
+    "audit": Command(
+        "look for what tells the class without the response: order, time, timing, drift, copies",
+        "evidence.audit.run:audit",
+        "config_data:AuditConfig",
+    ),
+    "pretrain": Command(
+        "train the EEG encoder on unlabelled windows (masked signal modelling)",
+        "models.encoders.pretrain:pretrain",
+        "files.schema:PretrainConfig",
+        resumes=True,
+    ),
+    "train-generator": Command(
+        "train a small text-to-image generator from scratch",
+        "models.generator.train:train_generator",
+        "files.schema:TrainGeneratorConfig",
+        resumes=True,
+    ),
+    "train-judge": Command(
+        "train the independent classifier that names pictures",
+        "models.judge.train:train_judge",
+        "files.schema:TrainJudgeConfig",
+        resumes=True,
+    ),
+    "finetune": Command(
+        "train encoder, projectors and cross-attention on EEG-image pairs",
+        "decoders.dreamdiffusion.finetune:finetune",
+        "files.schema:FinetuneConfig",
+        resumes=True,
+    ),
+    "generate": Command(
+        "draw images from a recording or from prepared trials",
+        "decoders.generate:generate",
+        "files.schema:GenerateConfig",
+    ),
+    "evaluate": Command(
+        "score the images: chance, shuffled-EEG control, interval, p; gallery and report",
+        "evaluation.evaluate:evaluate",
+        "evaluation.config:EvaluateConfig",
+    ),
+    "protocols": Command(
+        "what has to be the same before scores are compared: protocols list, protocols show NAME",
+        "evidence.protocols.command:protocols",
+        "evaluation.config:ProtocolsConfig",
+    ),
+    "ablate": Command(
+        "run a grid of pre-training, fine-tuning and evaluation with seeds: one table, one figure",
+        "studies.ablate:ablate",
+        "evaluation.config:AblateConfig",
+        resumes=True,
+    ),
+    "convert": Command(
+        "import a checkpoint of the authors' release, executing nothing in it",
+        "decoders.dreamdiffusion.convert:convert",
+        "files.schema:ConvertConfig",
+    ),
+    "info": Command(
+        "show versions, device and bundled weights, or what a file or folder holds",
+        "cli.info:info",
+        "cli.info:InfoConfig",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; the process's own by default.
+
+    Returns
+    -------
+    int
+        0 done, 2 wrong arguments or input, 130 interrupted (Ctrl-C, or a scheduler's SIGTERM).
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] in ("--version", "-V"):
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    name, rest = arguments[0].replace("_", "-"), arguments[1:]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return _fail(f"unknown command {arguments[0]!r}{hint}; commands: {', '.join(COMMANDS)}")
+    show_traceback = "--traceback" in rest or bool(os.environ.get(options.TRACEBACK_VARIABLE))
+    command = COMMANDS[name]
+    try:
+        config, shared = options.parse(command.load_schema(), rest, prog=f"{PROGRAM} {name}")
+        with _terminated_as_interrupted():
+            result = _run(command, config)
+    except KeyboardInterrupt:
+        again = "; the same command goes on from the last checkpoint"
+        print(f"interrupted{again if command.resumes else ''}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, FloatingPointError) as error:
+        if show_traceback:
+            traceback.print_exc()
+        return _fail(_one_line(error))
+    try:
+        _print_result(result, shared["json"])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, head perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM, with which clusters and torchrun end a process, like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def reference() -> str:
+    """Return the reference of all commands as Markdown; ``docs/cli.md`` holds its output."""
+    commands = {name: (item.summary, item.load_schema()) for name, item in COMMANDS.items()}
+    return options.reference(commands, PROGRAM)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} [-h] [--version] <command> [options]",
+            "",
+            "Images of what a person was looking at, from EEG.",
+            "",
+            "commands:",
+            *rows,
+            "",
+            f"{PROGRAM} <command> --help lists the options of a command.",
+            "Every command reads --config file.yaml; flags override it (--optim.lr 1e-4).",
+        ]
+    )
+
+
+def _load(target: str) -> Any:
+    module, attribute = target.split(":")
+    return getattr(importlib.import_module(f"dreamdiffusion.{module}"), attribute)
+
+
+def _run(command: Command, config: Schema) -> Any:
+    """Run the stage; what libraries print goes to stderr, so that stdout holds the result only."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    for noisy in ("httpx", "httpx2", "matplotlib", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for variable, level in _LIBRARY_LOGS.items():
+        os.environ.setdefault(variable, level)
+    with contextlib.redirect_stdout(sys.stderr):
+        return _load(command.target)(config)
+
+
+def _print_result(result: Any, as_json: bool) -> None:
+    """Print a stage's folder, a mapping or the rows of a table on stdout."""
+    if isinstance(result, dict | list):
+        from dreamdiffusion.cli.info import format_table, format_text
+
+        shown = format_text(result) if isinstance(result, dict) else format_table(result)
+        print(json.dumps(result, indent=2) if as_json else shown)
+    elif as_json:
+        print(json.dumps({"output": str(result)}))
+    else:
+        print(result)
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,56 @@
+"""The stage `prepare`: files and folders -> a folder of trials or of windows."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from dreamdiffusion.datasets.registry import load_public
+from dreamdiffusion.files.schema import PrepareConfig
+from dreamdiffusion.recordings.recording import find_recordings, read_recording
+from dreamdiffusion.trials.cut import cut_trials, source_of
+from dreamdiffusion.trials.windows.cut import build_windows
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(config: PrepareConfig) -> Path:
+    """Read, clean and cut the recordings of `config.input` and write them to `config.output`.
+
+    With kind "trials" every picture is opened once, so that a missing or unreadable one ends
+    this stage and not a training hours later; trials without pictures are an error unless
+    `pair_by` says "none".
+
+    Returns
+    -------
+    folder
+        `config.output`; open it with `Trials.load` or `WindowStore.load`.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `load_public`, `find_recordings`, `read_recording`, `cut_trials`, `Trials.check_images`,
+        `build_windows`.
+    """
+    if config.dataset is not None:
+        return load_public(config).save(config.output)
+    if config.subjects:
+        raise ValueError(
+            f"--subjects {' '.join(config.subjects)} chooses people of a public data set; name it "
+            "with --dataset, or the files of these people with --input"
+        )
+    if not config.input:
+        raise ValueError("prepare has no input; pass --input with files or folders of recordings")
+    paths = find_recordings(config.input)
+    if config.kind == "windows":
+        return build_windows(paths, config)
+    progress = tqdm(paths, desc="trials", unit="recording")
+    trials = cut_trials((read_recording(path) for path in progress), config)
+    if config.pair_by != "none":
+        trials.check_images()
+    trials.source = source_of(config)
+    folder = trials.save(config.output)
+    logger.info("%d trials of %d channels in %s", len(trials), trials.n_chans, folder)
+    return folder

@@ -1,0 +1,176 @@
+"""Simulated recordings as a BIDS folder: EDF files, events, and the pictures that were shown.
+
+What is written says in its name, its README and its sidecars that it is SIMULATED.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mne
+import mne_bids
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, Scene, random_scene, render
+from dreamdiffusion.datasets.simulation.sources import get_cap
+from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, Viewer, simulate_run
+
+if TYPE_CHECKING:
+    from dreamdiffusion.files.schema import SimulateConfig
+
+logger = logging.getLogger(__name__)
+
+TASK = "viewing"
+SESSION = "01"
+
+_COLUMNS = {
+    "stim_file": "Picture that was shown, relative to /stimuli",
+    "color": "Colour of the object in the picture",
+    "place": "Where in the picture the object was",
+    "background": "What was behind the object",
+    "caption": "The picture in words",
+}
+
+_README = """SIMULATED: no person was recorded.
+
+This is EEG that a model of the visual system produces for drawn pictures, written by
+`dreamdiffusion simulate`. It is meant for demonstrations and tests of software; nothing found in it
+is a finding about brains.
+
+Pictures (under `stimuli/`) stay on for 0.4 s, in random order, 0.7 to 0.95 s from onset to onset;
+no picture is shown twice. `events.tsv` names category (`trial_type`), picture (`stim_file`),
+colour, place, background and caption of each. The level of the background (1 is realistic, 0 is
+none) is in each recording's sidecar as `SimulatedNoiseLevel`.
+"""
+
+
+def balanced_scenes(rng: np.random.Generator, n_trials: int) -> list[Scene]:
+    """Random scenes in random order, with every category equally often (or one time more)."""
+    order = rng.permutation(len(CATEGORIES))
+    categories = rng.permutation(np.resize(order, n_trials))
+    return [random_scene(rng, category=CATEGORIES[i]) for i in categories]
+
+
+def simulate(config: SimulateConfig) -> Path:
+    """Write simulated recordings of people who look at drawn pictures.
+
+    Each run depends only on the seed and on the numbers of the person and of the run, so a larger
+    data set begins with the smaller one.
+
+    Parameters
+    ----------
+    config : SimulateConfig
+        ``noise_level`` None means :data:`~dreamdiffusion.simulation.viewer.DEFAULT_NOISE_LEVEL`.
+
+    Returns
+    -------
+    pathlib.Path
+        The BIDS folder, ``config.output``.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder already holds one of the people, or is no BIDS folder.
+    """
+    root = Path(config.output)
+    noise = DEFAULT_NOISE_LEVEL if config.noise_level is None else config.noise_level
+    subjects = range(config.first_subject, config.first_subject + config.n_subjects)
+    _check_free(root, subjects)
+    _describe_data_set(root)
+    first = config.first_run
+    runs = [(s, r) for s in subjects for r in range(first, first + config.n_runs)]
+    viewer: Viewer | None = None
+    for subject, run in tqdm(runs, "simulating EEG", unit="run", disable=None):
+        if viewer is None or viewer.subject != subject:
+            viewer = Viewer.create(subject, config.montage, config.seed)
+            logger.info("simulated person %d of %d", subject - subjects[0] + 1, len(subjects))
+        rng = np.random.default_rng([config.seed, subject, run, 2])
+        scenes = balanced_scenes(rng, config.trials_per_run)
+        pictures = [render(scene, config.image_size) for scene in scenes]
+        names = _write_pictures(root, pictures, subject, run)
+        raw, _ = simulate_run(
+            viewer, scenes, sfreq=config.sfreq, noise_level=noise, rng=rng,
+            stim_files=names, pictures=pictures,
+        )  # fmt: skip
+        _write_recording(root, raw, viewer, run, noise)
+    return root
+
+
+def _check_free(root: Path, subjects: Sequence[int]) -> None:
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f"output {root} is a file, expected a folder")
+    described = (root / "dataset_description.json").is_file()
+    if root.is_dir() and any(root.iterdir()) and not described:
+        raise FileExistsError(
+            f"output {root} holds something else than a BIDS folder; name an empty folder"
+        )
+    for subject in subjects:
+        if (root / f"sub-{subject:02d}").exists():
+            raise FileExistsError(
+                f"output {root} already holds sub-{subject:02d}; remove the folder, name another "
+                "one, or set first_subject to add people"
+            )
+
+
+def _describe_data_set(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    mne_bids.make_dataset_description(
+        path=root,
+        name="SIMULATED EEG of people looking at drawn pictures",
+        dataset_type="raw",
+        data_license="CC0",
+        authors=["SIMULATED by dreamdiffusion; no person was recorded"],
+        overwrite=True,
+        verbose="error",
+    )
+    (root / "README").write_text(_README, encoding="utf-8")
+
+
+def _write_pictures(
+    root: Path, pictures: Sequence[Image.Image], subject: int, run: int
+) -> list[str]:
+    """Write the pictures of a run as PNG; return their paths below ``stimuli``."""
+    folder = root / "stimuli" / f"sub-{subject:02d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for trial, picture in enumerate(pictures, start=1):
+        name = f"sub-{subject:02d}_run-{run:02d}_trial-{trial:03d}.png"
+        picture.save(folder / name, compress_level=3)
+        names.append(f"{folder.name}/{name}")
+    return names
+
+
+def _write_recording(
+    root: Path, raw: mne.io.RawArray, viewer: Viewer, run: int, noise_level: float
+) -> None:
+    """Write one run and complete its sidecar."""
+    path = mne_bids.BIDSPath(
+        subject=f"{viewer.subject:02d}", session=SESSION, task=TASK, run=f"{run:02d}",
+        datatype="eeg", root=root,
+    )  # fmt: skip
+    mne_bids.write_raw_bids(
+        raw,
+        path,
+        event_id={category: code for code, category in enumerate(CATEGORIES, start=1)},
+        extra_columns_descriptions=_COLUMNS,
+        format="EDF",
+        allow_preload=True,
+        readme=False,
+        verbose="error",
+    )
+    sidecar = path.copy().update(suffix="eeg", extension=".json").fpath
+    content = json.loads(sidecar.read_text("utf-8"))
+    content |= {
+        "TaskDescription": "SIMULATED: looking at drawn pictures",
+        "Manufacturer": "none (SIMULATED)",
+        "EEGReference": get_cap(viewer.montage).reference or "average",
+        "SimulatedNoiseLevel": noise_level,
+        "SimulatedMontage": viewer.montage,
+    }
+    sidecar.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")

@@ -1,0 +1,169 @@
+"""A fine-tuned model on disk: what fine-tuning made, and where the generator lies.
+
+The generator stays where it is and as it is; an adapter holds the EEG encoder, the projectors and
+the cross-attention that was trained beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
+from dreamdiffusion.models.encoders.eeg import EEGEncoder
+from dreamdiffusion.models.encoders.processor import EEGProcessor
+from dreamdiffusion.models.generator.generator import PAPER_CLIP, load_generator
+
+ADAPTER = "adapter.json"
+CROSS_ATTENTION = "cross_attention.safetensors"
+
+
+def add_time_condition(unet: UNet2DConditionModel) -> None:
+    """Let the U-Net take a vector that it adds to the embedding of the timestep.
+
+    diffusers has that as the class embedding of type ``identity``; it has no weights.
+    """
+    unet.register_to_config(class_embed_type="identity")
+    unet.class_embedding = nn.Identity()
+
+
+def cross_attention(unet: UNet2DConditionModel) -> nn.ModuleDict:
+    """Return the cross-attention layers (``attn2``) of a U-Net, the modules themselves."""
+    return nn.ModuleDict(
+        {
+            name.replace(".", "-"): module
+            for name, module in unet.named_modules()
+            if name.endswith(".attn2")
+        }
+    )
+
+
+def write_adapter(
+    folder: Path,
+    processor: EEGProcessor,
+    encoder: EEGEncoder,
+    conditioner: EEGConditioner,
+    unet: UNet2DConditionModel,
+    generator: str | Path,
+    clip: str | None = None,
+) -> None:
+    """Write a fine-tuned model; of the U-Net the cross-attention alone, in half precision.
+
+    Parameters
+    ----------
+    generator, clip
+        Folder or hub id of what was fine-tuned from, see `load_generator`; a folder is named as
+        seen from the adapter.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    processor.save_pretrained(folder / "eeg_processor")
+    encoder.save_pretrained(folder / "eeg_encoder")
+    conditioner.save_pretrained(folder / "conditioner")
+    weights = cross_attention(unet).state_dict()
+    tensors = {key: value.detach().half().contiguous().cpu() for key, value in weights.items()}
+    save_file(tensors, folder / CROSS_ATTENTION)
+    content = {"generator": _relative(generator, folder)}
+    if clip is not None:
+        content["clip"] = _relative(clip, folder)
+    (folder / ADAPTER).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_adapter(folder: Path) -> dict[str, Any]:
+    """Return the components of `EEGToImagePipeline` that an adapter and its generator hold.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the generator is not where the adapter says.
+    ValueError
+        If the cross-attention does not fit the generator.
+    """
+    content = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    clip = _resolve(content["clip"], folder) if "clip" in content else None
+    source = _resolve(content["generator"], folder)
+    generator = load_generator(source, clip)
+    add_time_condition(generator.unet)
+    layers = cross_attention(generator.unet)
+    try:
+        weights = load_file(folder / CROSS_ATTENTION)
+        layers.load_state_dict(weights, strict=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder / CROSS_ATTENTION} does not fit the generator {content['generator']}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return {
+        "eeg_processor": EEGProcessor.from_pretrained(
+            folder / "eeg_processor", use_safetensors=True
+        ),
+        "eeg_encoder": EEGEncoder.from_pretrained(folder / "eeg_encoder"),
+        "conditioner": EEGConditioner.from_pretrained(folder / "conditioner"),
+        "vae": generator.vae,
+        "unet": generator.unet,
+        "scheduler": generator.scheduler,
+        **_load_text(source),
+    }
+
+
+def clip_source(model: Path) -> str | Path:
+    """Return folder or hub id of the CLIP that a model's EEG embedding is aligned with.
+
+    Raises
+    ------
+    FileNotFoundError
+        If neither the model nor the generator of its adapter holds one.
+    """
+    candidates = [model / "clip"]
+    if (model / ADAPTER).is_file():
+        content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
+        if "clip" in content:
+            return _resolve(content["clip"], model)
+        generator = _resolve(content["generator"], model)
+        if not isinstance(generator, Path):
+            return PAPER_CLIP
+        candidates.append(generator / "clip")
+    for candidate in candidates:
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise FileNotFoundError(
+        f"model {model} has no CLIP (looked in {', '.join(map(str, candidates))})"
+    )
+
+
+def generator_source(model: Path) -> str | Path | None:
+    """Return folder or hub id of the generator that a model was fine-tuned from, where it says."""
+    if not (model / ADAPTER).is_file():
+        return None
+    content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
+    return _resolve(content["generator"], model)
+
+
+def _relative(source: str | Path, folder: Path) -> str:
+    """Return a folder as seen from another; the id of a repository stays as it is."""
+    return os.path.relpath(source, folder) if Path(source).is_dir() else str(source)
+
+
+def _resolve(source: str, folder: Path) -> str | Path:
+    """Undo `_relative`."""
+    path = (folder / source).resolve()
+    return path if path.is_dir() or source.startswith(".") else source
+
+
+def _load_text(source: str | Path) -> dict[str, Any]:
+    """Return tokenizer and text encoder of a generator folder that has them."""
+    if not (Path(source) / "text_encoder").is_dir():
+        return {}
+    encoder = CLIPTextModel.from_pretrained(
+        source, subfolder="text_encoder", use_safetensors=True, dtype=torch.float32
+    )
+    tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
+    return {"tokenizer": tokenizer, "text_encoder": encoder.eval().requires_grad_(False)}

@@ -1,0 +1,355 @@
+"""`EEGToImagePipeline`: a diffusers pipeline from EEG trials to images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mne
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from diffusers.utils.outputs import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from dreamdiffusion.decoders.dreamdiffusion.adapter import ADAPTER, read_adapter, write_adapter
+from dreamdiffusion.decoders.dreamdiffusion.condition import Condition, EEGConditioner
+from dreamdiffusion.models.encoders.eeg import EEGEncoder
+from dreamdiffusion.models.encoders.processor import EEGProcessor
+from dreamdiffusion.models.generator.generator import (
+    decode_latents,
+    encode_images,
+    image_size,
+    unet_extras,
+)
+
+
+@dataclass
+class EEGToImageOutput(BaseOutput):
+    """What the pipeline returns: ``images``, trial by trial."""
+
+    images: Any
+
+
+class EEGToImagePipeline(DiffusionPipeline):
+    """Images of what a person was looking at, from EEG.
+
+    Parameters
+    ----------
+    eeg_processor
+        Checks and scales trials.
+    eeg_encoder
+        Trials -> tokens.
+    conditioner
+        Tokens -> condition of the U-Net, and embedding in CLIP's image space.
+    vae, unet, scheduler
+        The generator, its cross-attention fine-tuned.
+    tokenizer, text_encoder
+        Of the generator, for a text beside the EEG; may be missing.
+    """
+
+    model_cpu_offload_seq = "eeg_encoder->conditioner->text_encoder->unet->vae"
+    _optional_components = ["tokenizer", "text_encoder"]  # noqa: RUF012 - diffusers reads a list
+
+    def __init__(
+        self,
+        eeg_processor: EEGProcessor,
+        eeg_encoder: EEGEncoder,
+        conditioner: EEGConditioner,
+        vae: AutoencoderKL,
+        unet: UNet2DConditionModel,
+        scheduler: SchedulerMixin,
+        tokenizer: CLIPTokenizer | None = None,
+        text_encoder: CLIPTextModel | None = None,
+    ):
+        super().__init__()
+        self.register_modules(
+            eeg_processor=eeg_processor,
+            eeg_encoder=eeg_encoder,
+            conditioner=conditioner,
+            vae=vae,
+            unet=unet,
+            scheduler=scheduler,
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+        )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+        """Open a folder of `save_pretrained`, or one of `save_adapter` with its generator.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the generator that an adapter names is not where it says.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        if (folder / ADAPTER).is_file():
+            pipeline = cls(**read_adapter(folder))
+            for name in ("eeg_encoder", "conditioner", "vae", "unet"):
+                getattr(pipeline, name).eval().requires_grad_(False)
+            return pipeline
+        if folder.is_dir() and not (folder / "model_index.json").is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no model ({ADAPTER} or model_index.json); give the model folder "
+                "that finetune wrote"
+            )
+        kwargs.setdefault("use_safetensors", True)
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    def save_adapter(self, folder: Path, generator: str | Path, clip: str | None = None) -> None:
+        """Write only what fine-tuning made, and where the generator lies, relative to the folder.
+
+        Parameters
+        ----------
+        generator, clip
+            What was fine-tuned from, see `load_generator`; a folder must stay as it is.
+        """
+        modules = (self.eeg_processor, self.eeg_encoder, self.conditioner)
+        write_adapter(folder, *modules, self.unet, generator, clip)
+
+    @torch.no_grad()
+    def embed(
+        self,
+        eeg: np.ndarray | mne.BaseEpochs,
+        ch_names: list[str] | None = None,
+        sfreq: float | None = None,
+    ) -> torch.Tensor:
+        """Return the EEG's embedding in CLIP's image space, unit norm ``(n_trials, clip_dim)``."""
+        return self.conditioner.embed(self.encode(eeg, ch_names, sfreq)).cpu()
+
+    @torch.no_grad()
+    def encode(
+        self,
+        eeg: np.ndarray | mne.BaseEpochs,
+        ch_names: list[str] | None = None,
+        sfreq: float | None = None,
+    ) -> torch.Tensor:
+        """Return the EEG's tokens ``(n_trials, n_tokens, embed_dim)``, on the encoder's device."""
+        scaled = self.eeg_processor(eeg, ch_names, sfreq)
+        encoder = self.eeg_encoder
+        return encoder(scaled.to(device=encoder.device, dtype=encoder.dtype))
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        eeg: np.ndarray | mne.BaseEpochs | None = None,
+        ch_names: list[str] | None = None,
+        sfreq: float | None = None,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 3.0,
+        num_images_per_prompt: int = 1,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        prompt: str | list[str] | None = None,
+        eeg_strength: float = 1.0,
+        text_strength: float = 1.0,
+        image: Image.Image | torch.Tensor | None = None,
+        strength: float = 0.8,
+        eeg_tokens: torch.Tensor | None = None,
+    ) -> EEGToImageOutput | tuple[Any]:
+        """Draw images for trials.
+
+        Parameters
+        ----------
+        eeg
+            `mne.Epochs`, or volts ``(n_trials, n_chans, n_times)`` with ``ch_names`` and ``sfreq``,
+            filtered as the model's `eeg_processor.config.signal` says.
+        guidance_scale
+            How strongly the EEG steers; 1 draws from the model as it is, as the paper does.
+        num_images_per_prompt
+            Images for each trial.
+        generator
+            Source of the initial noise.
+        latents
+            The initial noise itself.
+        output_type
+            ``pil``, ``np`` ``(n, height, width, 3)`` or ``pt`` ``(n, 3, height, width)``, the last
+            two in [0, 1]; n is trials x images, trial by trial; ``latent``.
+        prompt
+            A text beside the EEG, one for all trials or one for each.
+        eeg_strength, text_strength
+            How much of ``guidance_scale`` each of them gets, 0 to 1.
+        image
+            Start from this picture instead of noise: PIL, or ``(n or 1, 3, height, width)`` in
+            [0, 1].
+        strength
+            How much of it is drawn anew, 0 to 1.
+        eeg_tokens
+            What `encode` returns, in place of ``eeg``.
+
+        Raises
+        ------
+        ValueError
+            If there is not one of ``eeg`` and ``eeg_tokens``, the EEG does not fit the model, the
+            output type is unknown, a strength is outside 0 to 1, or there is a prompt and no text
+            encoder.
+        """
+        if output_type not in ("pil", "np", "pt", "latent"):
+            raise ValueError(f"output_type is {output_type!r}, expected pil, np, pt or latent")
+        for name, value in (
+            ("eeg_strength", eeg_strength),
+            ("text_strength", text_strength),
+            ("strength", strength),
+        ):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}, expected a number from 0 to 1")
+        # A U-Net that was distilled with guidance takes the scale as a number instead.
+        distilled = bool(self.unet.config["time_cond_proj_dim"])
+        scale = 1.0 if distilled else max(1.0, guidance_scale)
+        if (eeg is None) == (eeg_tokens is None):
+            raise ValueError("give the EEG or its tokens: one of eeg and eeg_tokens")
+        tokens = self.encode(eeg, ch_names, sfreq) if eeg_tokens is None else eeg_tokens  # pyright: ignore[reportArgumentType]
+        condition = self.conditioner(tokens.to(self.conditioner.device))
+        calls = _guide(condition, Condition(*map(torch.zeros_like, condition)), scale, eeg_strength)
+        if prompt is not None:
+            text, empty = self._encode_prompt(prompt, condition)
+            calls += [(text, scale * text_strength), (empty, -scale * text_strength)]
+        k = num_images_per_prompt
+        calls = [(Condition(*(p.repeat_interleave(k, 0) for p in c)), w) for c, w in calls]
+        count = len(condition.time_condition) * k
+        latents = self._start(count, latents, generator, condition.time_condition)
+        self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
+        timesteps = self.scheduler.timesteps
+        if image is None:
+            latents = latents * self.scheduler.init_noise_sigma
+        else:
+            timesteps = self._timesteps_left(num_inference_steps, strength)
+            start = self._encode_picture(image, latents)
+            # With nothing to draw anew the picture comes back as the VAE sees it.
+            if len(timesteps):
+                start = self.scheduler.add_noise(start, latents, timesteps[:1])
+            latents = start
+        pixels = image_size(self.unet, self.vae)
+        # Stochastic schedulers draw noise in their steps, from the same source.
+        extra = {"generator": generator} if _takes_generator(self.scheduler) else {}
+        with self.progress_bar(total=len(timesteps)) as bar:  # pyright: ignore[reportCallIssue]
+            for timestep in timesteps:
+                noisy = self.scheduler.scale_model_input(latents, timestep)
+                noise_pred = self._predict(noisy, timestep, calls, pixels, guidance_scale)
+                latents = self.scheduler.step(
+                    noise_pred, timestep, latents, return_dict=False, **extra
+                )[0]
+                bar.update()
+        images: Any = latents
+        if output_type != "latent":
+            images = decode_latents(self.vae, latents).float().cpu()  # pyright: ignore[reportArgumentType]
+        if output_type in ("np", "pil"):
+            images = images.permute(0, 2, 3, 1).numpy()
+        if output_type == "pil":
+            images = [Image.fromarray((image * 255).round().astype(np.uint8)) for image in images]
+        self.maybe_free_model_hooks()
+        return EEGToImageOutput(images) if return_dict else (images,)
+
+    def _predict(
+        self,
+        noisy: torch.Tensor,
+        timestep: torch.Tensor,
+        calls: list[tuple[Condition, float]],
+        pixels: int,
+        guidance_scale: float,
+    ) -> Any:
+        """Return the weighted sum of the U-Net's predictions; equally long conditions in one go."""
+        by_length: dict[int, list[tuple[Condition, float]]] = {}
+        for condition, weight in calls:
+            length = condition.encoder_hidden_states.shape[1]
+            by_length.setdefault(length, []).append((condition, weight))
+        total: Any = 0
+        for group in by_length.values():
+            states, times = (torch.cat(parts) for parts in zip(*(c for c, _ in group), strict=True))
+            predicted = self.unet(
+                torch.cat([noisy] * len(group)),
+                timestep,
+                encoder_hidden_states=states,
+                class_labels=times,
+                return_dict=False,
+                **unet_extras(self.unet, len(times), pixels, guidance_scale),
+            )[0]
+            for part, (_, weight) in zip(predicted.chunk(len(group)), group, strict=True):
+                total = total + weight * part
+        return total
+
+    def _encode_prompt(
+        self, prompt: str | list[str], condition: Condition
+    ) -> tuple[Condition, Condition]:
+        """Return the conditions of a text and of no text."""
+        if self.tokenizer is None or self.text_encoder is None:
+            raise ValueError(
+                "there is a prompt, but the model has no text encoder: give the pipeline the "
+                "tokenizer and text_encoder of its generator"
+            )
+        count = len(condition.time_condition)
+        texts = [prompt] * count if isinstance(prompt, str) else list(prompt)
+        if len(texts) != count:
+            raise ValueError(f"there are {len(texts)} prompts for {count} trials")
+        ids = self.tokenizer(
+            texts + [""] * count,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        states = self.text_encoder(input_ids=ids.to(self.text_encoder.device)).last_hidden_state
+        with_text, without = states.to(condition.encoder_hidden_states).chunk(2)
+        no_eeg = torch.zeros_like(condition.time_condition)
+        return Condition(with_text, no_eeg), Condition(without, no_eeg)
+
+    def _timesteps_left(self, steps: int, strength: float) -> Any:
+        """Return the timesteps that are left when a picture is the start."""
+        first = (steps - min(int(steps * strength), steps)) * getattr(self.scheduler, "order", 1)
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(first)
+        return self.scheduler.timesteps[first:]
+
+    def _encode_picture(self, image: Any, like: torch.Tensor) -> torch.Tensor:
+        size = image_size(self.unet, self.vae)
+        if isinstance(image, Image.Image):
+            pixels = np.asarray(image.convert("RGB").resize((size, size)), dtype=np.float32) / 255
+            image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        if (
+            image.ndim != 4
+            or image.shape[1:] != (3, size, size)
+            or len(image) not in (1, len(like))
+        ):
+            raise ValueError(
+                f"image has shape {tuple(image.shape)}, expected (1 or {len(like)}, 3, {size}, "
+                f"{size})"
+            )
+        pixels = image.to(like.device, self.vae.dtype) * 2 - 1
+        return encode_images(self.vae, pixels).to(like).expand(like.shape)
+
+    def _start(
+        self,
+        count: int,
+        latents: torch.Tensor | None,
+        generator: torch.Generator | list[torch.Generator] | None,
+        like: torch.Tensor,
+    ) -> torch.Tensor:
+        size = self.unet.config["sample_size"]
+        shape = (count, self.unet.config["in_channels"], size, size)
+        if latents is None:
+            return randn_tensor(shape, generator=generator, device=like.device, dtype=like.dtype)
+        if tuple(latents.shape) != shape:
+            raise ValueError(f"latents have shape {tuple(latents.shape)}, expected {shape}")
+        return latents.to(like)
+
+
+def _guide(
+    with_eeg: Condition, without: Condition, scale: float, strength: float
+) -> list[tuple[Condition, float]]:
+    """Return conditions and weights: ``without + scale * strength * (with_eeg - without)``."""
+    weight = scale * strength
+    calls = [(without, 1 - weight), (with_eeg, weight)]
+    return [(condition, w) for condition, w in calls if w]
+
+
+def _takes_generator(scheduler: Any) -> bool:
+    return "generator" in scheduler.step.__code__.co_varnames

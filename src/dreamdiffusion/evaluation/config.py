@@ -1,0 +1,196 @@
+"""Schemas of the stages that score, beside `config`; importing this module must stay cheap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+from tyro.conf import Positional
+
+from dreamdiffusion.files.schema import RuntimeConfig, SampleConfig, Schema
+
+Control = Literal[
+    "phase_randomised_eeg",
+    "mean_embedding",
+    "no_eeg_prior",
+    "label_only",
+    "nearest_training_image",
+    "time_removed_eeg",
+]
+DRAWN: tuple[Control, ...] = (
+    "phase_randomised_eeg",
+    "mean_embedding",
+    "no_eeg_prior",
+    "label_only",
+    "nearest_training_image",
+)
+"""Drawn unless told otherwise; time_removed_eeg joins them where the audit suspects time."""
+
+
+class ImageJudgesConfig(Schema):
+    """The networks behind the published metrics, by metric; the defaults are the papers' own.
+
+    A source is a folder or hub id of transformers, ``torchvision:NAME``, ``torchvision:NAME/LAYER``
+    or ``lpips:alex``; all but those of transformers need the extra ``judges``. A mapping that is
+    given replaces the default one.
+    """
+
+    two_way: dict[str, str] = Field(
+        default={
+            "alexnet_2": "torchvision:alexnet/features.4",
+            "alexnet_5": "torchvision:alexnet/features.11",
+            "inception": "torchvision:inception_v3/avgpool",
+            "clip": "openai/clip-vit-large-patch14",
+        },
+        description="suite nsd: name -> network whose features identify the picture",
+    )
+    distance: dict[str, str] = Field(
+        default={
+            "effnet_b1": "torchvision:efficientnet_b1/avgpool",
+            "swav": "torchvision:swav_resnet50/avgpool",
+        },
+        description="suite nsd: name -> network whose features are correlated",
+    )
+    perceptual: str | None = Field(default="lpips:alex", description="suite pairwise: LPIPS")
+    distribution: str | None = Field(
+        default="torchvision:inception_v3/avgpool",
+        description="suite distribution: features of FID and KID, classes of the Inception score",
+    )
+    classifier: str | None = Field(
+        default="torchvision:vit_h_14", description="suite n_way: names what a picture shows"
+    )
+
+
+class EvaluateConfig(Schema):
+    """Scores with chance, shuffled-EEG control, interval and p, and a report."""
+
+    model: Path = Path("runs/finetune")
+    data: Path = Field(
+        default=Path("runs/trials"), description="folder written by prepare, kind trials"
+    )
+    judge: Path = Field(default=Path("weights/judge"), description="classifier that names pictures")
+    output: Path = Path("runs/evaluate")
+    split: Literal["train", "validation", "test", "new"] = Field(
+        default="test",
+        description="new: another recording, no trial of which the model was trained on",
+    )
+    folds: list[Path] = Field(
+        default_factory=list,
+        description="further models, fine-tuned with other trials of the same data held out; all "
+        "held-out trials are scored together",
+    )
+    limit: int | None = Field(default=None, description="number of trials at most, of each model")
+    controls: list[Control] = Field(
+        default=list(DRAWN), description="drawn beside shuffled EEG, which always is"
+    )
+    images_per_control: PositiveInt = 1
+    label_prompt: str = Field(
+        default="a {category}", description="what the control label_only tells the generator"
+    )
+    protocol: str | None = Field(
+        default=None,
+        description="name (protocols list) or YAML file of the protocol that this has to follow",
+    )
+    suites: list[Literal["nsd", "pairwise", "distribution", "n_way"]] = Field(
+        default=[], description="published metrics to add, see docs/metrics.md"
+    )
+    image_judges: ImageJudgesConfig = ImageJudgesConfig()
+    n_way: PositiveInt = Field(default=50, description="suite n_way: classes to choose from")
+    n_way_top: PositiveInt = Field(default=1, description="suite n_way: right if among so many")
+    batch_size: PositiveInt = 16
+    n_permutations: PositiveInt = 2000
+    n_bootstrap: PositiveInt = 2000
+    confidence: bool = Field(
+        default=True, description="tell how sure each trial is; decodes the validation trials too"
+    )
+    risk_limit: float = Field(
+        default=0.2, gt=0, lt=1, description="share of wrong categories among the answers kept"
+    )
+    occlusion: bool = Field(
+        default=True, description="cover channels and times to see what the model uses"
+    )
+    sample: SampleConfig = SampleConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+class ProtocolsConfig(Schema):
+    """How scores are made so that they can be compared: `list` the protocols, or `show NAME`."""
+
+    action: Positional[Literal["list", "show"]] = Field(
+        default="list", description="list; show the protocol that follows"
+    )
+    name: Positional[str | None] = Field(
+        default=None, description="a name that list shows, or the path of a YAML file"
+    )
+
+
+class AblateRow(Schema):
+    """One row of a grid: what differs from its base, and what the paper found."""
+
+    name: str = "full"
+    changes: dict[str, Any] = Field(
+        default_factory=dict,
+        description="dotted keys (pretrain.mask_ratio, finetune.clip_weight, evaluate.limit); "
+        "encoder.embed_dim sets pretrain's and finetune's; pretrain: false leaves it out",
+    )
+    paper: float | None = Field(default=None, description="%, what the paper gives for this row")
+
+
+class AblateClaim(Schema):
+    """What the rows of a grid are expected to show; one of `order` and `middle`."""
+
+    text: str = ""
+    order: list[str] = Field(default_factory=list, description="rows, the best first")
+    middle: list[str] = Field(
+        default_factory=list,
+        description="rows in the order of a setting, the best of which is neither first nor last",
+    )
+
+
+class AblateConfig(Schema):
+    """A grid over pre-training, fine-tuning and evaluation: rows x seeds, one table, one figure."""
+
+    output: Path = Path("runs/ablate")
+    pretrain: dict[str, Any] | None = Field(
+        default=None,
+        description="settings of pretrain, `config` names a YAML file below them; empty: every "
+        "seed starts from what finetune.pretrained names",
+    )
+    finetune: dict[str, Any] = Field(
+        default_factory=dict, description="settings of finetune, likewise"
+    )
+    evaluate: dict[str, Any] = Field(
+        default_factory=dict, description="settings of evaluate, likewise"
+    )
+    rows: list[AblateRow] = Field(default=[AblateRow()], description="what is compared")
+    seeds: list[int] = Field(default=[0, 1, 2], description="of each row, in all stages")
+    claims: list[AblateClaim] = Field(
+        default_factory=list, description="expectations that are checked"
+    )
+    metric: Literal["category_top1", "color_top1"] = "category_top1"
+    part: str | None = Field(
+        default=None, description="3/14 runs the third of fourteen shares, and writes no table"
+    )
+    table: bool = Field(default=False, description="run nothing, collect what is there")
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> AblateConfig:
+        names = [row.name for row in self.rows]
+        for what, values in (("rows", names), ("seeds", self.seeds)):
+            if not values:
+                raise ValueError(f"{what} is empty, expected one or more")
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what} holds one twice: {', '.join(map(str, values))}")
+        for claim in self.claims:
+            if bool(claim.order) == bool(claim.middle):
+                raise ValueError(f"claim {claim.text!r} needs one of order and middle")
+            if len(claim.order or claim.middle[1:]) < 2:
+                raise ValueError(f"claim {claim.text!r} names too few rows to compare")
+            unknown = sorted({*claim.order, *claim.middle} - set(names))
+            if unknown:
+                raise ValueError(
+                    f"claim {claim.text!r} names row {', '.join(unknown)}; there are "
+                    f"{', '.join(names)}"
+                )
+        return self

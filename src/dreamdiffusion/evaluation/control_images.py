@@ -1,0 +1,185 @@
+"""The images of every control (see `controls`), drawn beside those of the EEG itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreamdiffusion.decoders.dreamdiffusion.adapter import generator_source
+from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.decoders.dreamdiffusion.training_means import FILE as MEANS
+from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans
+from dreamdiffusion.decoders.linear import LinearDecoder
+from dreamdiffusion.decoders.sampling import Given, collect, draw_trials, eeg_of
+from dreamdiffusion.evaluation.scoring import Embed
+from dreamdiffusion.evidence.controls import nearest_pictures, phase_randomised, time_removed
+from dreamdiffusion.files.schema import SampleConfig
+from dreamdiffusion.models.generator.generator import image_size, open_text_pipeline
+from dreamdiffusion.models.pictures import read_images
+from dreamdiffusion.trials.trials import Trials
+
+logger = logging.getLogger(__name__)
+
+
+class NotDrawnError(Exception):
+    """Why a control cannot be drawn here."""
+
+
+@dataclass
+class ControlPainter:
+    """Draws the controls of some trials.
+
+    Attributes
+    ----------
+    pipe, model, means
+        The fine-tuned model, its folder, and the means of its training trials where it has them.
+    trials
+        The whole folder.
+    tested
+        What is scored: trials of it, or averages of some.
+    rows
+        Places of these trials in the folder; None of averages.
+    moved
+        Place among those tested of the trial whose EEG each gets when it is shuffled.
+    train
+        Places of the training trials; None where they are in another folder.
+    sample
+        How images are drawn; `num_images_per_prompt` of each control.
+    label_prompt
+        What the generator is told of a category, with ``{category}`` in it.
+    """
+
+    pipe: EEGToImagePipeline
+    model: Path
+    means: TrainingMeans | None
+    trials: Trials
+    tested: Trials
+    rows: np.ndarray | None
+    moved: np.ndarray
+    train: np.ndarray | None
+    sample: SampleConfig
+    batch_size: int
+    label_prompt: str
+    embed: Embed
+
+    def draw(self, names: list[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Draw controls by name.
+
+        Returns
+        -------
+        images
+            ``(n, k, 3, height, width)`` in [0, 1] of each control that could be drawn.
+        left_out
+            Why each of the others could not.
+        """
+        images: dict[str, Tensor] = {}
+        left_out: dict[str, str] = {}
+        for number, name in enumerate(names):
+            make: Callable[[SampleConfig], Tensor] = getattr(self, f"_{name}")
+            # Seeds of its own: nothing of the true trial's path may be left in a control.
+            seed = self.sample.seed + 1_000_003 * (1 + number)
+            try:
+                images[name] = make(self.sample.model_copy(update={"seed": seed}))
+            except NotDrawnError as reason:
+                left_out[name] = str(reason)
+                logger.info("control %s is not drawn: %s", name, reason)
+        return images, left_out
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Numbers that the images' seeds depend on: a trial keeps its own in every selection."""
+        return np.arange(len(self.tested)) if self.rows is None else self.rows
+
+    @property
+    def _eeg(self) -> np.ndarray:
+        return np.asarray(self.tested.data)
+
+    def _paint(self, given: Given, sample: SampleConfig, told: str, pipe: Any = None) -> Tensor:
+        parts = draw_trials(pipe or self.pipe, given, self.numbers, sample, self.batch_size, told)
+        return collect(list(parts))
+
+    def _paint_eeg(self, eeg: np.ndarray, sample: SampleConfig, told: str) -> Tensor:
+        given = eeg_of(eeg, self.trials.ch_names, self.trials.sfreq)
+        return self._paint(given, sample, told)
+
+    def _shuffled_eeg(self, sample: SampleConfig) -> Tensor:
+        return self._paint_eeg(self._eeg[self.moved], sample, "shuffled EEG")
+
+    def _phase_randomised_eeg(self, sample: SampleConfig) -> Tensor:
+        rng = np.random.default_rng([sample.seed, 3])
+        return self._paint_eeg(phase_randomised(self._eeg, rng), sample, "phase-randomised EEG")
+
+    def _time_removed_eeg(self, sample: SampleConfig) -> Tensor:
+        if self.rows is None:
+            raise NotDrawnError("averages have no place in the course of a recording")
+        metadata = self.trials.metadata
+        keys = metadata[["subject", "session", "run"]].astype(str).agg("/".join, axis=1)
+        runs = np.unique(keys.to_numpy(str), return_inverse=True)[1]
+        # Over all trials of a recording: those that are scored may be a part of it.
+        whole = np.isin(runs, runs[self.rows])
+        cleaned = time_removed(
+            np.asarray(self.trials.data[whole]),
+            runs[whole],
+            metadata["onset"].to_numpy(float)[whole],
+        )
+        place = np.cumsum(whole) - 1
+        return self._paint_eeg(cleaned[place[self.rows]], sample, "EEG without time")
+
+    def _mean_embedding(self, sample: SampleConfig) -> Tensor:
+        if self.means is None:
+            raise NotDrawnError(f"{self.model} has no {MEANS}; fine-tune it anew")
+        mean = self.means.tokens
+        return self._paint(
+            lambda places: {"eeg_tokens": mean.expand(len(places), -1, -1)},
+            sample,
+            "mean embedding",
+        )
+
+    def _no_eeg_prior(self, sample: SampleConfig) -> Tensor:
+        # The tokens only say how many images there are: their weight is nothing.
+        like = self.pipe.encode(self._eeg[:1], self.trials.ch_names, self.trials.sfreq)
+        return self._paint(
+            lambda places: {"eeg_tokens": like.expand(len(places), -1, -1), "eeg_strength": 0.0},
+            sample,
+            "no EEG",
+        )
+
+    def _label_only(self, sample: SampleConfig) -> Tensor:
+        path = self.model / "lda_pooled.safetensors"
+        source = generator_source(self.model)
+        if not path.is_file():
+            raise NotDrawnError("the model has no linear baseline that decodes a category")
+        if not isinstance(source, Path) or not (source / "text_encoder").is_dir():
+            raise NotDrawnError("the generator is no folder with a text encoder")
+        named = LinearDecoder.load(path).predict(self._eeg)
+        prompts = [self.label_prompt.format(category=str(n).replace("_", " ")) for n in named]
+        text = open_text_pipeline(source).to(self.pipe.device)
+        text.scheduler = self.pipe.scheduler
+        return self._paint(
+            lambda places: {"prompt": [prompts[place] for place in places]},
+            sample,
+            "label only",
+            text,
+        )
+
+    def _nearest_training_image(self, sample: SampleConfig) -> Tensor:
+        trials = self.trials
+        if trials.pairing == "category":
+            paths = [path for pool in trials.image_pools().values() for path in pool]
+        elif self.train is None:
+            raise NotDrawnError("the training trials, whose pictures it looks among, are not here")
+        else:
+            paths = list(dict.fromkeys(trials.select(self.train).images()))
+        size = image_size(self.pipe.unet, self.pipe.vae)
+        pictures = torch.from_numpy(read_images(paths, size)).permute(0, 3, 1, 2).float() / 255
+        gallery = torch.cat([self.embed(part) for part in pictures.split(256)])
+        eeg = np.array_split(self._eeg, -(-len(self.tested) // self.batch_size))
+        embeddings = [self.pipe.embed(part, trials.ch_names, trials.sfreq) for part in eeg]
+        return pictures[torch.from_numpy(nearest_pictures(torch.cat(embeddings), gallery))][:, None]

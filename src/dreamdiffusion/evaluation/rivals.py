@@ -1,0 +1,109 @@
+"""Decoders that draw no image, scored on the same trials as the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from dreamdiffusion.evaluation.config import EvaluateConfig
+from dreamdiffusion.evaluation.decode import Decoded
+from dreamdiffusion.evaluation.metrics.pairs import top1_pairs
+from dreamdiffusion.evaluation.metrics.retrieval import score_retrieval
+from dreamdiffusion.evaluation.occlusion import nearest_places
+from dreamdiffusion.evaluation.scoring import Gallery
+from dreamdiffusion.evidence.scores import Curve, Score
+from dreamdiffusion.evidence.statistics.averaging import n_trial_curve
+from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.score import score
+from dreamdiffusion.trials.averages import n_averaged
+
+LDA = {
+    "lda_class": "scikit-learn's shrinkage LDA (a covariance for each class, averaged)",
+    "lda_pooled": "shrinkage LDA with one pooled covariance, the stronger baseline",
+}
+
+
+def score_baselines(
+    config: EvaluateConfig, decoded: Decoded, gallery: Gallery, rng: np.random.Generator
+) -> tuple[list[Score], dict[str, str], dict[str, str]]:
+    """Score the linear baselines' categories and the pictures nearest to the EEG embedding.
+
+    Returns
+    -------
+    scores, protocol, not_scored
+        As in `scores.Scores`.
+    """
+    metadata = decoded.tested.metadata
+    design = Design.of(metadata)
+    n_permutations, n_bootstrap = config.n_permutations, config.n_bootstrap
+    scores: list[Score] = []
+    protocol: dict[str, str] = {}
+    not_scored: dict[str, str] = {}
+
+    def add(metric: str, pairs: np.ndarray, how: str) -> None:
+        # Without seeds, shuffled EEG only moves the answers.
+        control = {"shuffled_eeg": pairs[np.arange(len(pairs)), decoded.moved]}
+        scores.append(score(metric, pairs, control, rng, design, n_permutations, n_bootstrap))
+        protocol[metric] = how
+
+    labels = metadata["category"].astype(str).tolist()
+    for name, told_of in LDA.items() if config.split != "train" else ():
+        metric = f"{name}_category_top1"
+        if name not in decoded.named:
+            not_scored[metric] = "the model's training trials were too few to fit it"
+            continue
+        add(
+            metric,
+            label_pairs(decoded.named[name], labels),
+            f"{told_of}, on window means, fitted on the same training trials as the model; one "
+            "guess per trial, no image",
+        )
+    if len(gallery.embeddings) > 1:
+        found = score_retrieval(
+            decoded.embeddings[:, None],
+            gallery.embeddings,
+            gallery.truth,
+            kind=gallery.kind,
+            repeats=str(n_averaged(metadata)),
+            selection="the last step of the fine-tuning",
+        )
+        for name in found.hits:
+            how = f"the EEG embedding, no image; {found.protocol}"
+            add(f"eeg_retrieval_{name}", found.pairs(name), how)
+    return scores, protocol, not_scored
+
+
+def label_pairs(named: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Score one named category for each trial: pairs, see `metrics`."""
+    place = {label: i for i, label in enumerate(sorted({*labels, *named}))}
+    return top1_pairs(
+        np.array([[place[label]] for label in named]),
+        np.array([place[label] for label in labels]),
+        len(place),
+    )
+
+
+def averaging_curve(
+    config: EvaluateConfig,
+    decoded: Decoded,
+    prototypes: np.ndarray,
+    categories: list[str],
+    rng: np.random.Generator,
+) -> Curve:
+    """Name the category nearest to the EEG embedding, from single trials to averages of many."""
+
+    def pairs(eeg: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
+        places = nearest_places(decoded.embed_eeg(eeg).numpy(), prototypes)
+        named = [categories[place] for place in places]
+        return label_pairs(named, metadata["category"].astype(str).tolist())
+
+    return n_trial_curve(
+        "eeg_category_top1",
+        np.asarray(decoded.tested.data),
+        decoded.tested.metadata,
+        pairs,
+        rng,
+        n_bootstrap=config.n_bootstrap,
+    )

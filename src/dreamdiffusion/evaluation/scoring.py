@@ -1,0 +1,357 @@
+"""Scores of generated images, however they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dreamdiffusion.evaluation.metrics.pairs import (
+    pcc_pairs,
+    retrieval_pairs,
+    ssim_pairs,
+    top1_pairs,
+    trial_groups,
+)
+from dreamdiffusion.evaluation.metrics.suites import ImageSuites, as_published
+from dreamdiffusion.evidence.controls import CONTROLS, WITHOUT_BRAIN
+from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score
+from dreamdiffusion.models.judge.judge import Judge, check_images, label_indices
+
+Floats = NDArray[np.float64]
+Embed = Callable[[Tensor], Tensor]
+"""Pictures (n, 3, H, W) in [0, 1] -> embeddings (n, d)."""
+
+
+@dataclass
+class Gallery:
+    """What retrieval chooses from.
+
+    Attributes
+    ----------
+    embeddings : Tensor, (m, d)
+    truth : array of int, (n,)
+        Place in the gallery of each trial's picture (or class).
+    kind : str
+        In words.
+    """
+
+    embeddings: Tensor
+    truth: NDArray[np.int64]
+    kind: str
+
+    @classmethod
+    def of_pictures(cls, seen: Tensor, embed: Embed) -> Gallery:
+        """Make a gallery of the pictures (n, 3, H, W) that were shown, each once."""
+        first: dict[bytes, int] = {}
+        truth = np.array([first.setdefault(image.numpy().tobytes(), len(first)) for image in seen])
+        where = [int(np.flatnonzero(truth == place)[0]) for place in range(len(first))]
+        return cls(embed(seen[where]), truth, "the pictures shown in the split, each once")
+
+    @classmethod
+    def of_prototypes(cls, pools: Mapping[str, Tensor], labels: list[str], embed: Embed) -> Gallery:
+        """Make a gallery of one mean embedding per class, for trials of which only that is known.
+
+        Raises
+        ------
+        ValueError
+            If a label has no pool.
+        """
+        names = list(pools)
+        missing = sorted(set(labels) - set(names))
+        if missing:
+            raise ValueError(f"no pictures of {', '.join(missing)}; there are {', '.join(names)}")
+        unit = [torch.nn.functional.normalize(embed(images), dim=-1) for images in pools.values()]
+        means = torch.stack([embeddings.mean(0) for embeddings in unit])
+        return cls(means, np.array([names.index(label) for label in labels]), "class prototypes")
+
+
+@dataclass
+class Measured:
+    """One metric of the images and of every control's, before any statistics.
+
+    Attributes
+    ----------
+    pairs : array, (n, n)
+        See `metrics`.
+    controls : dict of str to array, (n, n) or (n,)
+        The same of each control, or its diagonal.
+    how : str
+        How it is computed, in words.
+    groups : array of int, (n,), optional
+        Where only pairs within groups were computed.
+    """
+
+    pairs: Floats
+    controls: dict[str, Floats]
+    how: str
+    groups: NDArray[np.int64] | None = None
+
+
+def score_images(
+    *,
+    generated: Tensor,
+    controls: Mapping[str, Tensor],
+    metadata: pd.DataFrame | Mapping[str, Any],
+    judge: Judge,
+    embed: Embed,
+    rng: np.random.Generator,
+    seen: Tensor | None = None,
+    pools: Mapping[str, Tensor] | None = None,
+    suites: ImageSuites | None = None,
+    n_permutations: int = 2000,
+    n_bootstrap: int = 2000,
+) -> dict[str, Any]:
+    """Score generated images against what was shown, beside the images of every control.
+
+    Every one of the k samples of a trial counts; the value is the mean over samples and trials.
+
+    Parameters
+    ----------
+    generated : Tensor, (n, k, 3, H, W)
+        Decoded from each trial's EEG, in [0, 1].
+    controls : mapping of str to Tensor (n, k, 3, H, W)
+        Images of each control (`controls.CONTROLS`), each with a k of its own; ``shuffled_eeg`` has
+        to be there: row i decoded from the EEG of a trial other than i, scored against trial i.
+    metadata : DataFrame or mapping
+        ``category`` and perhaps ``color`` of each trial; with ``subject``, ``session``, ``run``
+        and ``onset`` truths are permuted within runs, and blocks as a whole. Without any of them
+        all trials count as one run in random order.
+    judge : Judge
+        Names what a picture shows.
+    embed : callable
+        Pictures (n, 3, H, W) in [0, 1] -> CLIP embeddings (n, d).
+    rng : numpy.random.Generator
+        For permutations and bootstrap.
+    seen : Tensor, (n, 3, H, W), optional
+        The picture shown in each trial, in [0, 1]. Without it there is no SSIM and no PCC.
+    pools : mapping of str to Tensor (m, 3, H, W), optional
+        Pictures of each category, in place of ``seen`` where only the category is known.
+    suites : ImageSuites, optional
+        Published metrics to add.
+    n_permutations, n_bootstrap : int
+
+    Returns
+    -------
+    dict
+        Fields of `scores.Scores`: ``scores``, ``distributions``, ``not_scored``, ``protocol``,
+        ``judge``, ``confusion``, ``trials``; and ``control_p``, the p by permutation of shuffled
+        EEG's images in the first metric, which ought to be no small one.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, values leave [0, 1], or the judge does not know a category.
+    """
+    sets = {"generated": generated, **controls}
+    n, k = _check(sets, seen)
+    categories = [str(c) for c in metadata["category"]]
+    if len(categories) != n:
+        raise ValueError(f"{n} trials of images but {len(categories)} rows of metadata")
+    truth = {"category": np.array(label_indices(judge.categories, categories))}
+    not_scored: dict[str, str] = {}
+    if "color" not in metadata:
+        not_scored["color_top1"] = "the data have no colours"
+    elif not judge.colors:
+        not_scored["color_top1"] = "the judge was trained without colours"
+    else:
+        truth["color"] = np.array(label_indices(judge.colors, metadata["color"], "color"))
+    names = {"category": judge.categories, "color": judge.colors}
+    chosen = {key: _judged(judge, images) for key, images in sets.items()}
+    design = design_of(metadata, n)
+
+    measured = {
+        f"{name}_top1": _measure(
+            list(sets),
+            lambda key, name=name, labels=labels: top1_pairs(
+                chosen[key][name], labels, len(names[name])
+            ),
+            f"{len(names[name])}-way top-1 by the judge's argmax; even guessing is "
+            f"{1 / len(names[name]):.4f}",
+        )
+        for name, labels in truth.items()
+    }
+    gallery = _gallery(seen, pools, categories, embed)
+    if gallery is None or len(gallery.embeddings) < 2:
+        not_scored["clip_retrieval_top1"] = "there are not two pictures to choose from"
+    else:
+        measured["clip_retrieval_top1"] = _measure(
+            list(sets),
+            lambda key: _retrieval(sets[key], gallery, embed),
+            "cosine in the space of the CLIP that the EEG was aligned to, so not independent; "
+            f"gallery of {len(gallery.embeddings)}: {gallery.kind}",
+        )
+    if seen is None:
+        for name in ("ssim", "pcc"):
+            not_scored[name] = "which picture was shown is not known, only its category"
+    else:
+        groups = trial_groups(design, rng)
+        measured |= _measure_pixels(sets, seen, groups)
+        if suites is not None:
+            measured |= _measure_suites(suites, sets, groups) | measured
+
+    records = [
+        score(
+            name, m.pairs, m.controls, rng, design, n_permutations, n_bootstrap, m.groups,
+            against=WITHOUT_BRAIN,
+        )
+        for name, m in measured.items()
+    ]  # fmt: skip
+    if suites is not None:
+        far = suites.lower_is_better
+        records = [as_published(r) if r.metric in far else r for r in records]
+        not_scored |= suites.not_scored
+    first = next(iter(measured.values()))
+    counts = np.zeros((len(judge.categories),) * 2, dtype=int)
+    own_names = chosen["generated"]["category"]
+    np.add.at(counts, (np.repeat(truth["category"], k), own_names.ravel()), 1)
+    return {
+        "scores": correct(records),
+        "distributions": suites.distributions(generated, controls["shuffled_eeg"])
+        if suites
+        else [],
+        "control_p": permutation_p(first.controls["shuffled_eeg"], n_permutations, rng, design),
+        "not_scored": not_scored,
+        "protocol": {
+            "samples": f"{k} images per trial, all scored, never the best of",
+            **{name: m.how for name, m in measured.items()},
+            "chance": "the same images with the truths dealt to the trials at random, its "
+            "expectation",
+            **{name: CONTROLS[name] for name in controls},
+            "ci95": f"percentile bootstrap over {design.drawn}, {n_bootstrap} draws",
+            "p": design.in_words(n_permutations),
+        },
+        "judge": {
+            "trained_on": str(judge.config["trained_on"]),
+            **_judge_on_seen(judge, seen, truth),
+        },
+        "confusion": {"names": judge.categories, "counts": counts.tolist()},
+        "trials": {
+            key: value
+            for name, labels in truth.items()
+            for key, value in (
+                (name, [names[name][i] for i in labels]),
+                (
+                    f"judged_{name}",
+                    [[names[name][i] for i in row] for row in chosen["generated"][name]],
+                ),
+            )
+        },
+    }
+
+
+def design_of(metadata: pd.DataFrame | Mapping[str, Any], n: int) -> Design:
+    """Return the design that the metadata tell; one run of n trials where they tell nothing."""
+    frame = pd.DataFrame({key: list(column) for key, column in metadata.items()})
+    known = {"subject", "session", "run", "onset"} & {str(key) for key in frame}
+    return Design.of(frame) if known else Design.one_run(n)
+
+
+def _measure(sets: list[str], pairs: Callable[[str], Floats], how: str) -> Measured:
+    own, *controls = sets
+    return Measured(pairs(own), {key: pairs(key) for key in controls}, how)
+
+
+def _measure_pixels(
+    sets: Mapping[str, Tensor], seen: Tensor, groups: NDArray[np.int64]
+) -> dict[str, Measured]:
+    """Compare the pixels of the images with those of the picture that was shown."""
+    size = f"{seen.shape[-2]} x {seen.shape[-1]} pixels"
+    own = np.arange(len(seen))
+    (_, generated), *controls = sets.items()
+    ssim = Measured(
+        ssim_pairs(seen, generated, groups),
+        {key: np.diagonal(ssim_pairs(seen, images, own)) for key, images in controls},
+        f"grey, Gaussian window of sigma 1.5, at {size}",
+        groups,
+    )
+    pcc = Measured(
+        pcc_pairs(seen, generated),
+        {key: pcc_pairs(seen, images) for key, images in controls},
+        f"Pearson correlation of RGB pixels at {size}",
+    )
+    return {"ssim": ssim, "pcc": pcc}
+
+
+def _measure_suites(
+    suites: ImageSuites, sets: Mapping[str, Tensor], groups: NDArray[np.int64]
+) -> dict[str, Measured]:
+    """Compute the published metrics; distances with their sign changed, so that more is better."""
+    (_, generated), *controls = sets.items()
+    own = suites.pairs(generated, groups)
+    of_controls = {key: suites.pairs(images, np.arange(len(images))) for key, images in controls}
+    found = {}
+    for name, pairs in own.items():
+        sign = -1 if name in suites.lower_is_better else 1
+        found[name] = Measured(
+            sign * pairs,
+            {key: sign * np.diagonal(of[name]) for key, of in of_controls.items()},
+            suites.protocol[name],
+            groups if np.isnan(pairs).any() else None,
+        )
+    return found
+
+
+def _check(sets: Mapping[str, Tensor], seen: Tensor | None) -> tuple[int, int]:
+    generated = sets["generated"]
+    if "shuffled_eeg" not in sets:
+        raise ValueError("the controls lack shuffled_eeg, without which no score is told")
+    for name, images in sets.items():
+        if images.ndim != 5 or len(images) != len(generated):
+            raise ValueError(
+                f"{name} has shape {tuple(images.shape)}, expected (n, k, 3, H, W) with n = "
+                f"{len(generated)}, as generated"
+            )
+        check_images(images.flatten(0, 1), name)
+        if images.shape[2:] != generated.shape[2:]:
+            raise ValueError(
+                f"{name} has shape {tuple(images.shape)}, generated {tuple(generated.shape)}; "
+                "expected pictures of one size"
+            )
+    if seen is not None:
+        check_images(seen, "seen")
+        if len(seen) != len(generated) or seen.shape[1:] != generated.shape[2:]:
+            raise ValueError(
+                f"seen has shape {tuple(seen.shape)}, generated {tuple(generated.shape)}; resize "
+                "the pictures to the generator's size"
+            )
+    return generated.shape[0], generated.shape[1]
+
+
+def _judged(judge: Judge, images: Tensor) -> dict[str, NDArray[np.int64]]:
+    """Label (n, k) that the judge gives to each sample, by head."""
+    found = judge.predict(images.flatten(0, 1))
+    return {key: p.argmax(1).view(images.shape[:2]).numpy() for key, p in found.items()}
+
+
+def _judge_on_seen(
+    judge: Judge, seen: Tensor | None, truth: Mapping[str, NDArray[np.int64]]
+) -> dict[str, float]:
+    """How often the judge is right about the true pictures: the ceiling of its scores."""
+    if seen is None:
+        return {}
+    found = judge.predict(seen)
+    return {
+        f"{name}_accuracy_on_seen": float((found[name].argmax(1).numpy() == labels).mean())
+        for name, labels in truth.items()
+    }
+
+
+def _gallery(
+    seen: Tensor | None, pools: Mapping[str, Tensor] | None, categories: list[str], embed: Embed
+) -> Gallery | None:
+    if seen is not None:
+        return Gallery.of_pictures(seen, embed)
+    return Gallery.of_prototypes(pools, categories, embed) if pools else None
+
+
+def _retrieval(images: Tensor, gallery: Gallery, embed: Embed) -> NDArray[np.float64]:
+    embeddings = embed(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    return retrieval_pairs(embeddings, gallery.embeddings, gallery.truth)

@@ -1,0 +1,214 @@
+"""The audit: what could make a score say something else than that a picture was decoded.
+
+`audit_trials` runs every check; `dreamdiffusion audit` writes what they found, and a fine-tuning
+begins with it. What each check finds and how often it is wrong: docs/audit.md.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamdiffusion.config_data import AuditConfig
+from dreamdiffusion.evidence.audit.blocks import (
+    block_design,
+    class_balance,
+    class_by_run,
+    event_timing,
+    time_across_split,
+)
+from dreamdiffusion.evidence.audit.duplicates import duplicate_trials, shared_stimuli
+from dreamdiffusion.evidence.audit.findings import Design, Finding
+from dreamdiffusion.evidence.audit.order import fixed_order
+from dreamdiffusion.evidence.audit.picture import save_picture
+from dreamdiffusion.evidence.audit.signal import drift, rates, units
+from dreamdiffusion.trials.splits import Split, split_by
+from dreamdiffusion.trials.trials import Trials
+
+logger = logging.getLogger(__name__)
+
+SEVERITIES = ("severe", "warning", "note", "passed")
+TIME = {"block_design", "time_across_split", "fixed_order", "class_by_run"}
+"""Findings by which time, without any signal, tells the class."""
+
+
+def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> list[Finding]:
+    """Look for what is wrong with trials and split.
+
+    Parameters
+    ----------
+    trials
+        As `prepare` wrote them.
+    split
+        Which trials train and which are tested; None leaves out what needs one.
+    seed
+        Of the permutations.
+
+    Returns
+    -------
+    findings
+        One or more of each check, the severe first; those that passed tell their figures too.
+
+    Raises
+    ------
+    ValueError
+        If the split names trials that are not there, or there is none.
+    """
+    if not len(trials):
+        raise ValueError("there are no trials to audit")
+    if split is not None:
+        last = max(
+            int(side.max()) for side in (split.train, split.validation, split.test) if len(side)
+        )
+        if last >= len(trials):
+            raise ValueError(f"the split names trial {last}, there are {len(trials)} trials")
+    design = Design.of(trials.metadata)
+    shuffles = design.shuffles(design.runs, seed)
+    found = [
+        *block_design(design, shuffles),
+        time_across_split(design, shuffles, split),
+        fixed_order(design, _stimuli(trials, design), seed),
+        class_by_run(design, split, seed),
+        event_timing(design, shuffles, trials.metadata),
+    ]
+    time_tells = any(f.severity == "severe" and f.name in TIME for f in found)
+    found += [
+        *drift(trials, design, time_tells, seed),
+        duplicate_trials(trials, design, split),
+        shared_stimuli(trials, split),
+        units(trials, design),
+        rates(trials, design),
+        *class_balance(design, split),
+    ]
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def record(
+    findings: Sequence[Finding],
+    trials: Trials,
+    split: Split | None,
+    acknowledged: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the content of `audit.json`: what was audited, and every finding."""
+    return {
+        "n_trials": len(trials),
+        "simulated": trials.simulated,
+        "split": None if split is None else split.rule,
+        "severe": [finding.name for finding in findings if finding.severity == "severe"],
+        "acknowledged": list(acknowledged),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def check_acknowledged(findings: Sequence[Finding], acknowledge: Sequence[str]) -> None:
+    """Log what was found, and refuse to go on with a severe finding that is not acknowledged.
+
+    An acknowledged name that was not found is a warning: the same configuration may serve
+    recordings with and without it.
+
+    Raises
+    ------
+    ValueError
+        That names the findings and how to go on.
+    """
+    for finding in findings:
+        if finding.severity in ("severe", "warning"):
+            logger.warning("audit, %s: %s: %s", finding.severity, finding.name, finding.what)
+    severe = {finding.name: finding for finding in findings if finding.severity == "severe"}
+    counts = [sum(f.severity == severity for f in findings) for severity in SEVERITIES]
+    told = ", ".join(f"{n} {word}" for n, word in zip(counts, SEVERITIES, strict=True))
+    logger.info("audit: %s", told)
+    for name in acknowledge:
+        if name not in severe:
+            logger.warning("audit: %s is acknowledged, and was not found to be severe", name)
+    open_ = [name for name in severe if name not in acknowledge]
+    if open_:
+        what = "; ".join(
+            f"{name}: {severe[name].what} {severe[name].consequence}" for name in open_
+        )
+        raise ValueError(
+            f"the audit found {what} Mend it (docs/audit.md), or go on knowingly with "
+            f"--acknowledge {' '.join(open_)}; every report will then say so"
+        )
+
+
+def audit(config: AuditConfig) -> dict[str, Any]:
+    """Audit a folder of trials; write `audit.json` and `audit.png` into `config.output`.
+
+    Returns
+    -------
+    dict
+        The findings by severity and name, and where they are written.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there are no trials, or the split does not fit them.
+    """
+    trials = Trials.load(config.data)
+    named = config.split.test or config.split.validation
+    split = None
+    if named:
+        split = split_by(
+            trials.metadata,
+            config.split.by,
+            config.split.test,
+            config.split.validation or config.split.validation_fraction,
+            config.seed,
+            allow_shared_stimuli=True,  # the audit tells them
+        )
+    findings = audit_trials(trials, split)
+    config.output.mkdir(parents=True, exist_ok=True)
+    write_audit(config.output / "audit.json", record(findings, trials, split))
+    save_picture(config.output / "audit.png", trials, findings)
+    groups: dict[str, dict[str, Any]] = {}
+    for finding in findings:
+        told = {key: value for key, value in asdict(finding).items() if value and key != "name"}
+        groups.setdefault(told.pop("severity"), {})[finding.name] = told
+    return {
+        "data": str(config.data),
+        "n_trials": len(trials),
+        "split": None if split is None else split.rule,
+        "output": str(config.output),
+        # What matters most is read last, where the terminal stands.
+        **{severity: groups[severity] for severity in reversed(SEVERITIES) if severity in groups},
+    }
+
+
+def write_audit(path: Path, content: dict[str, Any]) -> None:
+    """Write `audit.json`."""
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_audit(folder: Path) -> dict[str, Any] | None:
+    """Read the audit that lies beside a model; None where it was never audited.
+
+    Raises
+    ------
+    ValueError
+        If the file is something else.
+    """
+    path = folder / "audit.json"
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        known = {"severe", "acknowledged", "findings"} <= content.keys()
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not an audit: {error}") from error
+    if not known:
+        raise ValueError(f"{path} is not an audit: it lacks severe, acknowledged or findings")
+    return content
+
+
+def _stimuli(trials: Trials, design: Design) -> np.ndarray | None:
+    names = trials.metadata["stim_file"].astype(str).to_numpy(str)
+    if (names == "").any():
+        return None
+    return np.unique(names, return_inverse=True)[1][design.rows]

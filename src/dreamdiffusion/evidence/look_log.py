@@ -1,0 +1,248 @@
+"""Every look at a locked test side is written down before its scores are known.
+
+A test side is for one look. Who looks often, with other models or other settings, and reports the
+best, has chosen on the test side: the score then is too high, and nothing in it shows that. So each
+evaluation appends one line to ``looks.jsonl`` in the model's folder and one in the folder of the
+trials, where it meets the looks of every other model that was scored on the same trials.
+
+What cannot be noticed: trials copied to another folder, prepared anew elsewhere or with other
+rejected trials; a line that somebody deleted; scores computed without this package.
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import hashlib
+import json
+import logging
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from dreamdiffusion.evidence.scores import Look, Reason
+from dreamdiffusion.files.schema import Schema
+
+logger = logging.getLogger(__name__)
+
+LOG = "looks.jsonl"
+LOCKED = ("test", "new")
+SELECTION = "selection_on_test"
+_IDENTITY = ("subject", "session", "run", "onset", "stim_file", "repetition")
+# Where things lie and how fast they are computed; what lies there is told by its own hash.
+_ASIDE = ("output", "runtime", "model", "data", "batch_size")
+
+
+class LookLine(Schema):
+    """One line of ``looks.jsonl``; its number is its place among the lines of its trials."""
+
+    id: str
+    when: str = Field(description="UTC, ISO 8601")
+    model: str = Field(description="hash of the model's weights")
+    config: str = Field(description="hash of the evaluation's configuration")
+    side: str
+    trials: str = Field(description="hash of the trials of that side")
+    n_trials: int = Field(description="trials that were scored")
+
+
+def log_look(
+    *,
+    model: Path,
+    data: Path,
+    metadata: pd.DataFrame,
+    rows: np.ndarray,
+    n_trials: int,
+    side: str,
+    config: Schema,
+) -> list[Look]:
+    """Write down that a side of a split is about to be scored; return all looks at it.
+
+    To be called before the scores are computed, so that a look that crashed counts, and by one
+    process of an evaluation.
+
+    Parameters
+    ----------
+    model : Path
+        Folder of the model.
+    data : Path
+        Folder of the trials.
+    metadata : DataFrame
+        Of all trials of the folder.
+    rows : array of int
+        All trials of the side, also where a limit leaves some out.
+    n_trials : int
+        How many of them are scored.
+    side : str
+        ``test`` and ``new`` are locked; a look at another side is not written down.
+    config : Schema
+        Of the evaluation.
+
+    Returns
+    -------
+    list of Look
+        From both logs, oldest first, this one last; empty for a side that is not locked. In a
+        folder that cannot be written to the look is not kept, and a note is logged.
+
+    Raises
+    ------
+    ValueError
+        If a line of a log is not a look; the message names file and line.
+    """
+    if side not in LOCKED:
+        return []
+    key = trials_hash(metadata.iloc[rows])
+    line = LookLine(
+        id=uuid.uuid4().hex,
+        when=datetime.datetime.now(datetime.UTC).isoformat(),
+        model=model_hash(model),
+        config=config_hash(config),
+        side=side,
+        trials=key,
+        n_trials=n_trials,
+    )
+    paths = [folder / LOG for folder in (data, model)]
+    for path in paths:
+        read_looks(path)  # a broken log ends it before a line is added
+    kept = [append_look(path, line) for path in paths]
+    if not any(kept):
+        logger.warning("this look at the %s side is in no log: neither folder is writable", side)
+    # Read after the line is there: of two processes at once, at least one sees the other.
+    found = {told.id: told for path in paths for told in read_looks(path) if told.trials == key}
+    found.pop(line.id, None)
+    older = sorted(found.values(), key=lambda told: told.when)
+    return [
+        Look(number=number, when=told.when, model=told.model, config=told.config)
+        for number, told in enumerate([*older, line], start=1)
+    ]
+
+
+def selection_suspected(looks: list[Look]) -> Reason | None:
+    """Say why the looks at a test side let one suspect that something was chosen by its score.
+
+    Several models, or several configurations of the model scored last, have looked. The same model
+    with the same configuration again is harmless: it gives the same score.
+    """
+    if not looks:
+        return None
+    last = looks[-1]
+    models = {look.model for look in looks}
+    configs = {look.config for look in looks if look.model == last.model}
+    said = []
+    if len(models) > 1:
+        said.append(f"{len(models)} different models have looked at it, so the model")
+    if len(configs) > 1:
+        said.append(
+            f"this model has looked at it with {len(configs)} different configurations, so the "
+            "configuration"
+        )
+    if not said:
+        return None
+    told = "; ".join(f"{part} may have been chosen on test" for part in said)
+    what = f"this is look {len(looks)} at these trials since {looks[0].when[:10]}: {told}"
+    return Reason(name=SELECTION, what=what)
+
+
+def read_looks(path: Path) -> list[LookLine]:
+    """Read a log; none where there is no file.
+
+    Raises
+    ------
+    ValueError
+        If a line is not a look; the message names file and line.
+    """
+    if not path.is_file():
+        return []
+    looks = []
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    for number, row in enumerate(text.splitlines(), start=1):
+        try:
+            looks.append(LookLine.model_validate_json(row))
+        except ValidationError as error:
+            raise ValueError(
+                f"line {number} of {path} is not a look ({error.errors()[0]['msg']}): the log of "
+                "looks at the test side is damaged; put the line right from the other log (the "
+                "model's folder and the folder of the trials have one each) or from a copy"
+            ) from error
+    if text and not text.endswith("\n"):
+        raise ValueError(
+            f"line {len(looks)} of {path} has no end: the log of looks at the test side was cut "
+            "off; put it right from a copy, or end the line"
+        )
+    return looks
+
+
+def append_look(path: Path, line: LookLine) -> bool:
+    """Append one line in one write, which other processes cannot cut apart; False: not writable.
+
+    Raises
+    ------
+    OSError
+        If the line could not be written as a whole.
+    """
+    row = (line.model_dump_json() + "\n").encode("utf-8")
+    try:
+        place = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        logger.info("%s cannot be written to: this look is not kept there", path)
+        return False
+    try:
+        written = os.write(place, row)
+        os.fsync(place)
+    finally:
+        os.close(place)
+    if written != len(row):
+        raise OSError(f"{path}: only {written} of {len(row)} bytes of a look were written")
+    return True
+
+
+def model_hash(folder: Path) -> str:
+    """Return the sha256 of a model's weights: names and content of its safetensors files.
+
+    Which frozen generator it draws with counts too (``adapter.json``); the linear baselines that
+    lie beside the weights do not.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no weights.
+    """
+    paths = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.safetensors")
+        if not path.name.startswith("lda_")
+    )
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no safetensors file, so no weights of a model")
+    if (folder / "adapter.json").is_file():
+        paths.append("adapter.json")
+    total = hashlib.sha256()
+    for name in paths:
+        with (folder / name).open("rb") as file:
+            total.update(f"{name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def config_hash(config: Schema) -> str:
+    """Return the sha256 of what a configuration computes; folders, runtime and batches aside."""
+    content = config.model_dump(mode="json", exclude=set(_ASIDE))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def trials_hash(metadata: pd.DataFrame) -> str:
+    """Return the sha256 of which trials these are, in any order.
+
+    A trial is known by subject, session, run, onset (to the millisecond), picture and repetition,
+    so the same trials prepared with another filter have the same hash.
+    """
+    columns = [column for column in _IDENTITY if column in metadata]
+    rows = sorted(
+        json.dumps([f"{v:.3f}" if isinstance(v, float) else str(v) for v in row])
+        for row in metadata[columns].itertuples(index=False)
+    )
+    return hashlib.sha256("\n".join(rows).encode("utf-8")).hexdigest()

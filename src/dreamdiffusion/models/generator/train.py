@@ -1,0 +1,301 @@
+"""Train a small text-to-image generator, in Stable Diffusion's own shape, from nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from PIL import Image
+from torch import nn
+from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from dreamdiffusion.files.schema import (
+    ClipSizes,
+    TrainConfig,
+    TrainGeneratorConfig,
+    UnetSizes,
+    VaeSizes,
+    write_yaml,
+)
+from dreamdiffusion.models.generator.generator import (
+    NOISE_SCHEDULE,
+    encode_images,
+    image_size,
+    open_text_pipeline,
+)
+from dreamdiffusion.models.generator.tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
+from dreamdiffusion.models.picture_prints import save_prints
+from dreamdiffusion.models.pictures import Pictures, draw_pictures, read_pictures
+from dreamdiffusion.training.device import choose_device
+from dreamdiffusion.training.loop import fit
+
+SCHEDULE: dict[str, Any] = NOISE_SCHEDULE | {
+    # As Stable Diffusion 2: predicting the noise puts little weight on the noisy timesteps, which
+    # decide what is drawn.
+    "prediction_type": "v_prediction",
+}
+
+
+def train_generator(config: TrainGeneratorConfig) -> Path:
+    """Train tokenizer, CLIP, VAE and U-Net in turn and write a generator folder.
+
+    The stages keep their own checkpoints under ``output/*-train``; a run that was
+    stopped goes on where it was. The result is ``output/generator``, which
+    ``diffusers.StableDiffusionPipeline.from_pretrained`` opens.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If ``config.data`` names a folder that is missing, empty, or holds an unreadable picture.
+    """
+    output = config.output
+    output.mkdir(parents=True, exist_ok=True)
+    write_yaml(config, output / "config.yaml")
+    if config.data is None:
+        pictures = draw_pictures(config.n_scenes, config.image_size, config.unet_train.seed)
+    else:
+        pictures = read_pictures(config.data, config.image_size, config.flip)
+    tokenizer, clip, vae, unet = _build(config, pictures)
+    captions, (caption_ids,) = _number([pictures.captions])
+    tokens = _tokenize(tokenizer, captions)
+
+    clip_task = ClipTask(clip, pictures, tokens, caption_ids)
+    fit(clip_task, config.clip_train, output / "clip-train", "CLIP")
+    # From here on the text tower stays as it is: it is what the U-Net is conditioned on.
+    texts, text_ids = _number(pictures.captions_by_length or [pictures.captions])
+    image_task = ClipImageTask(clip.cpu(), pictures, _tokenize(tokenizer, texts), text_ids)
+    fit(image_task, config.clip_image_train, output / "clip-image-train", "CLIP images")
+    vae_task = VaeTask(vae, pictures, config.vae.kl_weight)
+    fit(vae_task, config.vae_train, output / "vae-train", "VAE")
+    for frozen in (clip, vae):
+        frozen.eval().requires_grad_(False)
+
+    vae.register_to_config(scaling_factor=1.0)
+    latents = _encode_all(vae, pictures)
+    # The diffusion assumes latents of unit variance.
+    scale = float(1 / latents.std())
+    vae.register_to_config(scaling_factor=scale)
+    encodings = _encode_captions(clip, torch.cat([tokens, _tokenize(tokenizer, [""])]))
+    scheduler = DDPMScheduler(**SCHEDULE)
+    fit(
+        UnetTask(
+            unet,
+            latents * scale,
+            encodings,
+            caption_ids,
+            scheduler,
+            config.min_snr_gamma,
+            config.caption_dropout,
+        ),
+        config.unet_train,
+        output / "unet-train",
+        "U-Net",
+    )
+    folder = output / "generator"
+    save_generator(folder, tokenizer, clip, vae, unet)
+    save_prints(folder, pictures.pixels)
+    draw_samples(folder, _spread(captions, 48), output / "samples.png", config.unet_train)
+    return folder
+
+
+def _number(lists: list[list[str]]) -> tuple[list[str], torch.Tensor]:
+    """Return the distinct texts, sorted, and the place of each text, int64 as the lists."""
+    distinct = sorted({text for texts in lists for text in texts})
+    place = {text: i for i, text in enumerate(distinct)}
+    return distinct, torch.tensor([[place[text] for text in texts] for texts in lists])
+
+
+def _spread(items: list[str], n: int) -> list[str]:
+    step = max(1, len(items) // n)
+    return items[::step][:n]
+
+
+def _build(
+    config: TrainGeneratorConfig, pictures: Pictures
+) -> tuple[CLIPTokenizer, CLIPModel, AutoencoderKL, UNet2DConditionModel]:
+    """Return the networks: new ones, or those of the generator to start from."""
+    if config.init is not None:
+        start = open_text_pipeline(config.init)
+        clip = CLIPModel.from_pretrained(config.init / "clip", use_safetensors=True)
+        size = image_size(start.unet, start.vae)
+        if size != config.image_size:
+            raise ValueError(
+                f"init {config.init} draws {size} pixels, image_size is {config.image_size}; "
+                f"set image_size to {size}"
+            )
+        for module in (clip, start.vae, start.unet):
+            module.float().requires_grad_(True)
+        return start.tokenizer, clip, start.vae, start.unet
+    with torch.random.fork_rng():
+        torch.manual_seed(config.unet_train.seed)
+        tokenizer = train_tokenizer(pictures.captions, config.clip)
+        clip = build_clip(tokenizer, config.clip, config.image_size)
+        vae = build_vae(config.vae, config.image_size)
+        unet = build_unet(config.unet, config.vae, config.clip.width, config.image_size)
+    return tokenizer, clip, vae, unet
+
+
+def train_tokenizer(captions: list[str], sizes: ClipSizes) -> CLIPTokenizer:
+    """Learn CLIP's byte-pair encoding from the captions."""
+    tokenizer = CLIPTokenizer().train_new_from_iterator(
+        sorted(set(captions)), vocab_size=sizes.vocab_size, show_progress=False
+    )
+    tokenizer.model_max_length = sizes.max_length
+    return tokenizer
+
+
+def build_clip(tokenizer: CLIPTokenizer, sizes: ClipSizes, image_size: int) -> CLIPModel:
+    """Return an untrained CLIP of the given sizes."""
+    tower = {
+        "hidden_size": sizes.width,
+        "intermediate_size": 4 * sizes.width,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "projection_dim": sizes.projection_dim,
+    }
+    text = tower | {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": sizes.max_length,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = tower | {"image_size": image_size, "patch_size": sizes.patch_size}
+    return CLIPModel(
+        CLIPConfig(text_config=text, vision_config=vision, projection_dim=sizes.projection_dim)
+    )
+
+
+def build_vae(sizes: VaeSizes, image_size: int) -> AutoencoderKL:
+    """Return an untrained VAE of the given sizes."""
+    levels = len(sizes.channels)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,  # pyright: ignore[reportArgumentType]
+        up_block_types=("UpDecoderBlock2D",) * levels,  # pyright: ignore[reportArgumentType]
+        block_out_channels=tuple(sizes.channels),  # pyright: ignore[reportArgumentType]
+        layers_per_block=sizes.layers_per_block,
+        latent_channels=sizes.latent_channels,
+        norm_num_groups=16,
+        sample_size=image_size,
+    )
+
+
+def build_unet(
+    sizes: UnetSizes, vae: VaeSizes, cross_attention_dim: int, image_size: int
+) -> UNet2DConditionModel:
+    """Return an untrained U-Net of the given sizes, on the latents of ``vae``."""
+    levels, plain = len(sizes.channels), sizes.plain_levels
+    return UNet2DConditionModel(
+        sample_size=image_size // 2 ** (len(vae.channels) - 1),
+        in_channels=vae.latent_channels,
+        out_channels=vae.latent_channels,
+        down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * (levels - plain),
+        up_block_types=("CrossAttnUpBlock2D",) * (levels - plain) + ("UpBlock2D",) * plain,
+        block_out_channels=tuple(sizes.channels),
+        layers_per_block=sizes.layers_per_block,
+        cross_attention_dim=cross_attention_dim,
+        attention_head_dim=sizes.heads,
+        norm_num_groups=32,
+        addition_embed_type="text" if sizes.pooled_condition else None,
+        addition_embed_type_num_heads=sizes.heads,
+    )
+
+
+def _tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
+    return tokenizer(
+        captions,
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+
+
+def _encode_all(vae: AutoencoderKL, pictures: Pictures, chunk: int = 512) -> torch.Tensor:
+    """Return the latents of all pictures on the CPU, ``(n, channels, h, w)``."""
+    n = len(pictures.captions)
+    parts = [
+        encode_images(vae, pictures.tensor(slice(i, i + chunk)).to(vae.device)).cpu()
+        for i in range(0, n, chunk)
+    ]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def _encode_captions(clip: CLIPModel, tokens: torch.Tensor) -> torch.Tensor:
+    """Return what cross-attention sees of each caption, ``(n, max_length, width)``."""
+    parts = [
+        clip.text_model(input_ids=part.to(clip.device)).last_hidden_state.cpu()
+        for part in tokens.split(256)
+    ]
+    return torch.cat(parts)
+
+
+def save_generator(
+    folder: Path,
+    tokenizer: CLIPTokenizer,
+    clip: CLIPModel,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+) -> None:
+    """Write the folder, weights in safetensors and mostly fp16, whole or not at all."""
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    text_encoder = CLIPTextModel(clip.config.text_config)  # pyright: ignore[reportArgumentType]
+    _copy_text_tower(clip, text_encoder)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DPMSolverMultistepScheduler(**SCHEDULE),  # pyright: ignore[reportArgumentType]
+        safety_checker=None,  # type: ignore[arg-type]
+        feature_extractor=None,  # type: ignore[arg-type]
+        requires_safety_checker=False,
+    )
+    modules: list[nn.Module] = [vae, unet, clip]
+    for module in modules:
+        module.cpu().eval().half()
+    # diffusers opens its own parts in fp32 whatever the file holds, transformers keeps what it
+    # finds: stored as fp32, the text encoder fits the others without a word from the user.
+    text_encoder.eval().float()
+    pipeline.save_pretrained(partial, safe_serialization=True)
+    clip.save_pretrained(partial / "clip", safe_serialization=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def _copy_text_tower(clip: CLIPModel, text_encoder: CLIPTextModel) -> None:
+    """Give the text encoder the weights of CLIP's text tower; every weight must find its place."""
+    tower = clip.text_model.state_dict()
+    own = text_encoder.state_dict()
+    prefix = "text_model." if any(key.startswith("text_model.") for key in own) else ""
+    text_encoder.load_state_dict({prefix + key: value for key, value in tower.items()})
+
+
+def draw_samples(folder: Path, captions: list[str], path: Path, train: TrainConfig) -> None:
+    """Draw one picture a caption, as a user would, and write them as one grid."""
+    pipeline = open_text_pipeline(folder).to(choose_device(train.runtime))
+    size = image_size(pipeline.unet, pipeline.vae)
+    images: list[Image.Image] = []
+    for i in range(0, len(captions), 16):
+        images += pipeline(
+            captions[i : i + 16],
+            num_inference_steps=20,
+            guidance_scale=3.0,
+            generator=torch.Generator().manual_seed(train.seed + i),
+            height=size,
+            width=size,
+        ).images  # pyright: ignore[reportAttributeAccessIssue]
+    columns = 8
+    grid = Image.new("RGB", (columns * size, -(-len(images) // columns) * size), "white")
+    for i, image in enumerate(images):
+        grid.paste(image, (i % columns * size, i // columns * size))
+    grid.save(path)

@@ -1,0 +1,151 @@
+"""Captioned pictures to train a generator on: drawn scenes, or a user's own folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from dreamdiffusion.datasets.simulation.scenes import random_scene, render
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+@dataclass
+class Pictures:
+    """Pictures and what they show.
+
+    Parameters
+    ----------
+    pixels
+        uint8 ``(n, height, width, 3)``.
+    captions
+        One text a picture.
+    captions_by_length
+        All the texts of each picture; a list holds one for every picture, said at one length ("a
+        red sailboat", or "a sailboat"). Empty where a picture has but one text.
+    """
+
+    pixels: np.ndarray
+    captions: list[str]
+    captions_by_length: list[list[str]] = field(default_factory=list)
+
+    def tensor(self, indices: torch.Tensor | slice) -> torch.Tensor:
+        """Return pictures as float32 ``(k, 3, height, width)`` in [-1, 1], as the VAE takes."""
+        return to_tensor(self.pixels[indices])
+
+
+def to_tensor(pixels: np.ndarray) -> torch.Tensor:
+    """Turn uint8 ``(n, h, w, 3)`` into float32 ``(n, 3, h, w)`` in [-1, 1]."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def read_image(path: Path, size: int) -> np.ndarray:
+    """Read one picture as uint8 ``(size, size, 3)``; it is squashed to a square, as the paper.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be decoded as a picture.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"picture {path} does not exist")
+    try:
+        with Image.open(path) as image:
+            rgb = image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"picture {path} cannot be read: {error}") from error
+    return np.asarray(rgb, dtype=np.uint8)
+
+
+def read_images(paths: list[Path], size: int) -> np.ndarray:
+    """Read many pictures as uint8 ``(n, size, size, 3)``; see `read_image` for errors."""
+    return np.stack([read_image(path, size) for path in paths])
+
+
+def draw_pictures(n: int, size: int, seed: int) -> Pictures:
+    """Draw ``n`` random scenes, a pure function of the arguments.
+
+    Half of them keep their full caption; a quarter each say only colour and category, or only the
+    category. Full captions alone could be told apart by colour and background, and a CLIP trained
+    on them learns the category last. All three of every picture are in
+    ``captions_by_length``.
+    """
+    rng = np.random.default_rng([seed, 7])
+    scenes = [random_scene(rng) for _ in range(n)]
+    pixels = np.empty((n, size, size, 3), dtype=np.uint8)
+    for i, scene in enumerate(tqdm(scenes, desc="drawing scenes", unit="picture")):
+        pixels[i] = np.asarray(render(scene, size))
+    words = np.random.default_rng([seed, 8]).choice(3, n, p=[0.5, 0.25, 0.25])
+    texts = [(scene.caption, *scene.short_captions) for scene in scenes]
+    captions = [texts[i][which] for i, which in enumerate(words)]
+    return Pictures(pixels, captions, [list(length) for length in zip(*texts, strict=True)])
+
+
+def read_pictures(folder: Path, size: int, flip: bool = False) -> Pictures:
+    """Read a folder of captioned pictures.
+
+    The captions come from ``metadata.jsonl`` or ``metadata.csv`` (columns ``file_name``, ``text``),
+    or, without such a file, from the class folder a picture lies in: ``a picture of <class>``.
+
+    Parameters
+    ----------
+    flip
+        Add every picture mirrored.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or a picture that the metadata names is missing.
+    ValueError
+        If there is no picture, or one cannot be read.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"picture folder {folder} does not exist")
+    listed = _read_metadata(folder)
+    if listed is None:
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        loose = [p for p in paths if p.parent == folder]
+        if loose:
+            raise ValueError(
+                f"picture {loose[0]} has no caption: put pictures into one folder a class, or "
+                f"write {folder / 'metadata.jsonl'} with file_name and text on each line"
+            )
+        listed = [(p, f"a picture of {p.parent.name.replace('_', ' ')}") for p in paths]
+    if not listed:
+        raise ValueError(
+            f"picture folder {folder} holds no picture ({', '.join(sorted(SUFFIXES))})"
+        )
+    pixels = read_images([path for path, _ in listed], size)
+    captions = [text for _, text in listed]
+    if flip:
+        pixels = np.concatenate([pixels, pixels[:, :, ::-1]])
+        captions = captions * 2
+    return Pictures(pixels, captions)
+
+
+def _read_metadata(folder: Path) -> list[tuple[Path, str]] | None:
+    lines, table = folder / "metadata.jsonl", folder / "metadata.csv"
+    if lines.is_file():
+        try:
+            rows = [json.loads(line) for line in lines.read_text("utf-8").splitlines() if line]
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{lines} is not one JSON object a line: {error}") from error
+        source = lines
+    elif table.is_file():
+        rows = pd.read_csv(table, dtype=str).to_dict("records")
+        source = table
+    else:
+        return None
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not {"file_name", "text"} <= row.keys():
+            raise ValueError(f"{source}, row {number}: expected file_name and text, got {row}")
+    return [(folder / str(row["file_name"]), str(row["text"])) for row in rows]

@@ -1,0 +1,185 @@
+"""``dreamdiffusion inspect``: what was understood of a recording, as figures and as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamdiffusion.config_data import InspectConfig
+from dreamdiffusion.recordings.bad_channels import (
+    Spectrum,
+    find_bad_channels,
+    line_frequency,
+    spectrum,
+    spectrum_peaks,
+)
+from dreamdiffusion.recordings.electrodes import unknown_electrodes
+from dreamdiffusion.recordings.formats.edf import recording_equipment
+from dreamdiffusion.recordings.gaps import stretches
+from dreamdiffusion.recordings.recording import (
+    TEXT_FORMATS,
+    Recording,
+    check_amplitude,
+    eeg_names,
+    find_recordings,
+    read_recording,
+)
+
+MAX_CATEGORIES = 40
+"""Told one by one; a data set can have thousands."""
+
+
+def inspect(config: InspectConfig) -> dict[str, Any]:
+    """Read `config.path`, describe it, and draw it to `config.picture`.
+
+    A recording whose amplitudes cannot be EEG is described as well: `problems` says so.
+
+    Returns
+    -------
+    dict
+        As `describe`, and `picture`: the path of the PNG.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `read_recording`, and for a folder of no or several recordings.
+    """
+    if config.path is None:
+        raise ValueError("inspect has no recording; pass the path of one")
+    from dreamdiffusion.recordings.inspection_picture import draw
+
+    paths = find_recordings([config.path])
+    if len(paths) > 1:
+        raise ValueError(
+            f"{config.path} holds {len(paths)} recordings; inspect one, such as {paths[0]} (`info` "
+            "tells what a BIDS folder holds)"
+        )
+    recording = read_recording(paths[0], check_units=False)
+    power = spectrum(recording.raw)
+    found = describe(recording, power)
+    name = "_".join(paths[0].absolute().parts[-2:]).replace(".", "_")
+    picture = config.picture or Path("runs/inspect") / f"{name}.png"
+    if picture.suffix.lower() != ".png":
+        raise ValueError(f"picture is {picture}, expected a name that ends in .png")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    partial = picture.with_name(f".{picture.name}")
+    draw(recording, power, found).savefig(partial, dpi=130, format="png")
+    partial.replace(picture)
+    return {**found, "picture": str(picture)}
+
+
+def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, Any]:
+    """Return what was understood of a recording, in plain values that JSON can hold.
+
+    Keys: `holds`, `format`, `device` (None where the file names none), `subject`, `session`,
+    `run`, `sfreq` (Hz), `duration_s`, `n_stretches` (recorded in one go), `n_chans`, `ch_names`
+    (of the EEG), `file_units` (of the EEG, as the file names them), `other_channels` (name ->
+    type), `renamed` (in the file -> here), `label_channels`, `amplitude_uv` and `offset_uv` (of EEG
+    channels: lowest, median, highest standard deviation, robust; and median), `spectrum_peaks_hz`,
+    `line_noise_hz`, `bad_channels` (name -> reason; found, or declared by the file), `positions`,
+    `problems`, and with events `n_events` and `events` (category -> count; the most frequent).
+    """
+    raw, source = recording.raw, recording.source
+    sfreq, names = float(raw.info["sfreq"]), [str(name) for name in eeg_names(raw)]
+    power = spectrum(raw) if power is None else power
+    line = line_frequency(power)
+    bad = dict.fromkeys(map(str, raw.info["bads"]), "declared bad by the file")
+    bad |= find_bad_channels(raw, power)
+    amplitude, offset = _levels(recording, names)
+    problems = []
+    try:
+        check_amplitude(raw, source)
+    except ValueError as error:
+        problems.append(str(error).removeprefix(f"{source}: "))
+    if not names:
+        problems.append("no channel is EEG")
+    if recording.events is not None:
+        onsets, lasts = recording.events["onset"], raw.n_times / sfreq
+        outside = int(np.sum((onsets < 0) | (onsets > lasts)))
+        if outside:
+            problems.append(
+                f"{outside} of {len(onsets)} events lie outside the recording (0 to {lasts:g} s)"
+            )
+    types = zip(raw.ch_names, raw.get_channel_types(), strict=True)
+    found: dict[str, Any] = {
+        "holds": "a recording" + (" (SIMULATED)" if recording.simulated else ""),
+        "format": recording.format,
+        "device": _device(recording),
+        "subject": recording.subject,
+        "session": recording.session,
+        "run": recording.run,
+        "sfreq": sfreq,
+        "duration_s": round(raw.n_times / sfreq, 3),
+        "n_stretches": len(stretches(raw)),
+        "n_chans": len(names),
+        "ch_names": names,
+        "file_units": _file_units(recording, names),
+        "other_channels": {str(name): kind for name, kind in types if kind != "eeg"},
+        "renamed": dict(recording.renamed),
+        "label_channels": list(recording.label_channels),
+        "amplitude_uv": amplitude,
+        "offset_uv": offset,
+        "spectrum_peaks_hz": spectrum_peaks(power),
+        "line_noise_hz": line[0] if line else None,
+        "bad_channels": bad,
+        "positions": _positions(recording, names),
+        "problems": problems,
+    }
+    if recording.events is not None:
+        counts = recording.events["category"].astype(str).value_counts()
+        shown = counts.head(MAX_CATEGORIES).sort_index()
+        found["n_events"] = len(recording.events)
+        found["events"] = {str(category): int(count) for category, count in shown.items()}
+        if len(counts) > len(shown):
+            left = counts.iloc[MAX_CATEGORIES:]
+            found["events"][f"({len(left)} other categories)"] = int(left.sum())
+    return found
+
+
+def _device(recording: Recording) -> str | None:
+    """The device, only where the file tells it."""
+    told = recording.raw.info.get("device_info") or {}
+    words = [str(told[key]) for key in ("type", "model") if told.get(key)]
+    if words:
+        return " ".join(words)
+    return recording_equipment(recording.source) if recording.format in ("EDF", "BDF") else None
+
+
+def _file_units(recording: Recording, names: list[str]) -> list[str]:
+    """Units of the EEG channels as the file tells them, or as its format is defined."""
+    # MNE keeps what EDF, BDF, GDF and BrainVision say only here.
+    told: dict[str, str] = getattr(recording.raw, "_orig_units", {})
+    defined = {"FIF": "V", "EEGLAB": "µV"} | dict.fromkeys(TEXT_FORMATS, "µV")
+    found = {str(told[name]) for name in names if told.get(name)}
+    return sorted(found) or [unit for form, unit in defined.items() if form == recording.format]
+
+
+def _levels(recording: Recording, names: list[str]) -> tuple[dict[str, float], float | None]:
+    """Robust standard deviations (lowest, median, highest channel) and the median offset, uV."""
+    widths, centres = [], []
+    for name in names:
+        place = recording.raw.ch_names.index(name)
+        row = recording.raw.get_data(picks=np.array([place]))[0]
+        row = row[np.isfinite(row)]
+        if len(row):
+            centres.append(float(np.median(row)))
+            widths.append(1.4826 * float(np.median(np.abs(row - centres[-1]))))
+    if not widths:
+        return {}, None
+    figures = {"lowest": min(widths), "median": float(np.median(widths)), "highest": max(widths)}
+    shown = {key: float(f"{value * 1e6:.4g}") for key, value in figures.items()}
+    return shown, float(f"{np.median(centres) * 1e6:.4g}")
+
+
+def _positions(recording: Recording, names: list[str]) -> str:
+    if not names:
+        return "none: no channel is EEG"
+    try:
+        n_known = len(recording.positions)
+    except ValueError:
+        unknown = unknown_electrodes(names)
+        told = ", ".join(unknown[:12]) + (", ..." if len(unknown) > 12 else "")
+        return f"known for {len(names) - len(unknown)} of {len(names)} channels; not for {told}"
+    return f"known for all {n_known} channels"

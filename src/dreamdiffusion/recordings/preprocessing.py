@@ -1,0 +1,364 @@
+"""Raw -> clean, comparable raw: channels, checks, filters, rate, reference.
+
+Trials and pre-training windows go through the same function, so that both see one kind of signal.
+"""
+
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+from typing import cast
+
+import mne
+import numpy as np
+from scipy.fft import next_fast_len
+
+from dreamdiffusion.files.schema import SignalConfig
+from dreamdiffusion.recordings.bad_channels import flat_or_missing
+from dreamdiffusion.recordings.gaps import stretches
+from dreamdiffusion.recordings.recording import Recording, eeg_names
+
+logger = logging.getLogger(__name__)
+
+
+def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
+    """Return a cleaned copy of a recording's signal; the recording stays as it was.
+
+    In order: pick channels; name flat and empty channels; line filter; resample; band-pass (FIR,
+    zero phase, MNE's defaults); reference. A recording that is resampled upwards is band-passed
+    first: the filter costs less at the lower rate, and the results agree (away from the ends, to
+    0.03 % of the signal's standard deviation). Filters do not cross a gap; with a high-pass, each
+    stretch between gaps first loses its mean. Stretches of missing
+    samples are bridged linearly for the filters' sake and annotated `BAD_nan`, so that every
+    trial or window that overlaps one is rejected and counted.
+
+    Parameters
+    ----------
+    recording
+        Signal in volts.
+    signal
+        What to do; see `dreamdiffusion.config.SignalConfig`.
+
+    Returns
+    -------
+    raw
+        Only the picked channels, in order, at `signal.sfreq`, volts.
+
+    Raises
+    ------
+    ValueError
+        For a missing or bad channel, a rate below the need, a recording shorter than the filter.
+    """
+    name, raw = recording.source, recording.raw
+    sfreq = float(raw.info["sfreq"])
+    if sfreq < signal.sfreq * (1 - 1e-6) and not signal.resample_up:
+        raise ValueError(
+            f"{name}: the recording has {sfreq:g} Hz, expected at least {signal.sfreq:g} Hz; "
+            "lower signal.sfreq, or set signal.resample_up to accept it"
+        )
+    if signal.h_freq is not None and signal.h_freq >= min(sfreq, signal.sfreq) / 2:
+        raise ValueError(
+            f"{name}: signal.h_freq is {signal.h_freq:g} Hz, expected below half of "
+            f"{min(sfreq, signal.sfreq):g} Hz"
+        )
+    raw = raw.copy().pick(_pick(recording, signal.picks))
+    if signal.picks is not None:
+        raw.reorder_channels(signal.picks)
+    if signal.l_freq:
+        # MNE's FIR length: 3.3 / transition width, which is min(max(l / 4, 2), l).
+        needed = 3.3 / min(max(signal.l_freq / 4, 2.0), signal.l_freq)
+        lasts = raw.n_times / sfreq
+        if lasts < needed:
+            raise ValueError(
+                f"{name}: the recording lasts {lasts:.1f} s, and the {signal.l_freq:g} Hz "
+                f"high-pass needs {needed:.1f} s; raise signal.l_freq or leave it empty"
+            )
+    _treat_bad_channels(raw, recording, signal)
+    _bridge_missing(raw)
+    with mne.utils.use_log_level("ERROR"):
+        if signal.notch:
+            raw.notch_filter(np.array(signal.notch), picks="all")
+        if signal.l_freq:
+            _remove_offsets(raw)
+        if sfreq > signal.sfreq + 1e-6:
+            raw.resample(signal.sfreq, npad=fast_padding(raw.n_times, sfreq, signal.sfreq))
+        if signal.l_freq or signal.h_freq:
+            raw.filter(signal.l_freq or None, signal.h_freq, picks="all", fir_design="firwin")
+        if sfreq < signal.sfreq - 1e-6:
+            raw.resample(signal.sfreq, npad=fast_padding(raw.n_times, sfreq, signal.sfreq))
+        _set_reference(raw, signal.reference, name)
+    return raw
+
+
+def fast_padding(n_times: int, sfreq: float, target: float) -> int | str:
+    """Return how many samples MNE's resampling shall add at each end.
+
+    With `target / sfreq` = p / q in lowest terms, the padded length becomes a multiple k of q, so
+    that k p samples take its place exactly; and k has small factors only. MNE's own choice, the
+    next power of two, can nearly double the work, and the length it is mapped to is rounded, and
+    often has a large prime factor, for which the Fourier transform is slow.
+
+    Returns
+    -------
+    npad
+        At least 100; "auto", MNE's own choice, where p or q has a large factor itself.
+    """
+    ratio = Fraction(target / sfreq).limit_denominator(10_000)
+    p, q = ratio.numerator, ratio.denominator
+    exact = abs(p * sfreq / (q * target) - 1) < 1e-12
+    if not exact or next_fast_len(p) != p or next_fast_len(q) != q:
+        return "auto"
+    k = cast(int, next_fast_len(-(-(n_times + 200) // q)))
+    while (k * q - n_times) % 2:  # both ends get the same
+        if n_times % 2 and not q % 2:
+            return "auto"
+        k = cast(int, next_fast_len(k + 1))
+    return (k * q - n_times) // 2
+
+
+def _pick(recording: Recording, picks: list[str] | None) -> list[str]:
+    raw = recording.raw
+    if picks is None:
+        chosen = eeg_names(raw)
+        if not chosen:
+            raise ValueError(f"{recording.source} has no EEG channel among {raw.ch_names}")
+        return chosen
+    missing = [pick for pick in picks if pick not in raw.ch_names]
+    if missing:
+        raise ValueError(
+            f"{recording.source} has no channel {', '.join(missing)} (signal.picks); "
+            f"it has {', '.join(raw.ch_names)}"
+        )
+    if len(set(picks)) != len(picks):
+        raise ValueError(f"signal.picks names a channel twice: {picks}")
+    return list(picks)
+
+
+def _treat_bad_channels(raw: mne.io.BaseRaw, recording: Recording, signal: SignalConfig) -> None:
+    """Raise for, or interpolate, channels that are flat, empty or declared bad."""
+    reasons: dict[str, str] = dict.fromkeys(raw.info["bads"], "declared bad")
+    reasons |= flat_or_missing(raw, signal.flat_uv)
+    if not reasons:
+        return
+    told = "; ".join(f"{name}: {why}" for name, why in reasons.items())
+    if signal.bad_channels == "raise":
+        raise ValueError(
+            f"{recording.source} has bad channels ({told}); leave them out of signal.picks or set "
+            "signal.bad_channels to interpolate"
+        )
+    good = [name for name in raw.ch_names if name not in reasons]
+    located = {
+        ch["ch_name"] for ch in raw.info["chs"]
+        if np.isfinite(ch["loc"][:3]).all() and np.any(ch["loc"][:3])
+    }  # fmt: skip
+    lost = [name for name in raw.ch_names if name not in located]
+    if lost or len(good) < 4:
+        raise ValueError(
+            f"{recording.source} has bad channels ({told}) that cannot be interpolated: "
+            + (f"no position is known for {', '.join(lost)}" if lost else f"{len(good)} are good")
+        )
+    logger.warning("%s: interpolated bad channels (%s)", recording.source, told)
+    data = _samples(raw)
+    for name in reasons:
+        data[raw.ch_names.index(name)] = 0.0  # missing samples must not reach the interpolation
+    raw.info["bads"] = list(reasons)
+    with mne.utils.use_log_level("ERROR"):
+        raw.set_channel_types(dict.fromkeys(raw.ch_names, "eeg"))
+        raw.interpolate_bads(reset_bads=True)
+
+
+def _bridge_missing(raw: mne.io.BaseRaw) -> None:
+    data = _samples(raw)
+    missing = ~np.isfinite(data)
+    if not missing.any():
+        return
+    sfreq = float(raw.info["sfreq"])
+    edges = np.diff(np.concatenate([[0], missing.any(axis=0).astype(int), [0]]))
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    positions = np.arange(data.shape[1])
+    for row, gone in zip(data, missing, strict=True):
+        row[gone] = np.interp(positions[gone], positions[~gone], row[~gone])
+    for start, stop in zip(starts, stops, strict=True):
+        raw.annotations.append(raw.first_time + start / sfreq, (stop - start) / sfreq, "BAD_nan")
+
+
+def _remove_offsets(raw: mne.io.BaseRaw) -> None:
+    """Subtract its mean from every stretch of a recording that has several.
+
+    MNE pads a stretch that is shorter than the filter with zeros. An electrode offset of
+    millivolts, which the high-pass is to remove, would be a step there, and ring into the trial.
+    """
+    parts, data = stretches(raw), _samples(raw)
+    for start, stop in parts if len(parts) > 1 else []:
+        data[:, start:stop] -= data[:, start:stop].mean(axis=1, keepdims=True)
+
+
+def _set_reference(raw: mne.io.BaseRaw, reference: str | list[str], name: object) -> None:
+    if reference == "none":
+        return
+    if reference == "average":
+        data = _samples(raw)
+        data -= data.mean(axis=0, keepdims=True)
+        return
+    missing = [channel for channel in reference if channel not in raw.ch_names]
+    if missing:
+        raise ValueError(
+            f"{name} has no reference channel {', '.join(missing)} among its picked channels "
+            f"{', '.join(raw.ch_names)}"
+        )
+    data = _samples(raw)
+    data -= data[[raw.ch_names.index(channel) for channel in reference]].mean(axis=0)
+
+
+def _samples(raw: mne.io.BaseRaw) -> np.ndarray:
+    """Return the loaded samples themselves, to be changed in place."""
+    data = raw._data
+    if data is None:
+        raise ValueError("the recording is not loaded into memory; call raw.load_data()")
+    return data
+
+
+def bad_spans(raw: mne.io.BaseRaw) -> list[tuple[int, int, str]]:
+    """Return (first sample, sample after the last, reason) of every annotation that says bad.
+
+    A gap that lasts 0 s lies between two samples: both numbers are then that of the second, and
+    only a piece that holds both samples overlaps it. Reasons: `gap` (samples lost), `nan` (samples
+    missing), `bad_annotation` (anything else).
+    """
+    sfreq, spans = float(raw.info["sfreq"]), []
+    notes = raw.annotations
+    for onset, duration, text in zip(notes.onset, notes.duration, notes.description, strict=True):
+        text = str(text).lower()
+        if not text.startswith("bad"):
+            continue
+        start = (onset - raw.first_time) * sfreq
+        stop = start + duration * sfreq
+        first = int(np.floor(start + 1e-6))
+        is_gap = any(word in text for word in ("gap", "acq_skip", "bad boundary"))
+        reason = "nan" if text == "bad_nan" else "gap" if is_gap else "bad_annotation"
+        least = first if is_gap and duration == 0 else first + 1
+        spans.append((first, max(int(np.ceil(stop - 1e-6)), least), reason))
+    return spans
+
+
+def reject_reason(
+    piece: np.ndarray,
+    start: int,
+    spans: list[tuple[int, int, str]],
+    signal: SignalConfig,
+) -> str | None:
+    """`reject_reasons` of one piece (n_chans, n_times); None: it is kept."""
+    return reject_reasons(piece[None], np.array([start]), spans, signal)[0]
+
+
+def reject_reasons(
+    pieces: np.ndarray,
+    starts: np.ndarray,
+    spans: list[tuple[int, int, str]],
+    signal: SignalConfig,
+) -> np.ndarray:
+    """Say why pieces of signal are rejected.
+
+    Parameters
+    ----------
+    pieces
+        (n, n_chans, n_times), volts.
+    starts
+        int (n,), their first samples in the recording.
+    spans
+        From `bad_spans`; of several that overlap a piece, the first tells the reason.
+
+    Returns
+    -------
+    reasons
+        object (n,): `gap`, `nan`, `bad_annotation`, `flat`, `peak_to_peak`, or None: it is kept.
+    """
+    with np.errstate(invalid="ignore"):  # missing and infinite samples make a height of nan
+        height = np.ptp(pieces, axis=-1) * 1e6
+    reasons = np.full(len(pieces), None, dtype=object)
+    if signal.reject_uv is not None:
+        reasons[height.max(axis=1) > signal.reject_uv] = "peak_to_peak"
+    reasons[height.min(axis=1) < signal.flat_uv] = "flat"
+    reasons[~np.isfinite(height).all(axis=1)] = "nan"
+    stops = starts + pieces.shape[-1]
+    for first, last, reason in reversed(spans):
+        reasons[(first < stops) & (last > starts)] = reason
+    return reasons
+
+
+class DuplicateCheck:
+    """Finds a recording that was already seen, also when it was exported again.
+
+    Exact copies share the hash of their rounded samples. A re-export (another format, precision
+    or rate) keeps its slow course: two recordings with the same channels and the same length
+    (within 1 %) whose `signature` correlates above 0.7 are one recording. Measured on 124 real
+    recordings: different ones reach 0.20 at most, re-exports and 1-30 Hz copies 0.79 at least.
+    An excerpt of a recording is not found.
+    """
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+        self._seen: list[tuple[str, float, list[str], np.ndarray]] = []
+
+    def add(self, recording: Recording) -> None:
+        """Remember a recording.
+
+        Raises
+        ------
+        ValueError
+            If the same recording was added before; the message names both files.
+        """
+        self.add_signature(str(recording.source), recording.sha256, *signature(recording))
+
+    def add_signature(
+        self, name: str, sha256: str, duration: float, ch_names: list[str], course: np.ndarray
+    ) -> None:
+        """`add`, from what another process computed with `signature`."""
+        other = self._hashes.get(sha256)
+        for its_name, length, channels, seen in self._seen if other is None else ():
+            comparable = abs(length / duration - 1) < 0.01 and channels == ch_names
+            # One of them may be too short or too even for a course.
+            if comparable and len(course) == len(seen) > 0 and float(seen @ course) > 0.7:
+                other = its_name
+                break
+        if other is not None:
+            raise ValueError(
+                f"{name} holds the same recording as {other}; leave one of them out, or a test "
+                "split could contain its own training trials"
+            )
+        self._hashes[sha256] = name
+        self._seen.append((name, duration, ch_names, course))
+
+
+def signature(recording: Recording, n_blocks: int = 256) -> tuple[float, list[str], np.ndarray]:
+    """Return what survives an export of a recording: its length, channels and slow course.
+
+    Returns
+    -------
+    duration
+        Seconds.
+    ch_names
+        EEG channels.
+    course
+        Unit vector (n_chans * (n_blocks - 1),): steps between the means of consecutive blocks,
+        clipped at 3 robust standard deviations so that no single artefact decides. Empty where
+        the recording is too short or too even for it to identify anything.
+    """
+    raw = recording.raw
+    duration = raw.n_times / float(raw.info["sfreq"])
+    names = eeg_names(raw)
+    empty = np.zeros(0, np.float32)
+    if raw.n_times < 16 * n_blocks or not names:
+        return duration, names, empty
+    data = np.asarray(raw.get_data(picks=np.array(names)))
+    if not np.isfinite(data).all():
+        data = np.nan_to_num(data)
+    edges = np.linspace(0, raw.n_times, n_blocks + 1).astype(int)
+    means = np.add.reduceat(data, edges[:-1], axis=1) / np.diff(edges)
+    steps = np.diff(means, axis=1)
+    width = 1.4826 * np.median(np.abs(steps), axis=1, keepdims=True)
+    moving = width[:, 0] > 1e-9  # volts: below, only rounding is left
+    if not moving.any():
+        return duration, names, empty
+    course = np.where(width > 1e-9, np.clip(steps / np.maximum(width, 1e-9), -3, 3), 0.0).ravel()
+    return duration, names, (course / np.linalg.norm(course)).astype(np.float32)

@@ -1,0 +1,289 @@
+"""Recordings + events -> `Trials` (n_trials, n_chans, n_times) with metadata."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import mne
+import numpy as np
+import pandas as pd
+
+from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.recordings.preprocessing import (
+    DuplicateCheck,
+    bad_spans,
+    preprocess,
+    reject_reason,
+)
+from dreamdiffusion.recordings.recording import Recording
+from dreamdiffusion.trials.trials import Trials
+
+__all__ = ["Trials", "cut_trials", "from_epochs"]
+
+logger = logging.getLogger(__name__)
+
+REASONS = ("outside_file", "gap", "nan", "bad_annotation", "flat", "peak_to_peak")
+
+
+def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials:
+    """Clean each recording and cut one trial per event.
+
+    A trial holds exactly ``round((tmax - tmin) * sfreq)`` samples; its first sample is the one
+    nearest to onset + tmin. A baseline interval may lie before tmin. A trial that reaches outside
+    its file, crosses a gap, or fails the limits of `config.signal` is left out and counted.
+
+    Parameters
+    ----------
+    recordings
+        Any iterable; one recording is held at a time.
+    config
+        `events` keeps the events of the named codes (where the source has codes) or categories;
+        `pair_by="category"` fills `metadata.pool` instead of `stim_file`.
+
+    Returns
+    -------
+    trials
+        Volts, in the order of the recordings and their events.
+
+    Raises
+    ------
+    ValueError
+        For a recording without events, a category that never occurs, recordings that appear
+        twice or differ in channels, an event without its picture, or when no trial is left.
+    FileNotFoundError
+        For a missing class folder with `pair_by="category"`.
+    """
+    signal = config.signal
+    n_times = round((config.tmax - config.tmin) * signal.sfreq)
+    if n_times < 1:
+        raise ValueError(
+            f"tmin {config.tmin} to tmax {config.tmax} s holds {n_times} samples at "
+            f"{signal.sfreq:g} Hz; tmax must be later"
+        )
+    duplicates = DuplicateCheck()
+    pieces: list[np.ndarray] = []
+    rows: list[pd.DataFrame] = []
+    rejected: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+    ch_names: list[str] = []
+    roots: set[Path] = set()
+    simulated, names = False, []
+    for recording in recordings:
+        duplicates.add(recording)
+        names.append(str(recording.source))
+        events = choose_events(recording, config.events)
+        raw = preprocess(recording, signal)
+        if ch_names and raw.ch_names != ch_names:
+            raise ValueError(
+                f"{recording.source} has the channels {raw.ch_names}, the recordings before it "
+                f"{ch_names}; name those they share in signal.picks"
+            )
+        ch_names = list(raw.ch_names)
+        kept, data = _cut(raw, events["onset"].to_numpy(float), config, n_times, rejected)
+        if len(data):
+            pieces.append(data)
+            rows.append(_metadata(recording, events.iloc[kept]))
+        simulated = simulated or recording.simulated
+        if recording.stimuli_root is not None:
+            roots.add(recording.stimuli_root)
+    if not names:
+        raise ValueError("no recording was given; pass files or folders as input")
+    told = {reason: count for reason, count in rejected.items() if count}
+    if not pieces:
+        raise ValueError(f"no trial is left of {', '.join(names)}; rejected: {told or 'none'}")
+    data = np.concatenate(pieces)
+    metadata = pd.concat(rows, ignore_index=True)
+    logger.info("%d trials; rejected: %s", len(data), told or "none")
+    if config.events:
+        absent = [name for name in config.events if name not in set(metadata["category"])]
+        if absent:
+            raise ValueError(f"no trial of the category {', '.join(absent)} is left; {told}")
+    if config.stimuli is None and len(roots) > 1:
+        raise ValueError(
+            f"the recordings have several picture folders ({', '.join(map(str, sorted(roots)))}); "
+            "prepare them apart, or name one with stimuli"
+        )
+    root = config.stimuli or next(iter(roots), None)
+    if config.pair_by == "category":
+        metadata["stim_file"] = ""
+        metadata["pool"] = _pools(metadata["category"].tolist(), root)
+    return Trials(
+        data=data,
+        ch_names=ch_names,
+        sfreq=float(signal.sfreq),
+        tmin=config.tmin,
+        metadata=metadata,
+        stimuli_root=root,
+        rejected=dict(rejected),
+        simulated=simulated,
+        signal=signal.model_dump(mode="json"),
+    )
+
+
+def source_of(config: PrepareConfig) -> dict[str, Any]:
+    """Return what trials tell of where they come from: the data set, and how they were cut."""
+    cut = ("input", "subjects", "tmin", "tmax", "baseline", "events", "stimuli", "pair_by")
+    return {
+        "dataset": config.dataset,
+        "prepare": config.model_dump(mode="json", include=set(cut)),
+    }
+
+
+def choose_events(recording: Recording, wanted: dict[str, int] | None) -> pd.DataFrame:
+    """Return the events that are stimulus onsets, with `category` named as in `wanted`.
+
+    Events whose code (or, where the source has no codes, whose category) is not in `wanted` are
+    not stimuli and are left out. With `wanted` None every event is one.
+
+    Raises
+    ------
+    ValueError
+        If none is left, or an onset is not a number.
+    """
+    events = recording.events
+    if events is None or not len(events):
+        raise ValueError(
+            f"{recording.source} has no events (markers, stim channel, annotations or events.tsv); "
+            'labelled trials need them: for unlabelled data use kind "windows"'
+        )
+    if not np.isfinite(events["onset"].to_numpy(float)).all():
+        raise ValueError(f"{recording.source} has an event without an onset")
+    chosen = events.copy()
+    if wanted:
+        is_stimulus = np.isin(chosen["category"].to_numpy(dtype=object), list(wanted))
+        if "code" in chosen and not is_stimulus.any():
+            names = {code: name for name, code in wanted.items()}
+            chosen["category"] = [names.get(code, "") for code in chosen["code"]]
+            is_stimulus = (chosen["category"] != "").to_numpy(dtype=bool)
+        chosen = chosen.iloc[np.flatnonzero(is_stimulus)]
+        if not len(chosen):
+            found = sorted(set(events["code" if "code" in events else "category"].astype(str)))
+            raise ValueError(
+                f"{recording.source} has no event of {wanted}; it has {', '.join(found[:20])}"
+            )
+    return chosen.reset_index(drop=True)
+
+
+def _cut(
+    raw: mne.io.BaseRaw,
+    onsets: np.ndarray,
+    config: PrepareConfig,
+    n_times: int,
+    rejected: Counter[str],
+) -> tuple[list[int], np.ndarray]:
+    signal, sfreq = config.signal, float(raw.info["sfreq"])
+    data, spans = np.asarray(raw.get_data()), bad_spans(raw)
+    starts = np.round((onsets + config.tmin) * sfreq).astype(int)
+    first, last = np.zeros_like(starts), np.zeros_like(starts)
+    if config.baseline is not None:
+        low, high = config.baseline
+        length = round((high - low) * sfreq)
+        if length < 1:
+            raise ValueError(f"baseline {low} to {high} s holds no sample at {sfreq:g} Hz")
+        first = np.round((onsets + low) * sfreq).astype(int)
+        last = first + length
+    kept, pieces = [], []
+    for index, start in enumerate(starts):
+        begin, end = start, start + n_times
+        if config.baseline is not None:
+            begin, end = min(begin, first[index]), max(end, last[index])
+        if begin < 0 or end > data.shape[1]:
+            rejected["outside_file"] += 1
+            continue
+        piece = data[:, start : start + n_times]
+        reason = reject_reason(piece, start, spans, signal)
+        if reason is not None:
+            rejected[reason] += 1
+            continue
+        if config.baseline is not None:
+            piece = piece - data[:, first[index] : last[index]].mean(axis=1, keepdims=True)
+        kept.append(index)
+        pieces.append(piece.astype(np.float32))
+    shape = (0, data.shape[0], n_times)
+    return kept, np.stack(pieces) if pieces else np.zeros(shape, np.float32)
+
+
+def _metadata(recording: Recording, events: pd.DataFrame) -> pd.DataFrame:
+    who = {"subject": recording.subject, "session": recording.session, "run": recording.run}
+    table = events.drop(columns=[name for name in who if name in events]).reset_index(drop=True)
+    for place, (name, value) in enumerate(who.items()):
+        table.insert(place, name, value)
+    if "stim_file" not in table:
+        table["stim_file"] = ""
+    table["stim_file"] = table["stim_file"].fillna("").astype(str)
+    return table
+
+
+def _pools(categories: list[str], root: Path | None) -> list[str]:
+    """Name the class folder of every category: its own name, or that with an s."""
+    if root is None or not Path(root).is_dir():
+        raise FileNotFoundError(
+            f'picture folder {root} does not exist; pair_by "category" needs stimuli, a folder '
+            "with one folder of pictures per category"
+        )
+    folders = {p.name.lower(): p.name for p in Path(root).iterdir() if p.is_dir()}
+    found: dict[str, str] = {}
+    for category in dict.fromkeys(categories):
+        low = str(category).lower()
+        name = folders.get(low) or folders.get(low + "s")
+        if name is None:
+            raise FileNotFoundError(
+                f"{root} has no folder {category} or {category}s; it has "
+                f"{', '.join(sorted(folders.values())) or 'none'}"
+            )
+        found[category] = name
+    return [found[category] for category in categories]
+
+
+def from_epochs(
+    epochs: mne.BaseEpochs,
+    subject: str = "unknown",
+    session: str = "1",
+    run: str = "1",
+    stimuli_root: Path | None = None,
+) -> Trials:
+    """Take trials that MNE has cut, as they are: no filter, no rejection.
+
+    Parameters
+    ----------
+    epochs
+        Volts. `category` is the name of the event; columns of `epochs.metadata` are kept and win
+        over it and over `subject`, `session` and `run`.
+    subject, session, run, stimuli_root
+        What the epochs do not tell.
+    """
+    epochs = epochs.copy().load_data().pick("eeg", exclude=[])
+    names = {code: name for name, code in epochs.event_id.items()}
+    table = pd.DataFrame(
+        {
+            "subject": subject,
+            "session": session,
+            "run": run,
+            "onset": epochs.events[:, 0] / epochs.info["sfreq"],
+            "category": [names[code] for code in epochs.events[:, 2]],
+            "stim_file": "",
+        }
+    )
+    if epochs.metadata is not None:
+        for name in epochs.metadata.columns:
+            table[name] = epochs.metadata[name].to_numpy()
+    signal = SignalConfig.model_validate(
+        {
+            "l_freq": epochs.info["highpass"] or None,
+            "h_freq": epochs.info["lowpass"] or None,
+            "sfreq": float(epochs.info["sfreq"]),
+            "picks": list(epochs.ch_names),
+        }
+    )
+    return Trials(
+        data=epochs.get_data(copy=True).astype(np.float32),
+        ch_names=list(epochs.ch_names),
+        sfreq=float(epochs.info["sfreq"]),
+        tmin=float(epochs.tmin),
+        metadata=table,
+        stimuli_root=stimuli_root,
+        signal=signal.model_dump(mode="json"),
+    )

@@ -1,0 +1,323 @@
+"""`Trials`: labelled pieces of EEG with their metadata, in memory and on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from dreamdiffusion.evidence.look_log import LOG
+
+COLUMNS = ["subject", "session", "run", "onset", "category", "stim_file"]
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+
+
+@dataclass
+class Trials:
+    """Pieces of EEG around stimulus onsets, and which picture was shown at each.
+
+    Attributes
+    ----------
+    data
+        float32 (n_trials, n_chans, n_times), volts; memory-mapped when loaded from disk.
+    ch_names
+        n_chans names.
+    sfreq
+        Hz.
+    tmin
+        Time of the first sample, s from stimulus onset.
+    metadata
+        One row per trial, index 0..n-1; columns `subject`, `session`, `run`, `onset` (s),
+        `category`, `stim_file` ("" where unknown), `pool` where only the class is known, and
+        whatever else the events tell.
+    stimuli_root
+        Folder that `stim_file` and `pool` are relative to.
+    rejected
+        Reason -> number of trials left out.
+    simulated
+        True where any of the EEG is simulated.
+    signal
+        The `SignalConfig` that made the data.
+    source
+        Where they come from: `dataset`, the name of a public data set or None, and `prepare`, the
+        settings that cut them. Empty where that was not recorded.
+    """
+
+    data: np.ndarray
+    ch_names: list[str]
+    sfreq: float
+    tmin: float
+    metadata: pd.DataFrame
+    stimuli_root: Path | None = None
+    rejected: dict[str, int] = field(default_factory=dict)
+    simulated: bool = False
+    signal: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 3:
+            raise ValueError(f"trials have shape {self.data.shape}, expected 3 dimensions")
+        if self.data.shape[1] != len(self.ch_names):
+            raise ValueError(
+                f"trials have {self.data.shape[1]} channels and {len(self.ch_names)} names"
+            )
+        if len(self.metadata) != len(self.data):
+            raise ValueError(f"{len(self.data)} trials have {len(self.metadata)} rows of metadata")
+        missing = [name for name in COLUMNS if name not in self.metadata]
+        if missing:
+            raise ValueError(f"the metadata lack the columns {', '.join(missing)}")
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def n_chans(self) -> int:
+        """Number of channels."""
+        return self.data.shape[1]
+
+    @property
+    def n_times(self) -> int:
+        """Number of time points of a trial."""
+        return self.data.shape[2]
+
+    @property
+    def times(self) -> np.ndarray:
+        """Seconds from stimulus onset, (n_times,)."""
+        return self.tmin + np.arange(self.n_times) / self.sfreq
+
+    @property
+    def pairing(self) -> str:
+        """`stim_file` where the picture of each trial is known, `category` where its class is."""
+        return "category" if "pool" in self.metadata else "stim_file"
+
+    def select(self, which: np.ndarray) -> Trials:
+        """Return the trials of a boolean mask (n_trials,) or of indices, in that order."""
+        which = np.asarray(which)
+        if which.dtype == bool and which.shape != (len(self),):
+            raise ValueError(f"the mask has shape {which.shape}, expected ({len(self)},)")
+        rows = np.flatnonzero(which) if which.dtype == bool else which.astype(int)
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            raise ValueError(
+                f"trial indices run from {rows.min()} to {rows.max()}; there are {len(self)} trials"
+            )
+        metadata = self.metadata.iloc[rows].reset_index(drop=True)
+        return replace(self, data=np.asarray(self.data[rows]), metadata=metadata)
+
+    def images(self) -> list[Path]:
+        """Return the picture of every trial, in order.
+
+        Raises
+        ------
+        ValueError
+            If only the class of the pictures is known, or a trial names none.
+        FileNotFoundError
+            If a picture or its folder does not exist; the message names the file and the trial.
+        """
+        if self.pairing == "category":
+            raise ValueError(
+                "which picture was shown is not recorded in these trials, only its class "
+                '(pairing "category"); draw from image_pools() instead'
+            )
+        unpaired = np.flatnonzero(self.metadata["stim_file"] == "")
+        if len(unpaired):
+            raise ValueError(
+                f"trial {unpaired[0]} ({self._place(unpaired[0])}) and {len(unpaired) - 1} others "
+                "have no stim_file; every trial needs the picture that was shown"
+            )
+        root = self._root()
+        paths = [root / name for name in self.metadata["stim_file"]]
+        known: dict[Path, bool] = {}
+        for trial, path in enumerate(paths):
+            if path not in known:
+                known[path] = path.is_file()
+            if not known[path]:
+                raise FileNotFoundError(
+                    f"picture {path} of trial {trial} ({self._place(trial)}) does not exist"
+                )
+        return paths
+
+    def image_pools(self) -> dict[str, list[Path]]:
+        """Return the pictures of each class folder, by the values of `metadata.pool`, sorted.
+
+        Raises
+        ------
+        ValueError
+            If the picture of each trial is known: then `images` is the right call.
+        FileNotFoundError
+            If a class folder does not exist or holds no picture.
+        """
+        if self.pairing != "category":
+            raise ValueError("the picture of each trial is known; use images()")
+        pools: dict[str, list[Path]] = {}
+        for pool in sorted(self.metadata["pool"].unique()):
+            folder = self._root() / pool
+            if not folder.is_dir():
+                raise FileNotFoundError(f"class folder {folder} does not exist")
+            pools[pool] = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+            if not pools[pool]:
+                raise FileNotFoundError(f"class folder {folder} holds no picture")
+        return pools
+
+    def check_images(self) -> None:
+        """Open every picture once.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As `images` and `image_pools`; also for a picture that cannot be read.
+        """
+        if self.pairing == "category":
+            paths = [path for pool in self.image_pools().values() for path in pool]
+        else:
+            paths = self.images()
+        for path in dict.fromkeys(paths):
+            try:
+                with Image.open(path) as picture:
+                    picture.load()
+            except (OSError, SyntaxError, ValueError) as error:
+                raise ValueError(f"picture {path} cannot be read: {error}") from error
+
+    def save(self, folder: Path | str) -> Path:
+        """Write `trials.npy`, `metadata.csv` and `info.json`; the folder appears whole or not.
+
+        Older trials there are replaced; the log of looks at them (`looks.jsonl`) stays.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder exists and holds something else than trials.
+        """
+        folder = Path(folder)
+        root = self.stimuli_root
+        info = {
+            "kind": "trials",
+            "n_trials": len(self),
+            "ch_names": self.ch_names,
+            "sfreq": self.sfreq,
+            "tmin": self.tmin,
+            "unit": "V",
+            "pairing": self.pairing,
+            # Relative, so that the trials and their pictures can move together.
+            "stimuli_root": None if root is None else os.path.relpath(root, folder),
+            "rejected": self.rejected,
+            "simulated": self.simulated,
+            "signal": self.signal,
+            "source": self.source,
+        }
+        with new_folder(folder, "trials") as inside:
+            np.save(inside / "trials.npy", np.ascontiguousarray(self.data, dtype=np.float32))
+            self.metadata.to_csv(inside / "metadata.csv", index=False)
+            (inside / "info.json").write_text(json.dumps(info, indent=2), "utf-8")
+            if (folder / LOG).is_file():
+                shutil.copy2(folder / LOG, inside / LOG)
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Trials:
+        """Read a folder that `save` wrote; the data stay on disk, memory-mapped.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder or one of its files is missing.
+        ValueError
+            If the folder holds something else than trials.
+        """
+        folder = Path(folder)
+        info = read_info(folder, "trials")
+        words = [name for name in COLUMNS if name != "onset"] + ["pool"]
+        metadata = pd.read_csv(
+            folder / "metadata.csv",
+            dtype=dict.fromkeys(words, str),
+            keep_default_na=False,  # "NA" and "n/a" may be names
+            na_values=[""],
+        )
+        texts = [name for name in words if name in metadata]
+        metadata[texts] = metadata[texts].fillna("")
+        root = info["stimuli_root"]
+        return cls(
+            data=open_array(folder / "trials.npy"),
+            ch_names=list(info["ch_names"]),
+            sfreq=float(info["sfreq"]),
+            tmin=float(info["tmin"]),
+            metadata=metadata,
+            stimuli_root=None if root is None else Path(os.path.normpath(folder / root)),
+            rejected=dict(info["rejected"]),
+            simulated=bool(info["simulated"]),
+            signal=dict(info["signal"]),
+            source=dict(info.get("source", {})),  # trials prepared before it was recorded
+        )
+
+    def _root(self) -> Path:
+        if self.stimuli_root is None:
+            raise FileNotFoundError(
+                "these trials know no folder of pictures; prepare them with --stimuli FOLDER"
+            )
+        if not self.stimuli_root.is_dir():
+            raise FileNotFoundError(f"picture folder {self.stimuli_root} does not exist")
+        return self.stimuli_root
+
+    def _place(self, trial: int) -> str:
+        row = self.metadata.iloc[trial]
+        return f"subject {row['subject']}, run {row['run']}, onset {row['onset']:.3f} s"
+
+
+@contextmanager
+def new_folder(folder: Path, kind: str) -> Iterator[Path]:
+    """Give a temporary folder that becomes `folder` when the block ends without an error.
+
+    An older folder of the same kind is replaced; anything else in the way is an error.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        try:
+            read_info(folder, kind)
+        except (FileNotFoundError, ValueError) as error:
+            raise FileExistsError(
+                f"{folder} exists and does not hold {kind}; choose another output"
+            ) from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        if folder.exists():
+            older = folder.with_name(f".{folder.name}.{os.getpid()}.older")
+            folder.rename(older)
+            unfinished.rename(folder)
+            shutil.rmtree(older)
+        else:
+            unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def read_info(folder: Path, kind: str) -> dict[str, Any]:
+    """Read `info.json` of a prepared folder and check that it is of the expected kind."""
+    path = folder / "info.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no info.json; expected a folder of {kind}")
+    try:
+        info = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(info, dict) or info.get("kind") != kind:
+        found = info.get("kind") if isinstance(info, dict) else type(info).__name__
+        raise ValueError(f"{folder} holds {found}, expected {kind}; run prepare with kind {kind}")
+    return info
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Memory-map an npy file; an array of Python objects is refused, nothing is unpickled."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    return np.lib.format.open_memmap(path, mode="r")

@@ -1,0 +1,415 @@
+"""The command line: speed and content of the help, precedence of options, errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dreamdiffusion.cli import commands as cli
+from dreamdiffusion.cli import info, options
+from dreamdiffusion.evaluation.config import AblateConfig
+from dreamdiffusion.files.schema import FinetuneConfig, PrepareConfig, PretrainConfig, SplitConfig
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "mne", "diffusers", "transformers", "matplotlib", "sklearn", "pandas", "scipy")
+REPORT_IMPORTS = f"""
+import sys
+from dreamdiffusion.cli.commands import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as stop:
+    code = stop.code
+print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a fresh process, with the source folder on its path."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "100", **environment},
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def stage(monkeypatch):
+    """Replace the stages; the configuration that a stage gets is kept in the list."""
+    received = []
+
+    def replace(behaviour=lambda config: config.output):
+        def fake(config):
+            received.append(config)
+            return behaviour(config)
+
+        load = cli._load
+        monkeypatch.setattr(
+            cli, "_load", lambda target: load(target) if "Config" in target else fake
+        )
+        return received
+
+    return replace
+
+
+# --- help -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [None, *cli.COMMANDS])
+def test_help_imports_nothing_heavy(name):
+    result = run("-c", REPORT_IMPORTS, *([name] if name else []), "--help")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.strip() == "HEAVY []"
+    assert result.stdout.startswith("usage: dreamdiffusion")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["pretrain", "--help"]])
+def test_help_is_fast(arguments):
+    # Processor time, since the wall clock also counts what else the machine does; the best of a
+    # few, in units of a bare start of Python where the machine is slow.
+    bare = min(_cpu_seconds("-c", "import json, re, inspect, pathlib") for _ in range(3))
+    spent = min(_cpu_seconds("-m", "dreamdiffusion", *arguments) for _ in range(3))
+    assert spent < max(0.5, 20 * bare)
+
+
+def _cpu_seconds(*arguments: str) -> float:
+    before = os.times()
+    assert run(*arguments).returncode == 0
+    after = os.times()
+    return (after.children_user - before.children_user) + (
+        after.children_system - before.children_system
+    )
+
+
+def test_overview_lists_every_command_with_its_summary(capsys):
+    assert cli.main([]) == 0
+    shown = capsys.readouterr().out
+    for name, command in cli.COMMANDS.items():
+        assert f"  {name} " in shown
+        assert command.summary in shown
+
+
+def test_the_commands_are_those_of_the_design():
+    assert set(cli.COMMANDS) == {
+        "simulate",
+        "datasets",
+        "inspect",
+        "prepare",
+        "audit",
+        "pretrain",
+        "train-generator",
+        "train-judge",
+        "finetune",
+        "generate",
+        "evaluate",
+        "protocols",
+        "ablate",
+        "demo",
+        "convert",
+        "info",
+    }
+
+
+def test_help_of_a_command_shows_the_descriptions_of_its_schema():
+    shown = " ".join(run("-m", "dreamdiffusion", "finetune", "--help").stdout.split())
+    for name, field in FinetuneConfig.model_fields.items():
+        if field.annotation in (bool, float, int, str, Path):
+            assert f"--{name}" in shown
+    assert "folder written by prepare, kind trials" in shown
+    assert "AdamW; the rate warms up linearly" in shown
+    assert "--optim.lr FLOAT" in shown
+    assert "YAML file with any of these options; flags override it" in shown
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_exists_and_is_documented(name):
+    function = cli._load(cli.COMMANDS[name].target)
+    assert callable(function)
+    assert function.__doc__, f"{cli.COMMANDS[name].target} has no docstring"
+    assert cli.COMMANDS[name].load_schema().__doc__
+    assert cli.COMMANDS[name].load_schema()() is not None  # every option has a default
+
+
+def test_reference_is_current():
+    written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert written == cli.reference(), "docs/cli.md is not current; run make docs"
+
+
+def test_fields_that_are_too_deep_for_flags_come_from_the_file(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "finetune: {steps: 3}\nrows: [{name: a, changes: {pretrain: false}}]\n", encoding="utf-8"
+    )
+    arguments = ["--config", str(path), "--seeds", "4", "5", "--part", "1/2"]
+    config, _ = options.parse(AblateConfig, arguments, "x")
+    assert config == AblateConfig(
+        finetune={"steps": 3},
+        rows=[{"name": "a", "changes": {"pretrain": False}}],
+        seeds=[4, 5],
+        part="1/2",
+    )
+    assert config.model_fields_set == {"finetune", "rows", "seeds", "part"}
+    shown = run("-m", "dreamdiffusion", "ablate", "--help").stdout
+    assert "--part" in shown and "--rows" not in shown and "--finetune" not in shown
+    assert "| `rows` | in YAML only |" in cli.reference()
+
+
+def test_version(capsys):
+    from dreamdiffusion import __version__
+
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dreamdiffusion {__version__}\n"
+
+
+# --- options ----------------------------------------------------------------------------------
+
+
+def parse(schema, *arguments):
+    return options.parse(schema, arguments, prog="dreamdiffusion")[0]
+
+
+def test_defaults_then_yaml_then_flags(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("steps: 11\noptim: {lr: 1.0e-3, clip_grad: 0.3}\n", encoding="utf-8")
+    config = parse(PretrainConfig, "--optim.lr", "1e-4", "--config", str(path))
+    assert config == PretrainConfig(steps=11, optim={"lr": 1e-4, "clip_grad": 0.3})
+    assert parse(PretrainConfig) == PretrainConfig()
+    assert parse(PretrainConfig, f"--config={path}").steps == 11
+
+
+@pytest.mark.parametrize("flag", ["--mask-ratio", "--mask_ratio"])
+def test_hyphens_and_underscores_mean_the_same(flag):
+    assert parse(PretrainConfig, flag, "0.5").mask_ratio == 0.5
+
+
+def test_lists_mappings_and_unions():
+    config = parse(
+        PrepareConfig,
+        *("--input", "a.edf", "b"),
+        *("--events", "face", "1", "house", "2"),
+        *("--signal.reference", "average", "--signal.picks", "TP9", "TP10"),
+        *("--signal.notch", "50", "100", "--signal.l_freq", "None", "--baseline", "-0.1", "0"),
+    )
+    assert config.input == [Path("a.edf"), Path("b")]
+    assert config.events == {"face": 1, "house": 2}
+    assert config.signal.reference == "average"
+    assert config.signal.picks == ["TP9", "TP10"]
+    assert config.signal.notch == [50.0, 100.0]
+    assert config.signal.l_freq is None
+    assert config.baseline == (-0.1, 0.0)
+    by_runs = parse(FinetuneConfig, "--split.test", "7", "8", "--split.validation", "6")
+    assert by_runs.split == SplitConfig(test=["7", "8"], validation=["6"])
+
+
+def test_flags_override_lists_and_mappings_of_the_yaml(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("events: {a: 1, b: 2}\ninput: [x.edf]\n", encoding="utf-8")
+    config = parse(PrepareConfig, "--config", str(path), "--input", "y.edf", "--tmax", "1")
+    assert config.input == [Path("y.edf")]
+    assert config.events == {"a": 1, "b": 2}
+    assert config.tmax == 1.0
+
+
+def test_what_was_given_is_known_also_where_it_is_the_default(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("tmax: 0.5\nsignal: {sfreq: 256}\n", encoding="utf-8")
+    arguments = ("--config", str(path), "--tmin=0", "--signal.l-freq", "0.5", "--no-strict")
+    config = parse(PrepareConfig, *arguments)
+    assert config == PrepareConfig()
+    assert config.model_fields_set == {"tmax", "tmin", "signal", "strict"}
+    assert config.signal.model_fields_set == {"sfreq", "l_freq"}
+    assert parse(PrepareConfig).model_fields_set == set()
+    inner = parse(FinetuneConfig, "--optim.lr", "1e-4").optim
+    assert inner == FinetuneConfig().optim.model_copy(update={"lr": 1e-4})
+
+
+# --- results, errors and exit codes -----------------------------------------------------------
+
+
+def test_the_output_folder_is_the_only_thing_on_stdout(stage, capsys):
+    def noisy(config):
+        print("a library that prints")
+        return config.output
+
+    received = stage(noisy)
+    assert cli.main(["pretrain", "--output", "runs/x", "--steps", "5"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "runs/x\n"
+    assert "a library that prints" in captured.err
+    assert received == [PretrainConfig(output=Path("runs/x"), steps=5)]
+
+
+def test_json_result(stage, capsys):
+    stage()
+    assert cli.main(["pretrain", "--output", "runs/x", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"output": "runs/x"}
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("recording has 250 Hz,\n expected 512"), "recording has 250 Hz, expected 512"),
+        (FileNotFoundError("folder runs/x does not exist"), "folder runs/x does not exist"),
+        (FileNotFoundError(2, "No such file or directory", "a.edf"), "a.edf: No such file or "
+         "directory"),
+        (FloatingPointError("the loss is nan at step 3"), "the loss is nan at step 3"),
+    ],
+)  # fmt: skip
+def test_an_error_of_a_stage_is_one_line_and_exit_code_2(stage, capsys, error, line):
+    def fail(config):
+        raise error
+
+    stage(fail)
+    assert cli.main(["finetune"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"error: {line}\n"
+
+
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_traceback_on_demand(stage, capsys, monkeypatch, how):
+    def fail(config):
+        raise ValueError("broken")
+
+    stage(fail)
+    if how == "variable":
+        monkeypatch.setenv("DREAMDIFFUSION_TRACEBACK", "1")
+    assert cli.main(["finetune", *(["--traceback"] if how == "flag" else [])]) == 2
+    shown = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in shown
+    assert shown.endswith("error: broken\n")
+
+
+def test_a_bug_is_not_hidden(stage):
+    def fail(config):
+        raise ZeroDivisionError
+
+    stage(fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["finetune"])
+
+
+@pytest.mark.parametrize("terminated", [False, True])
+@pytest.mark.parametrize(("name", "resumes"), [("pretrain", True), ("evaluate", False)])
+def test_interrupt(stage, capsys, name, resumes, terminated):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def interrupt(config):
+        if terminated:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        raise KeyboardInterrupt if not terminated else AssertionError("SIGTERM was ignored")
+
+    stage(interrupt)
+    assert cli.main([name]) == 130
+    shown = capsys.readouterr().err
+    assert shown.startswith("interrupted")
+    assert ("the same command goes on from the last checkpoint" in shown) is resumes
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pretrian"], "unknown command 'pretrian'; did you mean pretrain?"),
+        (["pretrain", "--mask_ratio", "2"], "error: mask_ratio is 2.0: input should be less than"),
+        (["pretrain", "--optim.lr", "-1"], "error: optim.lr is -1.0: input should be greater"),
+        (
+            ["pretrain", "--encoder.embed_dim", "10"],
+            "error: encoder: embed_dim is 10, which 6 heads do not divide",
+        ),
+        (["pretrain", "--config", "none.yaml"], "error: config file none.yaml does not exist"),
+        (["pretrain", "--config"], "error: --config has no value"),
+        (["pretrain", "--config", "a", "--config", "b"], "error: --config is given 2 times"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_code_2(capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+
+
+def test_unknown_flag_is_named_with_the_nearest(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["pretrain", "--optim.lrr", "1"])
+    assert stop.value.code == 2
+    shown = capsys.readouterr().err
+    assert "--optim.lrr" in shown
+    assert "--optim.lr FLOAT" in shown
+
+
+def test_python_dash_m_returns_the_exit_code():
+    result = run("-m", "dreamdiffusion", "nonsense")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: unknown command 'nonsense'")
+
+
+# --- info -------------------------------------------------------------------------------------
+
+
+def test_info_describes_the_installation(capsys):
+    assert cli.main(["info", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["packages"]["torch"].startswith("2.")
+    assert found["cpu_cores"] == os.cpu_count()
+
+
+def test_info_describes_a_run_folder(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("steps: 5\n", encoding="utf-8")
+    for step in (10, 9):
+        (tmp_path / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
+    score = {"metric": "ssim", "value": 0.5, "n": 3}
+    (tmp_path / "scores.json").write_text(json.dumps({"split": "test", "scores": [score]}))
+    assert cli.main(["info", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "steps  5" in shown
+    assert "checkpoint_steps  9, 10" in shown
+    assert "ssim  value 0.5, n 3" in shown
+
+
+def test_info_counts_the_parameters_of_a_model(tmp_path):
+    from numpy import zeros
+    from safetensors.numpy import save_file
+
+    (tmp_path / "config.json").write_text('{"_class_name": "Judge"}', encoding="utf-8")
+    save_file({"a": zeros((3, 4)), "b": zeros(5)}, tmp_path / "model.safetensors")
+    found = info.info(info.InfoConfig(path=tmp_path))
+    assert found["holds"] == "a model (Judge)"
+    assert found["parameters"] == 17
+
+
+def test_info_describes_prepared_trials(tmp_path):
+    content = {"kind": "trials", "n_trials": 4, "simulated": True, "signal": {"sfreq": 256.0}}
+    (tmp_path / "info.json").write_text(json.dumps(content), encoding="utf-8")
+    found = info.info(info.InfoConfig(path=tmp_path))
+    assert found["holds"] == "prepared trials (SIMULATED)"
+    assert found["n_trials"] == 4
+
+
+def test_info_describes_a_real_recording(shared_data, capsys):
+    assert cli.main(["info", str(shared_data / "eegmmidb" / "S001R03.edf"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["sfreq"], found["n_chans"], found["duration_s"]) == (160.0, 64, 125.0)
+    assert found["events"] == {"T0": 15, "T1": 8, "T2": 7}
+
+
+def test_info_names_what_is_not_there(tmp_path, capsys):
+    assert cli.main(["info", str(tmp_path / "none")]) == 2
+    assert "none does not exist" in capsys.readouterr().err
+    assert cli.main(["info", str(tmp_path)]) == 2
+    assert "holds nothing that dreamdiffusion knows" in capsys.readouterr().err
+
+
+def test_text_is_aligned_and_nested():
+    text = info.format_text({"a": 1, "long": {"x": [1, 2], "yy": None}, "empty": []})
+    assert text == "a      1\nlong\n  x   1, 2\n  yy  -\nempty  -"

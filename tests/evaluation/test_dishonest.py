@@ -1,0 +1,257 @@
+"""Results that must not be published: each ends with the headline withheld, or at chance.
+
+Every case goes the whole way: trials on disk, `finetune`, `evaluate`, `scores.json`. The honest run
+comes first and is not withheld, so that each reason below is the doing of what was planted.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from experiments import blocked, experiment
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tiny import SIZE, finetune_config
+
+from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
+from dreamdiffusion.evaluation.config import EvaluateConfig
+from dreamdiffusion.evaluation.evaluate import evaluate
+from dreamdiffusion.evidence.scores import Scores
+from dreamdiffusion.models.encoders.processor import EEGProcessor
+from dreamdiffusion.models.judge.judge import Judge
+from dreamdiffusion.models.picture_prints import save_prints
+from dreamdiffusion.models.pictures import read_images
+from dreamdiffusion.report.words import REMEDIES
+from dreamdiffusion.trials.splits import Split
+from dreamdiffusion.trials.trials import Trials
+
+pytestmark = pytest.mark.global_rng  # modules that are built draw from torch's global numbers
+
+
+def publish(trials: Trials, folder: Path) -> Path:
+    """Write trials with a picture for each name, its colour that of the class."""
+    stimuli = folder.parent / f"{folder.name}-stimuli"
+    stimuli.mkdir(parents=True)
+    metadata = trials.metadata
+    for i, name in enumerate(sorted(set(metadata["stim_file"]))):
+        pixels = np.full((SIZE, SIZE, 3), 20 + i % 200, np.uint8)
+        kind = metadata.loc[metadata["stim_file"] == name, "category"].iloc[0]
+        pixels[4:12, 4:12, 2 if kind == "class 1" else 0] = 30 + i // 200
+        Image.fromarray(pixels).save(stimuli / name)
+    return replace(trials, stimuli_root=stimuli).save(folder)
+
+
+def fine_tune(folder: Path, trials: Trials, acknowledge: tuple[str, ...] = (), **changes) -> Path:
+    """Fine-tune for two steps with run 0 held out; return the folder of the model."""
+    if not (folder / "trials").exists():
+        publish(trials, folder / "trials")
+    settings = {
+        "steps": 2,
+        "acknowledge": list(acknowledge),
+        "split": {"by": "run", "test": ["0"], "validation_fraction": 0.0},
+    }
+    return finetune(finetune_config(folder, **(settings | changes)))
+
+
+def score(folder: Path, model: Path | None = None, **changes) -> Scores:
+    """Evaluate with an untrained judge; return the record as it was written."""
+    settings = {
+        "model": model or folder / "finetune" / "model",
+        "data": folder / "trials",
+        "judge": write_judge(folder / "judge"),
+        "output": folder / "scores",
+        "n_permutations": 199,
+        "n_bootstrap": 199,
+        "batch_size": 64,
+        "occlusion": False,
+        "confidence": False,
+        "controls": ["no_eeg_prior"],
+        "sample": {"num_inference_steps": 1, "num_images_per_prompt": 1},
+        "runtime": {"device": "cpu", "precision": "fp32"},
+    }
+    output = evaluate(EvaluateConfig(**(settings | changes)))
+    return Scores.model_validate(json.loads((output / "scores.json").read_text("utf-8")))
+
+
+def write_judge(folder: Path) -> Path:
+    if not folder.exists():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            Judge(["class 0", "class 1"], image_size=SIZE, channels=[8]).save_pretrained(folder)
+    return folder
+
+
+def reasons(scores: Scores) -> set[str]:
+    """Names of the reasons; each of them is explained in the report."""
+    named = {reason.name for reason in scores.headline.reasons}
+    assert (scores.headline.verdict == "withheld") == bool(named)
+    return named
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("honest")
+    fine_tune(folder, experiment(2))
+    return folder
+
+
+@pytest.fixture
+def copy(honest: Path, tmp_path: Path) -> Path:
+    """The honest run, to be tampered with."""
+    shutil.copytree(honest, tmp_path / "copy")
+    for log in (tmp_path / "copy").rglob("looks.jsonl"):
+        log.unlink()
+    return tmp_path / "copy"
+
+
+def test_an_honest_run_is_not_withheld_and_not_above(copy: Path) -> None:
+    """Two steps of training decode nothing, and the headline says so."""
+    scores = score(copy)
+    assert reasons(scores) == set()
+    assert scores.headline.verdict == "not above"
+
+
+def test_a_decoder_that_ignores_the_eeg_is_at_chance(copy: Path) -> None:
+    """Its images are as good as they would be without a brain, which is what the headline takes."""
+    model = copy / "finetune" / "model"
+    path = model / "conditioner" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    save_file({k: torch.zeros_like(t) if "mapper" in k else t for k, t in tensors.items()}, path)
+    scores = score(copy, sample={"num_inference_steps": 2, "num_images_per_prompt": 2})
+    assert scores.headline.verdict == "not above"
+    low, high = scores.headline.difference_ci95
+    assert low <= 0 <= high
+    assert all(record.p > 0.05 for record in scores.scores)
+
+
+def test_block_design(tmp_path: Path) -> None:
+    trials = blocked(experiment(2, drift=2.0))
+    with pytest.raises(ValueError, match="the audit found block_design"):
+        fine_tune(tmp_path, trials)
+    found = ("block_design", "drift", "fixed_order", "prestimulus_signal")
+    fine_tune(tmp_path, trials, found)
+    assert reasons(score(tmp_path)) == set(found)
+
+
+def test_drift_as_the_signal(tmp_path: Path) -> None:
+    """Each trial's offset tells its class, before the picture is shown."""
+    trials = experiment(2, drift=0.0, tmin=-0.3)
+    data = np.array(trials.data)
+    data[trials.metadata["label"].to_numpy() == 1, 1] += 8e-6
+    fine_tune(tmp_path, replace(trials, data=data), ("drift", "prestimulus_signal"))
+    scores = score(tmp_path)
+    assert reasons(scores) == {"drift", "prestimulus_signal"}
+    assert "time_removed_eeg" in scores.scores[0].controls  # it joins where time is suspected
+
+
+def test_one_order_in_all_runs(tmp_path: Path) -> None:
+    trials = experiment(2, rejected=0.0)
+    runs = trials.metadata["run"].to_numpy()
+    first = trials.metadata[runs == "0"]
+    metadata = trials.metadata.copy()
+    for column in ("category", "onset"):
+        metadata[column] = np.tile(first[column].to_numpy(), len(set(runs)))
+    metadata["stim_file"] = [f"{i}.png" for i in range(len(metadata))]
+    # One order is one draw of intervals too, and this one happens to tell the class.
+    found = ("fixed_order", "event_timing")
+    fine_tune(tmp_path, replace(trials, metadata=metadata), found)
+    assert reasons(score(tmp_path)) == set(found)
+
+
+def test_a_test_picture_in_training_under_another_name(tmp_path: Path) -> None:
+    trials = experiment(2)
+    publish(trials, tmp_path / "trials")
+    names = trials.metadata["stim_file"].to_numpy()
+    tested = (trials.metadata["run"] == "0").to_numpy()
+    stimuli = tmp_path / "trials-stimuli"
+    shutil.copy(stimuli / names[tested][0], stimuli / names[~tested][0])
+    fine_tune(tmp_path, trials, ("shared_stimuli",))
+    assert reasons(score(tmp_path)) == {"shared_stimuli"}
+
+
+def test_a_tested_recording_that_was_trained_on_under_another_name(tmp_path: Path) -> None:
+    trials = experiment(2)
+    again = (trials.metadata["run"] == "0").to_numpy()
+    metadata = trials.metadata[again].assign(run="9")
+    metadata["stim_file"] = [f"again-{i}.png" for i in range(len(metadata))]
+    doubled = replace(
+        trials,
+        data=np.concatenate([trials.data, trials.data[again]]),
+        metadata=pd.concat([trials.metadata, metadata], ignore_index=True),
+    )
+    found = ("duplicate_trials", "fixed_order")
+    fine_tune(tmp_path, doubled, found)
+    assert "duplicate_trials" in reasons(score(tmp_path))
+
+
+def test_a_model_chosen_on_test(copy: Path) -> None:
+    assert reasons(score(copy)) == set()
+    trials = Trials.load(copy / "trials")
+    second = fine_tune(copy, trials, output=copy / "second", seed=1)
+    scores = score(copy, model=second)
+    assert reasons(scores) == {"selection_on_test"}
+    assert "2 different models" in scores.headline.reasons[0].what
+    assert [look.number for look in scores.looks] == [1, 2]
+
+
+def test_settings_chosen_on_test(copy: Path) -> None:
+    score(copy)
+    scores = score(copy, sample={"num_inference_steps": 2, "num_images_per_prompt": 1})
+    assert reasons(scores) == {"selection_on_test"}
+
+
+@pytest.mark.parametrize("side", ["train"])
+def test_trials_that_were_trained_on(copy: Path, side: str) -> None:
+    scores = score(copy, split=side, limit=30)
+    assert reasons(scores) == {"not_held_out"}
+    assert "TRAINED ON" in scores.split
+
+
+@pytest.mark.parametrize("who", ["judge", "generator"])
+def test_a_network_that_was_trained_on_the_pictures(copy: Path, who: str) -> None:
+    trials = Trials.load(copy / "trials")
+    rows = Split.load(copy / "finetune" / "model" / "split.json").test
+    write_judge(copy / "judge")
+    save_prints(copy / who, read_images(trials.select(rows[:5]).images(), SIZE))
+    scores = score(copy)
+    assert reasons(scores) == {f"{who}_saw_the_pictures"}
+    assert f"5 of the {len(rows)} pictures" in scores.headline.reasons[0].what
+
+
+def test_a_scale_that_was_fitted_on_test_trials_too(copy: Path) -> None:
+    trials, model = Trials.load(copy / "trials"), copy / "finetune" / "model"
+    everything = np.arange(len(trials))
+    own = EEGProcessor.from_pretrained(model / "eeg_processor")
+    fitted = EEGProcessor.fit(trials, everything, "whiten", own.n_chans)
+    fitted.save_pretrained(model / "eeg_processor")
+    assert reasons(score(copy)) == {"scale_not_of_training"}
+
+
+def test_a_split_that_was_changed_after_training(copy: Path) -> None:
+    path = copy / "finetune" / "model" / "split.json"
+    split = Split.load(path)
+    moved = split.train[:20]
+    Split(split.train[20:], [], np.concatenate([split.test, moved]), split.rule).save(path)
+    found = reasons(score(copy))
+    assert "split_changed" in found
+    assert found <= {"split_changed", "scale_not_of_training"}
+
+
+def test_trials_that_were_never_audited(copy: Path) -> None:
+    (copy / "finetune" / "model" / "audit.json").unlink()
+    assert reasons(score(copy)) == {"not_audited"}
+
+
+def test_every_reason_that_is_not_the_audits_has_a_remedy_in_the_report() -> None:
+    assert {
+        "selection_on_test", "not_held_out", "judge_saw_the_pictures", "generator_saw_the_pictures",
+        "scale_not_of_training", "split_changed", "not_audited", "control_above_chance",
+        "rests_on_time",
+    } <= set(REMEDIES)  # fmt: skip

@@ -1,0 +1,172 @@
+"""Schemas and the YAML files that ship: unknown keys, round trips, checks across fields."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from dreamdiffusion import config_data
+from dreamdiffusion.cli.options import load_config
+from dreamdiffusion.evaluation import config as config_evidence
+from dreamdiffusion.files import schema as schemas
+from dreamdiffusion.files.schema import (
+    EncoderConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    Schema,
+    TrainGeneratorConfig,
+    read_yaml,
+    write_yaml,
+)
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml"))
+STAGES = sorted(
+    (
+        schema
+        for module in (schemas, config_data, config_evidence)
+        for name, schema in inspect.getmembers(module, inspect.isclass)
+        if issubclass(schema, Schema)
+        and schema is not Schema
+        and schema.__module__ == module.__name__
+    ),
+    key=lambda schema: schema.__name__,
+)
+
+
+@pytest.mark.parametrize("schema", STAGES, ids=lambda schema: schema.__name__)
+def test_every_schema_has_defaults_and_round_trips_through_yaml(schema, tmp_path):
+    default = schema()
+    write_yaml(default, tmp_path / "config.yaml")
+    assert load_config(schema, tmp_path / "config.yaml") == default
+
+
+@pytest.mark.parametrize("schema", STAGES, ids=lambda schema: schema.__name__)
+def test_every_schema_refuses_an_unknown_key(schema):
+    with pytest.raises(ValidationError, match="voxels"):
+        schema(voxels=1)
+
+
+def test_round_trip_keeps_values_that_are_not_the_default(tmp_path):
+    config = FinetuneConfig(
+        steps=7,
+        pretrained=Path("runs/pretrain"),
+        split={"by": "run", "test": ["7", "8"], "validation": ["6"]},
+        optim={"lr": 5.3e-5, "betas": (0.8, 0.9)},
+    )
+    write_yaml(config, tmp_path / "config.yaml")
+    again = load_config(FinetuneConfig, tmp_path / "config.yaml")
+    assert again == config
+    assert again.optim.betas == (0.8, 0.9)
+    assert again.split.validation == ["6"]
+
+
+def test_unknown_key_in_yaml_is_named_with_its_place_and_the_valid_keys(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("steps: 10\noptim: {lrr: 1.0e-4}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"optim\.lrr") as caught:
+        load_config(PretrainConfig, path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "did you mean optim.lr?" in message
+    assert message.endswith(
+        "valid keys under optim: kind, lr, betas, weight_decay, warmup_steps, schedule, clip_grad, "
+        "ema_decay"
+    )
+
+
+def test_wrong_value_in_yaml_is_named_with_the_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("vae_train: {optim: {lr: -1}}\n", encoding="utf-8")
+    with pytest.raises(ValueError) as caught:
+        load_config(TrainGeneratorConfig, path)
+    assert str(caught.value) == (
+        f"{path}: vae_train.optim.lr is -1: input should be greater than 0"
+    )
+
+
+def test_yaml_that_is_missing_broken_or_no_mapping(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml does not exist"):
+        read_yaml(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"list\.yaml holds a list, expected a mapping"):
+        read_yaml(tmp_path / "list.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"broken\.yaml is not valid YAML"):
+        read_yaml(tmp_path / "broken.yaml")
+    (tmp_path / "empty.yaml").write_text("", encoding="utf-8")
+    assert read_yaml(tmp_path / "empty.yaml") == {}
+
+
+def test_yaml_never_builds_python_objects(tmp_path):
+    path = tmp_path / "evil.yaml"
+    path.write_text("steps: !!python/object/apply:os.getcwd []\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is not valid YAML"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"embed_dim": 100, "num_heads": 6}, "embed_dim is 100, which 6 heads do not divide"),
+        (
+            {"decoder_embed_dim": 126, "decoder_num_heads": 4},
+            "decoder_embed_dim is 126, which 4 heads do not divide",
+        ),
+    ],
+)
+def test_heads_have_to_divide_the_width(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        EncoderConfig(**fields)
+
+
+def test_assignment_is_validated():
+    config = PretrainConfig()
+    with pytest.raises(ValidationError, match="mask_ratio"):
+        config.mask_ratio = 1.0
+
+
+def test_paper_values_are_the_defaults():
+    config = PretrainConfig()
+    assert config.mask_ratio == 0.75  # the released configuration says 0.1: not the paper
+    assert config.encoder.patch_size == 4
+    assert (config.optim.lr, config.optim.betas, config.optim.weight_decay) == (
+        2.5e-4,
+        (0.9, 0.95),
+        0.05,
+    )
+    assert FinetuneConfig().clip_weight == 1.0
+    assert FinetuneConfig().n_condition_tokens == 77
+
+
+def test_there_are_configs():
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_is_valid_for_the_schema_that_its_first_line_names(path):
+    text = path.read_text(encoding="utf-8")
+    first = text.partition("\n")[0]
+    found = re.fullmatch(r"# schema: (\w+)", first)
+    assert found, f"{path.name} starts with {first!r}, expected '# schema: <Schema>'"
+    (schema,) = (stage for stage in STAGES if stage.__name__ == found[1])
+    config = load_config(schema, path)
+    # Numbers that YAML reads as text (1e-4 without a point) would be converted in silence.
+    _assert_same(yaml.safe_load(text), config.model_dump(mode="json"), path.name)
+
+
+def _assert_same(given, read, place: str) -> None:
+    if isinstance(given, dict):
+        for key, value in given.items():
+            _assert_same(value, read[key], f"{place}: {key}")
+    elif isinstance(given, list):
+        for number, (one, other) in enumerate(zip(given, read, strict=True)):
+            _assert_same(one, other, f"{place}: {number}")
+    elif isinstance(given, str):
+        assert isinstance(read, str), f"{place} is the text {given!r}; write 1.0e-4, not 1e-4"
+    else:
+        assert given == read, place

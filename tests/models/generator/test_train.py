@@ -1,0 +1,206 @@
+"""Training of the small generator: its data, its losses, and a short run from end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from PIL import Image
+from tiny import SIZE, write_generator
+from transformers import CLIPModel
+
+from dreamdiffusion.files.schema import TrainGeneratorConfig
+from dreamdiffusion.models.generator.generator import prediction_target
+from dreamdiffusion.models.generator.tasks import (
+    ClipImageTask,
+    contrastive_loss,
+    loss_weight,
+    whitening,
+)
+from dreamdiffusion.models.generator.train import SCHEDULE, train_generator
+from dreamdiffusion.models.pictures import Pictures, draw_pictures, read_pictures, to_tensor
+from dreamdiffusion.training.device import Draw
+
+# A module that is built draws its first weights from torch's global numbers.
+pytestmark = pytest.mark.global_rng
+
+
+def write(path: Path, color: tuple[int, int, int] = (255, 0, 0)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (20, 10), color).save(path)
+
+
+def test_class_folders_give_captions_and_pixels(tmp_path: Path) -> None:
+    write(tmp_path / "ripe_apple" / "a.png")
+    write(tmp_path / "leaf" / "b.jpg", (0, 0, 255))
+    pictures = read_pictures(tmp_path, 16, flip=True)
+    assert pictures.captions == ["a picture of leaf", "a picture of ripe apple"] * 2
+    assert pictures.pixels.shape == (4, 16, 16, 3)
+    assert np.abs(pictures.pixels[1].astype(int) - (255, 0, 0)).max() == 0
+    assert np.array_equal(pictures.pixels[0][:, ::-1], pictures.pixels[2])
+    assert to_tensor(pictures.pixels)[1, :, 0, 0].tolist() == [1, -1, -1]
+
+
+def test_metadata_gives_captions(tmp_path: Path) -> None:
+    write(tmp_path / "x.png")
+    row = {"file_name": "x.png", "text": "a red field"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    assert read_pictures(tmp_path, 8).captions == ["a red field"]
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row | {"file_name": "y.png"}), "utf-8")
+    with pytest.raises(FileNotFoundError, match=r"y\.png does not exist"):
+        read_pictures(tmp_path, 8)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "x.png"}', "utf-8")
+    with pytest.raises(ValueError, match="row 1: expected file_name and text"):
+        read_pictures(tmp_path, 8)
+
+
+def test_bad_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        read_pictures(tmp_path / "nowhere", 8)
+    with pytest.raises(ValueError, match="holds no picture"):
+        read_pictures(tmp_path, 8)
+    write(tmp_path / "loose.png")
+    with pytest.raises(ValueError, match=r"loose\.png has no caption"):
+        read_pictures(tmp_path, 8)
+    (tmp_path / "loose.png").unlink()
+    write(tmp_path / "class" / "cut.png")
+    whole = (tmp_path / "class" / "cut.png").read_bytes()
+    (tmp_path / "class" / "cut.png").write_bytes(whole[:40])
+    with pytest.raises(ValueError, match=r"cut\.png cannot be read"):
+        read_pictures(tmp_path, 8)
+
+
+def test_drawn_pictures_depend_on_the_seed_alone() -> None:
+    first, again, other = (draw_pictures(4, 16, seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.pixels, again.pixels) and first.captions == again.captions
+    assert not np.array_equal(first.pixels, other.pixels)
+
+
+def test_contrastive_loss_by_hand() -> None:
+    """Two pictures share a caption: both are right for it. Logits are 0 or ln 3."""
+    ids = torch.tensor([4, 4, 9])
+    logits = torch.log(torch.tensor([[3.0, 1, 1], [1, 3, 1], [1, 1, 3]]))
+    # Softmax over 3, 1, 1: .6, .2, .2. Rows 1 and 2: -(ln .6 + ln .2) / 2; row 3: -ln .6.
+    shared = -(np.log(0.6) + np.log(0.2)) / 2
+    expected = (2 * shared - np.log(0.6)) / 3
+    assert float(contrastive_loss(logits, ids)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_of_the_timesteps() -> None:
+    """By hand: SNR = a / (1 - a), capped at gamma; the velocity counts one more."""
+    beta = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    alpha = np.cumprod(1 - beta)
+    snr = alpha / (1 - alpha)
+    timesteps = torch.tensor([0, 100, 500, 999])
+    for kind, counts in (("epsilon", snr), ("v_prediction", snr + 1)):
+        scheduler = DDPMScheduler(**(SCHEDULE | {"prediction_type": kind}))
+        expected = np.minimum(counts, 5) / counts
+        got = loss_weight(scheduler, timesteps, 5.0).numpy()
+        np.testing.assert_allclose(got, expected[timesteps], rtol=1e-3)
+        assert expected[999] == 1 and expected[0] < 0.01
+
+
+def test_target_is_the_noise_or_the_velocity() -> None:
+    """v = sqrt(a) noise - sqrt(1 - a) latents (Salimans and Ho 2022); unknown kinds are named."""
+    latents, noise = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
+    timesteps = torch.tensor([10, 900])
+
+    def target(kind: str) -> torch.Tensor:
+        scheduler = DDPMScheduler(**(SCHEDULE | {"prediction_type": kind}))
+        return prediction_target(scheduler, latents, noise, timesteps)
+
+    a = DDPMScheduler(**SCHEDULE).alphas_cumprod[timesteps].view(2, 1, 1, 1)
+    assert torch.equal(target("epsilon"), noise)
+    torch.testing.assert_close(target("v_prediction"), a.sqrt() * noise - (1 - a).sqrt() * latents)
+    with pytest.raises(ValueError, match="'sample'"):
+        target("sample")
+
+
+def test_image_tower_learns_each_length_of_caption_by_itself(tmp_path: Path) -> None:
+    """The loss is the mean over the lengths; within one, pictures of the same text agree."""
+    clip = CLIPModel.from_pretrained(write_generator(tmp_path / "generator") / "clip").float()
+    pixels = np.random.default_rng(0).integers(0, 255, (4, SIZE, SIZE, 3), dtype=np.uint8)
+    pictures = Pictures(pixels, ["a"] * 4)
+    tokens = torch.tensor([[0, 5, 1, 1], [0, 6, 1, 1], [0, 7, 1, 1], [0, 8, 1, 1]])
+    everyone = torch.arange(4)
+
+    long, short = [0, 1, 2, 3], [0, 0, 1, 1]
+    task = ClipImageTask(clip, pictures, tokens, torch.tensor([long, short]))
+
+    def loss(ids: list[list[int]]) -> float:
+        task.caption_ids = torch.tensor(ids)
+        return float(task.loss(everyone, Draw(0, 0, 4))["loss"].detach())
+
+    assert loss([long, short]) == pytest.approx((loss([long]) + loss([short])) / 2, rel=1e-5)
+    # Where all pictures say the same, no text can be told from another: at best one in four.
+    assert loss([[2, 2, 2, 2]]) >= np.log(4) - 1e-5
+    assert not any(p.requires_grad for p in clip.text_model.parameters())
+    assert not clip.text_projection.weight.requires_grad
+    assert all(p.requires_grad for p in clip.vision_model.parameters())
+
+
+def test_whitened_features_vary_alike_in_all_directions() -> None:
+    """Features on an ellipse of axes 10 and 1 become features on a circle; none are made up."""
+    angles = torch.arange(8) * torch.pi / 4
+    features = torch.stack([10 * angles.cos(), angles.sin()], 1)
+    white = features @ whitening(features, 2).T
+    torch.testing.assert_close(white.T @ white / 8, torch.eye(2), atol=0.02, rtol=0)
+    torch.testing.assert_close(white.norm(dim=1), torch.full((8,), 2**0.5), atol=0.02, rtol=0)
+    wide = whitening(features, 3)
+    assert wide.shape == (3, 2)
+    assert not wide[2].any()
+    # One direction of two: the larger. Directions of mere rounding stay small.
+    torch.testing.assert_close(features @ whitening(features, 1).T, white[:, :1])
+    flat = torch.stack([10 * angles.cos(), 1e-6 * angles.sin()], 1)
+    assert (flat @ whitening(flat, 2).T)[:, 1].abs().max() < 1e-4
+
+
+def test_drawn_pictures_have_captions_of_three_lengths() -> None:
+    pictures = draw_pictures(12, SIZE, seed=3)
+    for texts in zip(pictures.captions, *pictures.captions_by_length, strict=True):
+        caption, full, colored, short = texts
+        assert caption in (full, colored, short)
+        assert full.startswith(colored) and colored.endswith(short.split(" ", 1)[1])
+
+
+def test_trains_from_class_folders_and_opens_as_stable_diffusion(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        for i in range(6):
+            pixels = rng.integers(0, 60, (SIZE, SIZE, 3)).astype(np.uint8)
+            pixels[..., channel] = 230
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{i}.png")
+    short = {"steps": 3, "batch_size": 4, "runtime": {"device": "cpu"}}
+    config = TrainGeneratorConfig(
+        data=tmp_path / "data",
+        output=tmp_path / "out",
+        image_size=SIZE,
+        clip={"width": 32, "layers": 1, "heads": 2, "projection_dim": 8, "vocab_size": 600},
+        vae={"channels": [16, 16]},
+        unet={"channels": [32, 32], "layers_per_block": 1, "heads": 2},
+        clip_train=short,
+        clip_image_train=short,
+        vae_train=short | {"steps": 30},
+        unet_train=short,
+    )
+    folder = train_generator(config)
+    losses = [
+        json.loads(line)["loss"]
+        for line in (tmp_path / "out" / "vae-train" / "log.jsonl").read_text().splitlines()
+    ]
+    assert np.isfinite(losses).all()
+    assert (tmp_path / "out" / "samples.png").is_file()
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
+    # Latents of unit variance are what the noise schedule assumes.
+    pixels = to_tensor(read_pictures(tmp_path / "data", SIZE).pixels)
+    with torch.no_grad():
+        latents = pipe.vae.float().encode(pixels).latent_dist.mode()
+    assert float(latents.std() * pipe.vae.config["scaling_factor"]) == pytest.approx(1, abs=0.02)
+    # A second generator may start from the first.
+    again = config.model_copy(update={"init": folder, "output": tmp_path / "again"})
+    assert (train_generator(again) / "clip" / "config.json").is_file()

@@ -1,0 +1,272 @@
+"""The training loop: rates, order of the data, averages, resuming, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from dreamdiffusion.files.schema import OptimConfig, TrainConfig
+from dreamdiffusion.training import workers
+from dreamdiffusion.training.device import Draw, batch_indices
+from dreamdiffusion.training.loop import build_optimizer, fit, learning_rate, trained_parameters
+from dreamdiffusion.training.memory import keep_frozen_in, peak_bytes, planned_bytes
+
+# nn.Linear draws its first weights from torch's global numbers; they are overwritten here.
+pytestmark = pytest.mark.global_rng
+
+
+class Slope:
+    """Fits w in w * x to y = 3 x; the noise it adds comes from the step's generator."""
+
+    def __init__(self, bad_step: int | None = None) -> None:
+        self.model = nn.Linear(1, 1, bias=True)
+        with torch.no_grad():
+            self.model.weight.fill_(0.0)
+            self.model.bias.fill_(0.0)
+        self.modules = {"model": self.model}
+        self.x = torch.linspace(-1, 1, 10)[:, None]
+        self.n_samples, self.bad_step, self.calls = 10, bad_step, 0
+        self.batches: list[list[int]] = []
+
+    def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
+        self.batches.append(indices.tolist())
+        x = self.x[indices] + 0.01 * draw.randn(1)
+        loss = (self.model(x) - 3 * self.x[indices]).square().mean()
+        if self.calls == self.bad_step:
+            loss = loss * float("nan")
+        self.calls += 1
+        return {"loss": loss}
+
+    def validate(self) -> dict[str, float]:
+        return {"validation_weight": float(self.model.weight)}
+
+
+def config(**changes: object) -> TrainConfig:
+    settings: dict[str, object] = {
+        "steps": 20,
+        "batch_size": 4,
+        "checkpoint_every": 5,
+        "validate_every": 10,
+        "log_every": 5,
+        "optim": {"lr": 0.1, "clip_grad": 10.0},
+        "runtime": {"device": "cpu", "precision": "fp32"},
+    }
+    return TrainConfig(**(settings | changes))
+
+
+def test_rate_warms_up_then_falls_as_half_a_cosine() -> None:
+    optim = OptimConfig(lr=2.0, warmup_steps=4, schedule="cosine")
+    rates = [learning_rate(optim, step, 12) for step in (0, 1, 3, 4, 8, 12)]
+    assert rates == pytest.approx([0.5, 1.0, 2.0, 2.0, 1.0, 0.0])
+    constant = OptimConfig(lr=2.0, warmup_steps=2, schedule="constant")
+    assert [learning_rate(constant, step, 12) for step in (0, 2, 11)] == [1.0, 2.0, 2.0]
+
+
+@given(
+    n=st.integers(1, 30), size=st.integers(1, 40), step=st.integers(0, 50), seed=st.integers(0, 9)
+)
+def test_data_order_visits_every_sample_equally(n: int, size: int, step: int, seed: int) -> None:
+    stream = torch.cat([batch_indices(n, size, s, seed) for s in range(step + 1)])
+    whole = stream[: len(stream) // n * n].reshape(-1, n)
+    assert (whole.sort(dim=1).values == torch.arange(n)).all()
+    assert torch.equal(stream[-size:], batch_indices(n, size, step, seed))
+
+
+def test_random_numbers_of_a_step_are_its_own() -> None:
+    def draw(seed: int, step: int, stream: int = 0) -> list[float]:
+        return Draw(seed, step, 3, stream=stream).rand().tolist()
+
+    assert draw(0, 5) == draw(0, 5)
+    assert len({tuple(draw(*key)) for key in [(0, 5), (0, 6), (1, 5), (5, 0), (0, 5, 1)]}) == 5
+
+
+def test_a_sample_gets_the_same_numbers_in_any_part() -> None:
+    def numbers(part: slice) -> list[torch.Tensor]:
+        draw = Draw(3, 7, 6, part)
+        return [draw.rand(), draw.randn(2, 4), draw.randint(-2, 3, 5), draw.rand(1)]
+
+    whole = numbers(slice(None))
+    parts = [numbers(slice(0, 2)), numbers(slice(2, 6))]
+    for one, *pieces in zip(whole, *parts, strict=True):
+        assert torch.equal(one, torch.cat(pieces))
+    assert set(whole[2].unique().tolist()) <= {-2, -1, 0, 1, 2}
+
+
+def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path: Path) -> None:
+    whole, parts = Slope(), Slope()
+    fit(whole, config(), tmp_path / "whole", "slope")
+    runtime = {"device": "cpu", "precision": "fp32", "micro_batch": 2}
+    fit(parts, config(runtime=runtime), tmp_path / "parts", "slope")
+    assert [len(batch) for batch in parts.batches[:4]] == [2, 2, 2, 2]
+    torch.testing.assert_close(parts.model.weight, whole.model.weight, atol=1e-6, rtol=1e-5)
+    with pytest.raises(ValueError, match="batch_size is 4, which 1 processes in parts of 3"):
+        fit(Slope(), config(runtime=runtime | {"micro_batch": 3}), tmp_path / "odd", "slope")
+
+
+def test_decay_only_on_matrices_and_rates_by_module() -> None:
+    modules = {"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}
+    modules["b"].bias.requires_grad_(False)
+    optimizer = build_optimizer(
+        trained_parameters(modules), OptimConfig(weight_decay=0.3), {"b": 0.1}
+    )
+    told = {(g["weight_decay"], g["scale"], len(g["params"])) for g in optimizer.param_groups}
+    assert told == {(0.3, 1.0, 1), (0.0, 1.0, 1), (0.3, 0.1, 1)}
+
+
+def test_stopped_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
+    whole = Slope()
+    history = fit(whole, config(optim={"lr": 0.1, "ema_decay": 0.9}), tmp_path / "a", "slope")
+    stopped = Slope(bad_step=13)
+    with pytest.raises(FloatingPointError, match=r"slope: the loss of step 13 is nan"):
+        fit(stopped, config(optim={"lr": 0.1, "ema_decay": 0.9}), tmp_path / "b", "slope")
+    resumed = Slope()
+    again = fit(resumed, config(optim={"lr": 0.1, "ema_decay": 0.9}), tmp_path / "b", "slope")
+    assert resumed.batches == whole.batches[10:]  # from the checkpoint of step 10
+    for mine, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
+    plain = [{k: v for k, v in e.items() if k != "seconds"} for e in history]
+    assert plain == [{k: v for k, v in e.items() if k != "seconds"} for e in again]
+    lines = (tmp_path / "b" / "log.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [e["step"] for e in history]
+
+
+def test_final_weights_are_the_running_average(tmp_path: Path) -> None:
+    task = Slope()
+    history = fit(
+        task, config(optim={"lr": 0.1, "clip_grad": 10.0, "ema_decay": 0.999}), tmp_path, "slope"
+    )
+    # Validation too is done with the average.
+    assert history[-1]["validation_weight"] == pytest.approx(float(task.model.weight.detach()))
+    last = Slope()
+    fit(last, config(), tmp_path / "plain", "slope")
+    assert float(task.model.weight.detach()) < float(
+        last.model.weight.detach()
+    )  # it lags on the way up
+
+
+def test_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    fit(Slope(), config(), tmp_path, "slope")
+    with pytest.raises(ValueError, match="written with batch_size = 4, this run has 5"):
+        fit(Slope(), config(batch_size=5), tmp_path, "slope")
+    # Where it runs may change.
+    fit(Slope(), config(runtime={"device": "cpu", "threads": 1}), tmp_path, "slope")
+
+
+def test_broken_checkpoint_is_named(tmp_path: Path) -> None:
+    fit(Slope(), config(), tmp_path, "slope")
+    newest = tmp_path / "checkpoints" / "step-00000020"
+    (newest / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="step-00000020 cannot be read"):
+        fit(Slope(), config(), tmp_path, "slope")
+
+
+def test_nothing_to_train_is_an_error(tmp_path: Path) -> None:
+    task = Slope()
+    task.model.requires_grad_(False)
+    with pytest.raises(ValueError, match="every parameter is frozen"):
+        fit(task, config(), tmp_path, "slope")
+
+
+def test_planned_memory_by_hand() -> None:
+    """A 3 x 2 matrix, a bias of 3 (trained) and a frozen 2 x 2 in half precision."""
+    trained, frozen = nn.Linear(2, 3), nn.Linear(2, 2, bias=False).half()
+    weights = (6 + 3) * 4 + 4 * 2
+    parameters = list(trained.parameters())
+    assert planned_bytes(parameters, [trained, frozen, trained], False) == weights + 3 * 9 * 4
+    assert planned_bytes(parameters, [trained, frozen], True) == weights + 4 * 9 * 4
+    assert peak_bytes(torch.device("cpu")) > 10_000_000
+
+
+def test_a_missing_optimiser_is_named() -> None:
+    modules = {"a": nn.Linear(2, 2)}
+    with pytest.raises(ValueError, match="pip install bitsandbytes"):
+        build_optimizer(trained_parameters(modules), OptimConfig(kind="adamw8bit"), {})
+
+
+def test_half_precision_trains_survives_overflow_and_resumes(tmp_path: Path) -> None:
+    """The first scale overflows fp16 gradients; steps are skipped, not lost, and counted alike."""
+
+    def run(folder: Path, bad_step: int | None = None) -> Slope:
+        task = Slope(bad_step)
+        fit(task, config(steps=40, runtime={"device": "cpu", "precision": "fp16"}), folder, "slope")
+        return task
+
+    whole = run(tmp_path / "a")
+    reference = Slope()
+    fit(reference, config(steps=40), tmp_path / "fp32", "slope")
+    assert float(whole.model.weight) == pytest.approx(float(reference.model.weight), rel=0.2)
+    with pytest.raises(FloatingPointError, match="step 23"):
+        run(tmp_path / "b", bad_step=23)
+    state = json.loads(
+        (tmp_path / "b" / "checkpoints" / "step-00000020" / "state.json").read_text("utf-8")
+    )
+    assert 1 <= state["scaler"]["scale"] < 65536  # at least one step overflowed
+    resumed = run(tmp_path / "b")
+    assert torch.equal(whole.model.weight, resumed.model.weight)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_networks_learn_the_same(tmp_path: Path) -> None:
+    plain, compiled = Slope(), Slope()
+    fit(plain, config(), tmp_path / "plain", "slope")
+    fit(compiled, config(runtime={"device": "cpu", "compile": True}), tmp_path / "fast", "slope")
+    assert float(compiled.model.weight) == pytest.approx(float(plain.model.weight), abs=0.02)
+    assert list(compiled.model.state_dict()) == ["weight", "bias"]
+
+
+def test_figures_and_previews_reach_tensorboard(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    task = Slope()
+    task.preview = lambda: torch.full((2, 3, 4, 4), 0.5)  # pyright: ignore[reportAttributeAccessIssue]
+    runtime = {"device": "cpu", "precision": "fp32", "track": "tensorboard"}
+    history = fit(task, config(runtime=runtime), tmp_path, "slope")
+    (file,) = tmp_path.rglob("events.out.tfevents*")
+    found = events.EventAccumulator(str(file))
+    found.Reload()
+    logged = {e.step: e.value for e in found.Scalars("loss")}
+    assert logged == pytest.approx({e["step"]: e["loss"] for e in history if "loss" in e})
+    assert [e.step for e in found.Scalars("validation_weight")] == [10, 20]
+    assert [e.step for e in found.Images("preview")] == [10, 20]
+
+
+def test_a_missing_tracker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(workers._AVAILABLE, "wandb", lambda: False)
+    with pytest.raises(ValueError, match="track is wandb, which is not installed: pip install"):
+        fit(Slope(), config(runtime={"device": "cpu", "track": "wandb"}), tmp_path, "slope")
+
+
+def test_frozen_weights_in_half_give_the_same_bits() -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict(
+        {
+            "conv": nn.Conv2d(3, 8, 3, padding=1),
+            "norm": nn.GroupNorm(2, 8),
+            "frozen": nn.Linear(8, 8),
+            "trained": nn.Linear(8, 8),
+            "kept": nn.Linear(8, 4),
+        }
+    ).requires_grad_(False)
+    model["trained"].requires_grad_(True)
+    picture = torch.randn(2, 3, 4, 4)
+
+    def run() -> tuple[torch.Tensor, torch.Tensor]:
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            x = model["norm"](model["conv"](picture)).flatten(2).mT
+            y = model["kept"](model["trained"](model["frozen"](x)))
+        y.float().square().mean().backward()
+        return y.detach().clone(), model["trained"].weight.grad.clone()
+
+    before = run()
+    keep_frozen_in(torch.bfloat16, model, besides=model["kept"])
+    half = {name for name, p in model.named_parameters() if p.dtype == torch.bfloat16}
+    assert half == {"conv.weight", "conv.bias", "frozen.weight", "frozen.bias"}
+    after = run()
+    assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
