@@ -38,6 +38,7 @@ from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
 from dreamdiffusion.datasets.prepare import prepare
+from dreamdiffusion.decoders.config import FinetuneConfig
 from dreamdiffusion.decoders.dreamdiffusion.finetune import (
     fit_processor,
     make_conditioner,
@@ -47,9 +48,10 @@ from dreamdiffusion.decoders.dreamdiffusion.finetune import (
 from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.decoders.linear import fit_lda
-from dreamdiffusion.files.schema import FinetuneConfig, PrepareConfig, SplitConfig, read_yaml
+from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.models.generator.generator import Generator, load_generator
 from dreamdiffusion.training.loop import fit
+from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -22,9 +22,11 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from dreamdiffusion.datasets.config import SimulateConfig
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.simulation.bids import balanced_scenes, simulate
 from dreamdiffusion.datasets.simulation.scenes import render
+from dreamdiffusion.decoders.config import FinetuneConfig, SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import clip_source
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
@@ -38,21 +40,15 @@ from dreamdiffusion.evaluation.confidence.calibrator import (
     guess,
     trial_names,
 )
-from dreamdiffusion.evaluation.evaluate import load_embedder, load_judge
 from dreamdiffusion.evidence.scores import Confidence
-from dreamdiffusion.files.schema import (
-    FinetuneConfig,
-    PrepareConfig,
-    SampleConfig,
-    SignalConfig,
-    SimulateConfig,
-    SplitConfig,
-    read_yaml,
-)
-from dreamdiffusion.models.judge.judge import Judge, label_indices
-from dreamdiffusion.models.pictures import to_tensor
+from dreamdiffusion.files.pictures import to_tensor
+from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.models.generator.generator import load_embedder
+from dreamdiffusion.models.judge.judge import Judge, label_indices, load_judge
+from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.report.occlusion_figure import draw_reliability, draw_risk_coverage
 from dreamdiffusion.training.device import autocast
+from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
 
 ROOT = Path(__file__).parents[1]

@@ -27,8 +27,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dreamdiffusion.datasets.simulation.bids import balanced_scenes
+from dreamdiffusion.datasets.simulation.person import Viewer
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, random_scene, render
-from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, Viewer, simulate_run
+from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, simulate_run
 from dreamdiffusion.decoders.linear import fit_lda, window_means
 from dreamdiffusion.recordings.formats.muse import read_muse_csv
 

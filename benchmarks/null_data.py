@@ -24,9 +24,10 @@ from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.evaluation.metrics.pairs import auc_pairs, top1_pairs, trial_groups
 from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_ci, seed_interval
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score
-from dreamdiffusion.files.schema import PrepareConfig, read_yaml
+from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +58,7 @@ def experiment(
     return pd.concat(tables, ignore_index=True)
 
 
-def drift(rng: np.random.Generator, design: Design, n: int) -> np.ndarray:
+def drift(rng: np.random.Generator, design: Exchange, n: int) -> np.ndarray:
     """Draw n courses, (n_trials, n), that change slowly within a run and jump between runs."""
     course = rng.standard_normal((len(design), n))
     for trial in range(1, len(design)):
@@ -94,7 +95,7 @@ def outputs(
 def one(rng: np.random.Generator, shape: dict[str, int]) -> dict[str, float]:
     """Score one data set; return 1 for each test that objects to it."""
     metadata = experiment(rng, **shape)
-    design = Design.of(metadata)
+    design = Exchange.of(metadata)
     groups = trial_groups(design, rng, largest=16)
     widths = {"category_top1": N_CLASSES, "retrieval_top1": N_PICTURES, "pcc": 4, "ssim": 4}
     states = {name: drift(rng, design, width) for name, width in widths.items()}
@@ -114,7 +115,7 @@ def one(rng: np.random.Generator, shape: dict[str, int]) -> dict[str, float]:
         low, _ = score(name, own, six, rng, design, 1, N_BOOTSTRAP, restricted).difference_ci95
         hits[f"above_strongest_of_6/{name}"] = low > 0
         if name != "ssim":
-            one_run = Design.one_run(len(design))
+            one_run = Exchange.one_run(len(design))
             hits[f"p_if_design_ignored/{name}"] = permutation_p(own, 399, rng, one_run) <= ALPHA
     hits["any_corrected"] = min(record.p_corrected or 0 for record in correct(records)) <= ALPHA
     return {name: float(hit) for name, hit in hits.items()}
@@ -124,7 +125,7 @@ def auc(rng: np.random.Generator) -> dict[str, float]:
     """Test the AUC of 3 runs of 60 as `examples/n170.py` does: decisions drift, labels are free."""
     metadata = experiment(rng, 60, 3)
     each, truth = np.arange(180), metadata["category"].to_numpy() % 2 == 1
-    design = Design(0 * each, each // 60, each, each)
+    design = Exchange(0 * each, each // 60, each, each)
     truth[::60], truth[1::60] = True, False  # a run of one class has no AUC
     decision = drift(rng, design, 1)[:, 0] + rng.standard_normal(len(truth))
     p = permutation_p(auc_pairs(decision, truth, design.runs), N_PERMUTATIONS, rng, design)
@@ -135,13 +136,13 @@ def coverage(rng: np.random.Generator) -> dict[str, float]:
     """Whether intervals hold the truth, 0, for scores with differences between people or seeds."""
     hits = {}
     one_person, eight = (
-        Design.one_run(100),
-        Design(*[np.arange(400) // 50] * 2, *[np.arange(400)] * 2),
+        Exchange.one_run(100),
+        Exchange(*[np.arange(400) // 50] * 2, *[np.arange(400)] * 2),
     )
     low, high = bootstrap_ci((rng.random(100) < 0.3) - 0.3, one_person, N_BOOTSTRAP, rng)
     hits["one person, 100 trials right in 30 %"] = low <= 0 <= high
     pictures = np.arange(200) // 5
-    repeated = Design(*[np.zeros(200, int)] * 2, np.arange(200), pictures)
+    repeated = Exchange(*[np.zeros(200, int)] * 2, np.arange(200), pictures)
     values = rng.standard_normal(200) + rng.standard_normal(40)[pictures]
     low, high = bootstrap_ci(values, repeated, N_BOOTSTRAP, rng)
     hits["one person, 40 pictures 5 times, half of the variance between pictures"] = (
@@ -163,7 +164,7 @@ def coverage(rng: np.random.Generator) -> dict[str, float]:
 def real(trials: Trials, rng: np.random.Generator) -> dict[str, float]:
     """Permute labels within the runs of a recording, fit an LDA on the other runs, score it."""
     runs, each = pd.factorize(trials.metadata["run"])[0], np.arange(len(trials))
-    design = Design(np.zeros(len(trials), int), runs, each, each)
+    design = Exchange(np.zeros(len(trials), int), runs, each, each)
     labels = trials.metadata["category"].to_numpy()[design.exchanges(1, rng)[0]]
     truth = labels == labels[0]
     named, decision = np.empty(len(trials), int), np.empty(len(trials))

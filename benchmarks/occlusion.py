@@ -17,9 +17,8 @@ from confidence import ROOT, WEIGHTS, prepared, training_prototypes
 from PIL import Image
 
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.evaluation.evaluate import load_judge
 from dreamdiffusion.evaluation.occlusion import nearest_prototype, occlude
-from dreamdiffusion.models.judge.judge import label_indices
+from dreamdiffusion.models.judge.judge import label_indices, load_judge
 from dreamdiffusion.report.occlusion_figure import draw_occlusion
 
 RADII = (0.0, 0.04)

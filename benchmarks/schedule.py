@@ -29,19 +29,21 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from dreamdiffusion.decoders.config import FinetuneConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import add_time_condition
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
 from dreamdiffusion.decoders.dreamdiffusion.convert import SD15_UNET, SD15_VAE
 from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs
-from dreamdiffusion.files.schema import FinetuneConfig, OptimConfig, TrainRuntimeConfig
 from dreamdiffusion.models.encoders import eeg as encoder_module
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.mae import MaskedAutoencoder
 from dreamdiffusion.models.generator.generator import NOISE_SCHEDULE, decode_latents, encode_images
-from dreamdiffusion.training.device import Draw, autocast
+from dreamdiffusion.training.config import OptimConfig, TrainRuntimeConfig
+from dreamdiffusion.training.device import autocast
 from dreamdiffusion.training.loop import build_optimizer, trained_parameters
 from dreamdiffusion.training.memory import peak_bytes
+from dreamdiffusion.training.random_numbers import Draw
 
 CPU = torch.device("cpu")
 MSM_BATCH = 16

@@ -27,8 +27,10 @@ import mne
 import numpy as np
 from scipy.interpolate import interp1d
 
-from dreamdiffusion.files.schema import PrepareConfig, PretrainConfig, SignalConfig
+from dreamdiffusion.models.config import PretrainConfig
+from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.recording import find_recordings
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.windows.cut import build_windows
 from dreamdiffusion.trials.windows.store import WindowStore, pack, write_index, write_shard
 
@@ -286,7 +288,8 @@ def waiting(folder: Path) -> dict:
 PEAK = """
 import sys
 from pathlib import Path
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.trials.config import PrepareConfig
+from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.recording import find_recordings
 from dreamdiffusion.trials.windows.cut import build_windows
 inputs, output, n = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

@@ -22,21 +22,16 @@ from PIL import Image
 
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.public.muse_gratings import draw_gratings
+from dreamdiffusion.decoders.config import FinetuneConfig, SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
-from dreamdiffusion.files.schema import (
-    FinetuneConfig,
-    PrepareConfig,
-    SampleConfig,
-    SignalConfig,
-    SplitConfig,
-    TrainGeneratorConfig,
-    TrainJudgeConfig,
-    read_yaml,
-)
+from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.models.config import TrainGeneratorConfig, TrainJudgeConfig
 from dreamdiffusion.models.generator.train import train_generator
 from dreamdiffusion.models.judge.train import train_judge
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -32,6 +32,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from dreamdiffusion.datasets.prepare import prepare
+from dreamdiffusion.decoders.config import FinetuneConfig, SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_pairs
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
@@ -39,16 +40,11 @@ from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evaluation.metrics.pairs import auc_pairs
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import permutation_p
-from dreamdiffusion.files.schema import (
-    FinetuneConfig,
-    PrepareConfig,
-    SampleConfig,
-    SplitConfig,
-    read_yaml,
-)
+from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.models.generator.generator import load_generator
+from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -178,7 +174,7 @@ def auc_record(truth: np.ndarray, decision: np.ndarray, runs: np.ndarray) -> dic
     Within each run, because decisions of different folds come from different models.
     """
     rng = np.random.default_rng(0)
-    design = Design(np.zeros(len(runs), int), pd.factorize(runs)[0], *[np.arange(len(runs))] * 2)
+    design = Exchange(np.zeros(len(runs), int), pd.factorize(runs)[0], *[np.arange(len(runs))] * 2)
     groups = [np.flatnonzero(runs == run) for run in pd.unique(runs)]
     weights = np.array([len(group) for group in groups]) / len(truth)
 

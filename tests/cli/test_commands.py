@@ -14,8 +14,10 @@ import pytest
 
 from dreamdiffusion.cli import commands as cli
 from dreamdiffusion.cli import info, options
-from dreamdiffusion.evaluation.config import AblateConfig
-from dreamdiffusion.files.schema import FinetuneConfig, PrepareConfig, PretrainConfig, SplitConfig
+from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.models.config import PretrainConfig
+from dreamdiffusion.studies.config import AblateConfig
+from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "mne", "diffusers", "transformers", "matplotlib", "sklearn", "pandas", "scipy")

@@ -11,16 +11,11 @@ from PIL import Image
 from tiny import SIZES
 
 from dreamdiffusion.cli.commands import main
-from dreamdiffusion.files.schema import (
-    FinetuneConfig,
-    PrepareConfig,
-    PretrainConfig,
-    Schema,
-    SimulateConfig,
-    TrainGeneratorConfig,
-    TrainJudgeConfig,
-    write_yaml,
-)
+from dreamdiffusion.datasets.config import SimulateConfig
+from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.files.schema import Schema, write_yaml
+from dreamdiffusion.models.config import PretrainConfig, TrainGeneratorConfig, TrainJudgeConfig
+from dreamdiffusion.trials.config import PrepareConfig
 
 # A module that is built draws its first weights from torch's global numbers.
 pytestmark = pytest.mark.global_rng

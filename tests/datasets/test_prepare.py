@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from dreamdiffusion.datasets.prepare import prepare
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig, read_yaml
+from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 from dreamdiffusion.trials.windows.store import WindowStore
 

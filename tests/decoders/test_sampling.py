@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny import finetune_config
 
+from dreamdiffusion.decoders.config import SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
-from dreamdiffusion.files.schema import SampleConfig
 from dreamdiffusion.trials.trials import Trials
 
 

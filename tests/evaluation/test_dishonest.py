@@ -24,10 +24,10 @@ from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evidence.scores import Scores
+from dreamdiffusion.files.pictures import read_images
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.models.picture_prints import save_prints
-from dreamdiffusion.models.pictures import read_images
 from dreamdiffusion.report.words import REMEDIES
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials

@@ -16,16 +16,11 @@ from tiny import SIZE, finetune_config
 
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.evaluation.config import EvaluateConfig
-from dreamdiffusion.evaluation.evaluate import (
-    choose_trials,
-    evaluate,
-    load_judge,
-    noise_level,
-    score_images,
-)
+from dreamdiffusion.evaluation.evaluate import evaluate, noise_level, score_images
+from dreamdiffusion.evaluation.held_out import choose_trials
 from dreamdiffusion.evaluation.scoring import Gallery
 from dreamdiffusion.evidence.scores import Score, Scores
-from dreamdiffusion.models.judge.judge import Judge
+from dreamdiffusion.models.judge.judge import Judge, load_judge
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -326,7 +321,7 @@ def test_averages_of_repeats_are_scored_as_what_they_are(folder, monkeypatch):
     metadata["stim_file"] = metadata["category"].map(names)
     trials.save(folder / "repeated")
     asked = SimpleNamespace(repeats=SimpleNamespace(test=2))
-    monkeypatch.setattr("dreamdiffusion.evaluation.evaluate.load_protocol", lambda name: asked)
+    monkeypatch.setattr("dreamdiffusion.evaluation.held_out.load_protocol", lambda name: asked)
     monkeypatch.setattr("dreamdiffusion.evaluation.evaluate._follow", lambda *_: None)
     averaged = config(folder, "averages", split="new", protocol="two", controls=[])
     averaged = averaged.model_copy(update={"data": folder / "repeated"})

@@ -12,20 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import SIZE, finetune_config
 
+from dreamdiffusion.decoders.config import SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import clip_source
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans, mean_tokens
 from dreamdiffusion.evaluation.control_images import ControlPainter
-from dreamdiffusion.evaluation.evaluate import load_embedder
 from dreamdiffusion.evidence.controls import (
     CONTROLS,
     nearest_pictures,
     phase_randomised,
     time_removed,
 )
-from dreamdiffusion.files.schema import SampleConfig
-from dreamdiffusion.models.pictures import read_images
+from dreamdiffusion.files.pictures import read_images
+from dreamdiffusion.models.generator.generator import load_embedder
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 

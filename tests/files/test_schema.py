@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -10,25 +11,21 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from dreamdiffusion import config_data
 from dreamdiffusion.cli.options import load_config
-from dreamdiffusion.evaluation import config as config_evidence
-from dreamdiffusion.files import schema as schemas
-from dreamdiffusion.files.schema import (
-    EncoderConfig,
-    FinetuneConfig,
-    PretrainConfig,
-    Schema,
-    TrainGeneratorConfig,
-    read_yaml,
-    write_yaml,
-)
+from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.files.schema import Schema, read_yaml, write_yaml
+from dreamdiffusion.models.config import EncoderConfig, PretrainConfig, TrainGeneratorConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml"))
+SOURCE = Path(__file__).parents[2] / "src" / "dreamdiffusion"
+MODULES = [
+    importlib.import_module(f"dreamdiffusion.{path.parent.name}.config")
+    for path in sorted(SOURCE.glob("*/config.py"))
+]
 STAGES = sorted(
     (
         schema
-        for module in (schemas, config_data, config_evidence)
+        for module in MODULES
         for name, schema in inspect.getmembers(module, inspect.isclass)
         if issubclass(schema, Schema)
         and schema is not Schema

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dreamdiffusion.recordings.duplicates import DuplicateCheck
 from dreamdiffusion.recordings.formats.muse import sampling_rate
-from dreamdiffusion.recordings.preprocessing import DuplicateCheck
 from dreamdiffusion.recordings.recording import (
     find_recordings,
     hash_samples,

@@ -17,11 +17,11 @@ from tiny import SIZE, SIZES, write_generator, write_trials
 from window_folders import write_windows
 
 from dreamdiffusion.cli import commands as cli
-from dreamdiffusion.evaluation.config import AblateConfig
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.studies import ablate as stage
 from dreamdiffusion.studies.ablate import FAILED, ablate, is_done, read_outcome
+from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.studies.grid import expand
 
 # A module that is built draws its first weights from torch's global numbers.

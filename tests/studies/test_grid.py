@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from dreamdiffusion.cli.options import load_config
-from dreamdiffusion.evaluation.config import AblateConfig
-from dreamdiffusion.files.schema import FinetuneConfig
+from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.studies.grid import expand, fingerprint, share
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamdiffusion.evaluation.config import AblateClaim, AblateRow
+from dreamdiffusion.studies.config import AblateClaim, AblateRow
 from dreamdiffusion.studies.table import (
     Difference,
     Grid,

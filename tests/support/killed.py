@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamdiffusion.datasets.prepare import prepare
-from dreamdiffusion.files.schema import PrepareConfig
+from dreamdiffusion.trials.config import PrepareConfig
 
 
 def prepare_until(config: PrepareConfig, moment: int) -> None:

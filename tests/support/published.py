@@ -21,7 +21,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from dreamdiffusion.datasets.prepare import prepare
-from dreamdiffusion.files.schema import PrepareConfig
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 WNIDS = ["n02389026", "n03888257"]

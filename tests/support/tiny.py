@@ -9,13 +9,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from dreamdiffusion.files.schema import (
-    ClipSizes,
-    EncoderConfig,
-    FinetuneConfig,
-    UnetSizes,
-    VaeSizes,
-)
+from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.models.config import ClipSizes, EncoderConfig, UnetSizes, VaeSizes
 from dreamdiffusion.models.generator.train import (
     build_clip,
     build_unet,

@@ -16,7 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import finetune_config
 
-from dreamdiffusion.files.schema import GenerateConfig, RuntimeConfig, SampleConfig, write_yaml
+from dreamdiffusion.decoders.config import GenerateConfig, SampleConfig
+from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.training.config import RuntimeConfig
 
 STEPS = 8
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dreamdiffusion.files.schema import OptimConfig, TrainConfig
 from dreamdiffusion.training import workers
-from dreamdiffusion.training.device import Draw, batch_indices
+from dreamdiffusion.training.config import OptimConfig, TrainConfig
 from dreamdiffusion.training.loop import build_optimizer, fit, learning_rate, trained_parameters
 from dreamdiffusion.training.memory import keep_frozen_in, peak_bytes, planned_bytes
+from dreamdiffusion.training.random_numbers import Draw, batch_indices
 
 # nn.Linear draws its first weights from torch's global numbers; they are overwritten here.
 pytestmark = pytest.mark.global_rng

@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.preprocessing import preprocess
 from dreamdiffusion.recordings.recording import (
     Recording,
@@ -19,6 +19,7 @@ from dreamdiffusion.recordings.recording import (
     hash_samples,
     read_recording,
 )
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import Trials, cut_trials, from_epochs
 
 DATA = Path(__file__).parents[2] / "../shared/data"

@@ -54,61 +54,61 @@ COMMANDS: dict[str, Command] = {
     "demo": Command(
         "decode simulated EEG with the bundled weights: scores, gallery, report",
         "cli.demo:demo",
-        "files.schema:DemoConfig",
+        "cli.config:DemoConfig",
     ),
     "simulate": Command(
         "write a BIDS folder of SIMULATED recordings of people who look at drawn pictures",
         "datasets.simulation.bids:simulate",
-        "files.schema:SimulateConfig",
+        "datasets.config:SimulateConfig",
     ),
     "inspect": Command(
         "show what was understood of one recording: channels, units, bad channels, events, picture",
         "recordings.inspection:inspect",
-        "config_data:InspectConfig",
+        "recordings.config:InspectConfig",
     ),
     "datasets": Command(
         "public data sets: datasets list, datasets show NAME, datasets fetch NAME",
         "datasets.command:datasets",
-        "config_data:DatasetsConfig",
+        "datasets.config:DatasetsConfig",
     ),
     "prepare": Command(
         "cut recordings into labelled trials, or into windows for pre-training",
         "datasets.prepare:prepare",
-        "files.schema:PrepareConfig",
+        "trials.config:PrepareConfig",
     ),
     "audit": Command(
         "look for what tells the class without the response: order, time, timing, drift, copies",
         "evidence.audit.run:audit",
-        "config_data:AuditConfig",
+        "evidence.config:AuditConfig",
     ),
     "pretrain": Command(
         "train the EEG encoder on unlabelled windows (masked signal modelling)",
         "models.encoders.pretrain:pretrain",
-        "files.schema:PretrainConfig",
+        "models.config:PretrainConfig",
         resumes=True,
     ),
     "train-generator": Command(
         "train a small text-to-image generator from scratch",
         "models.generator.train:train_generator",
-        "files.schema:TrainGeneratorConfig",
+        "models.config:TrainGeneratorConfig",
         resumes=True,
     ),
     "train-judge": Command(
         "train the independent classifier that names pictures",
         "models.judge.train:train_judge",
-        "files.schema:TrainJudgeConfig",
+        "models.config:TrainJudgeConfig",
         resumes=True,
     ),
     "finetune": Command(
         "train encoder, projectors and cross-attention on EEG-image pairs",
         "decoders.dreamdiffusion.finetune:finetune",
-        "files.schema:FinetuneConfig",
+        "decoders.config:FinetuneConfig",
         resumes=True,
     ),
     "generate": Command(
         "draw images from a recording or from prepared trials",
         "decoders.generate:generate",
-        "files.schema:GenerateConfig",
+        "decoders.config:GenerateConfig",
     ),
     "evaluate": Command(
         "score the images: chance, shuffled-EEG control, interval, p; gallery and report",
@@ -118,23 +118,23 @@ COMMANDS: dict[str, Command] = {
     "protocols": Command(
         "what has to be the same before scores are compared: protocols list, protocols show NAME",
         "evidence.protocols.command:protocols",
-        "evaluation.config:ProtocolsConfig",
+        "evidence.config:ProtocolsConfig",
     ),
     "ablate": Command(
         "run a grid of pre-training, fine-tuning and evaluation with seeds: one table, one figure",
         "studies.ablate:ablate",
-        "evaluation.config:AblateConfig",
+        "studies.config:AblateConfig",
         resumes=True,
     ),
     "convert": Command(
         "import a checkpoint of the authors' release, executing nothing in it",
         "decoders.dreamdiffusion.convert:convert",
-        "files.schema:ConvertConfig",
+        "decoders.config:ConvertConfig",
     ),
     "info": Command(
         "show versions, device and bundled weights, or what a file or folder holds",
         "cli.info:info",
-        "cli.info:InfoConfig",
+        "cli.config:InfoConfig",
     ),
 }
 

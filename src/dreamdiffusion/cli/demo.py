@@ -7,13 +7,16 @@ import shutil
 import sys
 from pathlib import Path
 
+from dreamdiffusion.cli.config import DemoConfig
+from dreamdiffusion.datasets.config import SimulateConfig
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.simulation.bids import simulate
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evidence.scores import Scores
-from dreamdiffusion.files.schema import DemoConfig, PrepareConfig, SignalConfig, SimulateConfig
 from dreamdiffusion.models.encoders.processor import EEGProcessor
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.trials.config import PrepareConfig
 
 
 def demo(config: DemoConfig) -> Path:

@@ -11,24 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-from tyro.conf import Positional
-
 from dreamdiffusion import __version__
-from dreamdiffusion.files.schema import Schema
+from dreamdiffusion.cli.config import InfoConfig
 
 PACKAGES = ("torch", "diffusers", "transformers", "mne", "mne-bids", "numpy", "scikit-learn")
-
-
-class InfoConfig(Schema):
-    """Versions, device and bundled weights; with a path, what that file or folder holds.
-
-    `inspect` tells the same of a recording, also where its units are wrong, and draws it.
-    """
-
-    path: Positional[Path | None] = Field(
-        None, description="recording, BIDS folder, prepared folder, run folder or model"
-    )
 
 
 def info(config: InfoConfig) -> dict[str, Any]:
@@ -71,7 +57,7 @@ def describe_installation() -> dict[str, Any]:
     """Return versions, processor, device and the weights below the working directory."""
     import torch
 
-    from dreamdiffusion.files.schema import RuntimeConfig
+    from dreamdiffusion.training.config import RuntimeConfig
     from dreamdiffusion.training.device import choose_device, cpu_has_bf16
 
     device = choose_device(RuntimeConfig())

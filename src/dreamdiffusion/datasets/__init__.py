@@ -1,1 +1,1 @@
-"""Public data sets: one file each, one contract (`base`), one registry (`registry`)."""
+"""Where recordings come from: public data sets, and SIMULATED people."""

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, TypeVar
 from tqdm.auto import tqdm
 
 from dreamdiffusion.files.download import RemoteFile, download
-from dreamdiffusion.files.schema import PrepareConfig, Schema
+from dreamdiffusion.files.schema import Schema
 from dreamdiffusion.recordings.recording import Recording
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials
 from dreamdiffusion.trials.trials import Trials
 

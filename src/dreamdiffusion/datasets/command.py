@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from dreamdiffusion.config_data import DatasetsConfig
 from dreamdiffusion.datasets.base import PublicDataset
+from dreamdiffusion.datasets.config import DatasetsConfig
 from dreamdiffusion.datasets.registry import DATASETS, get_dataset
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from dreamdiffusion.datasets.registry import load_public
-from dreamdiffusion.files.schema import PrepareConfig
 from dreamdiffusion.recordings.recording import find_recordings, read_recording
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials, source_of
 from dreamdiffusion.trials.windows.cut import build_windows
 

@@ -16,7 +16,7 @@ from dreamdiffusion.datasets.public.muse_gratings import MuseGratings
 from dreamdiffusion.datasets.public.muse_n170 import MuseN170
 from dreamdiffusion.datasets.public.things_eeg1 import ThingsEEG1
 from dreamdiffusion.datasets.public.things_eeg2 import ThingsEEG2
-from dreamdiffusion.files.schema import PrepareConfig
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import source_of
 from dreamdiffusion.trials.trials import Trials
 

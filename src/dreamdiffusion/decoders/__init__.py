@@ -1,1 +1,1 @@
-"""The rivals: decoders that every new one is compared with, on the same trials."""
+"""One file or folder for each way from trials to an answer, behind one contract."""

@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dreamdiffusion.decoders.config import GenerateConfig
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
-from dreamdiffusion.files.schema import GenerateConfig, PrepareConfig, SignalConfig, write_yaml
+from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.generator.generator import change_scheduler
+from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.recording import find_recordings, read_recording
 from dreamdiffusion.training.device import autocast, choose_device, is_main_process
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials
 from dreamdiffusion.trials.trials import Trials
 

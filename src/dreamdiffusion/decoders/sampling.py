@@ -16,13 +16,9 @@ from accelerate.utils import gather_object
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from tqdm import tqdm
 
-from dreamdiffusion.files.schema import SampleConfig
-from dreamdiffusion.training.device import (
-    is_main_process,
-    process_count,
-    process_index,
-    step_generator,
-)
+from dreamdiffusion.decoders.config import SampleConfig
+from dreamdiffusion.training.device import is_main_process, process_count, process_index
+from dreamdiffusion.training.random_numbers import step_generator
 
 Given = Callable[[np.ndarray], dict[str, Any]]
 """Places of trials, int (n,) -> what the pipeline is told of them, as keywords."""

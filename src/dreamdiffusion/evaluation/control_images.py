@@ -12,17 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dreamdiffusion.decoders.config import SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import generator_source
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.dreamdiffusion.training_means import FILE as MEANS
 from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans
 from dreamdiffusion.decoders.linear import LinearDecoder
 from dreamdiffusion.decoders.sampling import Given, collect, draw_trials, eeg_of
-from dreamdiffusion.evaluation.scoring import Embed
 from dreamdiffusion.evidence.controls import nearest_pictures, phase_randomised, time_removed
-from dreamdiffusion.files.schema import SampleConfig
-from dreamdiffusion.models.generator.generator import image_size, open_text_pipeline
-from dreamdiffusion.models.pictures import read_images
+from dreamdiffusion.files.pictures import read_images
+from dreamdiffusion.models.generator.generator import Embed, image_size, open_text_pipeline
 from dreamdiffusion.trials.trials import Trials
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,42 +17,13 @@ from dreamdiffusion.decoders.linear import LinearDecoder
 from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.control_images import ControlPainter
-from dreamdiffusion.evaluation.scoring import Embed
-from dreamdiffusion.evidence.statistics.exchange import Design
-from dreamdiffusion.models.generator.generator import change_scheduler
+from dreamdiffusion.evaluation.held_out import HeldOut
+from dreamdiffusion.evidence.statistics.exchange import Exchange
+from dreamdiffusion.models.generator.generator import Embed, change_scheduler
 from dreamdiffusion.training.device import autocast, choose_device
-from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
 BASELINES = ("lda_class", "lda_pooled")
-
-
-@dataclass
-class HeldOut:
-    """The trials that one model is scored on.
-
-    Attributes
-    ----------
-    model
-        Its folder.
-    split
-        What it was fine-tuned with; None where the trials are another recording.
-    rows
-        Places of the trials in their folder, int (n,).
-    tested
-        These trials, or averages of some.
-    averaged
-        Whether they are averages.
-    told
-        Which trials these are, and the rule that held them out.
-    """
-
-    model: Path
-    split: Split | None
-    rows: np.ndarray
-    tested: Trials
-    averaged: bool
-    told: str
 
 
 @dataclass
@@ -125,7 +95,7 @@ def decode(
         trials=trials,
         tested=tested,
         rows=None if held.averaged else held.rows,
-        moved=Design.of(tested.metadata).derangement(rng),
+        moved=Exchange.of(tested.metadata).derangement(rng),
         train=None if held.split is None else held.split.train,
         sample=config.sample.model_copy(
             update={"num_images_per_prompt": config.images_per_control}
@@ -192,20 +162,3 @@ def join(parts: Sequence[Decoded]) -> Decoded:
         },
         embed_eeg,
     )
-
-
-def check_folds(folds: Sequence[HeldOut]) -> None:
-    """Refuse folds of which two hold out one trial, which would count twice.
-
-    Raises
-    ------
-    ValueError
-        That names the trial.
-    """
-    rows = np.concatenate([held.rows for held in folds])
-    values, counts = np.unique(rows, return_counts=True)
-    if counts.max() > 1:
-        raise ValueError(
-            f"trial {values[counts.argmax()]} is held out by several of the models; give models "
-            "whose test sides share no trial"
-        )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import logging
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from dreamdiffusion.decoders.dreamdiffusion.adapter import clip_source
@@ -23,10 +20,11 @@ from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans
 from dreamdiffusion.evaluation.confidence.per_trial import FILE as CONFIDENCE
 from dreamdiffusion.evaluation.confidence.per_trial import Certainty
 from dreamdiffusion.evaluation.config import EvaluateConfig
-from dreamdiffusion.evaluation.decode import HeldOut, check_folds, decode, join
+from dreamdiffusion.evaluation.decode import decode, join
+from dreamdiffusion.evaluation.held_out import HeldOut, check_folds, hold_out
 from dreamdiffusion.evaluation.metrics.suites import ImageSuites
 from dreamdiffusion.evaluation.rivals import score_baselines
-from dreamdiffusion.evaluation.scoring import Embed, Gallery, score_images
+from dreamdiffusion.evaluation.scoring import Gallery, score_images
 from dreamdiffusion.evaluation.suspicions import gather_reasons, time_suspected
 from dreamdiffusion.evidence.audit.run import SEVERITIES, read_audit
 from dreamdiffusion.evidence.headline import headline
@@ -34,20 +32,16 @@ from dreamdiffusion.evidence.look_log import log_look, selection_suspected
 from dreamdiffusion.evidence.protocols.follow import Planned, follow
 from dreamdiffusion.evidence.protocols.schema import load_protocol
 from dreamdiffusion.evidence.scores import Followed, Look, Reason, Scores
+from dreamdiffusion.files.pictures import read_image
 from dreamdiffusion.files.schema import write_yaml
-from dreamdiffusion.models.generator.generator import embed_images, image_size, load_clip
-from dreamdiffusion.models.judge.judge import Judge, label_indices
-from dreamdiffusion.models.pictures import read_image
-from dreamdiffusion.report.contact_sheet import (
-    draw_gallery,
-    rank_trials,
-    save_gallery,
-    trial_values,
+from dreamdiffusion.models.generator.generator import (
+    Embed,
+    image_size,
+    load_embedder,
 )
-from dreamdiffusion.report.page import write_report
+from dreamdiffusion.models.judge.judge import label_indices, load_judge
+from dreamdiffusion.report.write import write_results
 from dreamdiffusion.training.device import choose_device, is_main_process
-from dreamdiffusion.trials.averages import average_repeats
-from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
 __all__ = ["evaluate", "score_images"]
@@ -73,7 +67,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         trial, or the judge does not know a category of the data.
     """
     trials = Trials.load(config.data)
-    folds = [_hold_out(config, model, trials) for model in [config.model, *config.folds]]
+    folds = [hold_out(config, model, trials) for model in [config.model, *config.folds]]
     check_folds(folds)
     audits = [read_audit(held.model) for held in folds]
     judge = load_judge(config.judge)
@@ -143,25 +137,6 @@ def _split_in_words(folds: Sequence[HeldOut]) -> str:
     )
 
 
-def _hold_out(config: EvaluateConfig, model: Path, trials: Trials) -> HeldOut:
-    """Return what one model is scored on: trials, or averages where its protocol says so."""
-    split = None if config.split == "new" else Split.load(model / "split.json")
-    rows, told = choose_trials(split, config.split, len(trials), config.limit)
-    if split is None:
-        check_new(model, trials)
-    tested = trials.select(rows)
-    repeats = load_protocol(config.protocol).repeats.test if config.protocol else 1
-    if repeats > 1:
-        rng = np.random.default_rng([config.sample.seed, 2])
-        by = "stim_file" if trials.pairing == "stim_file" else "category"
-        data, metadata = average_repeats(np.asarray(tested.data), tested.metadata, repeats, rng, by)
-        # An average holds trials of any run of a person: it has no place in one, nor an onset.
-        metadata = metadata.assign(session="", run="averages", onset=np.arange(float(len(data))))
-        tested = replace(tested, data=data, metadata=metadata)
-        told += f"; AVERAGES of {repeats} trials each, {len(tested)} of them"
-    return HeldOut(model, split, rows, tested, repeats > 1, told)
-
-
 def _follow(config: EvaluateConfig, folds: Sequence[HeldOut], trials: Trials) -> Followed | None:
     """Check every fold against the protocol, where there is one."""
     if config.protocol is None:
@@ -214,78 +189,6 @@ def _suites(config: EvaluateConfig, folds: Sequence[HeldOut]) -> ImageSuites | N
     )
 
 
-def choose_trials(
-    split: Split | None, side: str, n_trials: int, limit: int | None
-) -> tuple[np.ndarray, str]:
-    """Return the rows of one side of a split, and the words that go with their scores.
-
-    Parameters
-    ----------
-    split : Split, optional
-        Of the model's data; None where the data are another recording: then every trial counts.
-    side : str
-        ``train``, ``validation``, ``test`` or ``new``.
-    n_trials : int
-        Number of trials in the data.
-    limit : int, optional
-        The first so many of the side.
-
-    Raises
-    ------
-    ValueError
-        If the split names trials that the data do not have, or fewer than two are left.
-    """
-    if split is None:
-        rows, told = np.arange(n_trials), f"{side}: a recording that no training trial comes from"
-    else:
-        sides = (split.train, split.validation, split.test)
-        last = max(int(side_rows.max()) for side_rows in sides if len(side_rows))
-        if last >= n_trials:
-            raise ValueError(
-                f"the model's split names trial {last}, the data have {n_trials} trials; evaluate "
-                "on the trials that the model was fine-tuned on, or with --split new on others"
-            )
-        rows, told = getattr(split, side), f"{side}: {split.rule}"
-    n_side = len(rows)
-    rows = rows[:limit]
-    if len(rows) < 2:
-        raise ValueError(f"the {side} side has {len(rows)} trials to score, expected two or more")
-    if side == "train":
-        told += "; THESE TRIALS WERE TRAINED ON, so this is no measure of decoding"
-    if len(rows) < n_side:
-        told += f"; the first {len(rows)} of its {n_side} trials"
-    return rows, told
-
-
-def load_judge(folder: Path) -> Judge:
-    """Open a judge.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder holds none.
-    """
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"judge {folder} does not exist; make one with train-judge")
-    return Judge.from_pretrained(folder, use_safetensors=True).eval()
-
-
-def load_embedder(source: str | Path, device: torch.device) -> Embed:
-    """Return the image tower of a CLIP (folder or hub id) as a function of pictures in [0, 1].
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    """
-    clip = load_clip(source).to(device).eval()  # pyright: ignore[reportArgumentType]
-
-    def embed(images: Tensor) -> Tensor:
-        return embed_images(clip, images.to(device, torch.float32) * 2 - 1).cpu()
-
-    return embed
-
-
 def noise_level(trials: Trials) -> float | list[float] | None:
     """Return the simulation's noise level (or levels) that the metadata state, if they do."""
     if not trials.simulated or "noise_level" not in trials.metadata:
@@ -323,25 +226,6 @@ def _join_audits(audits: Sequence[dict[str, Any] | None]) -> dict[str, Any] | No
     }
 
 
-def check_new(model: Path, trials: Trials) -> None:
-    """Refuse a recording that took part in the fine-tuning of the model.
-
-    Raises
-    ------
-    ValueError
-        If a run of the trials is among those the model was fine-tuned with.
-    """
-    known = {tuple(run) for run in json.loads((model / "about.json").read_text("utf-8"))["runs"]}
-    names = trials.metadata[["subject", "session", "run"]].astype(str)
-    here = {tuple(run) for run in names.itertuples(index=False)}
-    if known & here:
-        run = "/".join(sorted(known & here)[0])
-        raise ValueError(
-            f"subject/session/run {run} took part in the fine-tuning of {model}, so it is not new; "
-            "use --split test with the trials the model was fine-tuned on"
-        )
-
-
 def versions() -> dict[str, str]:
     """Return the versions that matter to the result."""
     names = ("dreamdiffusion", "torch", "diffusers", "transformers", "mne", "numpy")
@@ -352,31 +236,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # run from the source tree
             continue
     return found
-
-
-def write_results(
-    folder: Path,
-    result: Scores,
-    generated: Tensor,
-    seen: Tensor | None,
-    figures: Mapping[str, Figure | bytes],
-) -> None:
-    """Write ``scores.json``, ``gallery.png`` and ``report.html`` into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = result.model_dump(mode="json")
-    (folder / "scores.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    trials = result.trials
-    title = "Seen and decoded: best, median and worst trials by rank"
-    if result.simulated:
-        level = result.noise_level
-        title += " (SIMULATED EEG" + ("" if level is None else f", noise level {level}") + ")"
-    ranked = rank_trials(trial_values(result.headline.metric, trials)[1], 8)
-    groups = {name: ranked[name] for name in ("best", "median", "worst")}
-    picture = draw_gallery(
-        generated, trials["category"], trials["judged_category"], groups, seen, title
-    )
-    save_gallery(folder / "gallery.png", picture)
-    write_report(folder / "report.html", result, generated, seen, figures)
 
 
 def _load_pictures(trials: Trials, size: int) -> tuple[Tensor | None, dict[str, Tensor] | None]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import pandas as pd
 
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.decode import Decoded
-from dreamdiffusion.evaluation.metrics.pairs import top1_pairs
+from dreamdiffusion.evaluation.metrics.pairs import label_pairs
 from dreamdiffusion.evaluation.metrics.retrieval import score_retrieval
-from dreamdiffusion.evaluation.occlusion import nearest_places
 from dreamdiffusion.evaluation.scoring import Gallery
-from dreamdiffusion.evidence.scores import Curve, Score
-from dreamdiffusion.evidence.statistics.averaging import n_trial_curve
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.scores import Score
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import score
 from dreamdiffusion.trials.averages import n_averaged
 
@@ -36,7 +31,7 @@ def score_baselines(
         As in `scores.Scores`.
     """
     metadata = decoded.tested.metadata
-    design = Design.of(metadata)
+    design = Exchange.of(metadata)
     n_permutations, n_bootstrap = config.n_permutations, config.n_bootstrap
     scores: list[Score] = []
     protocol: dict[str, str] = {}
@@ -73,37 +68,3 @@ def score_baselines(
             how = f"the EEG embedding, no image; {found.protocol}"
             add(f"eeg_retrieval_{name}", found.pairs(name), how)
     return scores, protocol, not_scored
-
-
-def label_pairs(named: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """Score one named category for each trial: pairs, see `metrics`."""
-    place = {label: i for i, label in enumerate(sorted({*labels, *named}))}
-    return top1_pairs(
-        np.array([[place[label]] for label in named]),
-        np.array([place[label] for label in labels]),
-        len(place),
-    )
-
-
-def averaging_curve(
-    config: EvaluateConfig,
-    decoded: Decoded,
-    prototypes: np.ndarray,
-    categories: list[str],
-    rng: np.random.Generator,
-) -> Curve:
-    """Name the category nearest to the EEG embedding, from single trials to averages of many."""
-
-    def pairs(eeg: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
-        places = nearest_places(decoded.embed_eeg(eeg).numpy(), prototypes)
-        named = [categories[place] for place in places]
-        return label_pairs(named, metadata["category"].astype(str).tolist())
-
-    return n_trial_curve(
-        "eeg_category_top1",
-        np.asarray(decoded.tested.data),
-        decoded.tested.metadata,
-        pairs,
-        rng,
-        n_bootstrap=config.n_bootstrap,
-    )

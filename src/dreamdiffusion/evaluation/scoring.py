@@ -21,13 +21,12 @@ from dreamdiffusion.evaluation.metrics.pairs import (
 )
 from dreamdiffusion.evaluation.metrics.suites import ImageSuites, as_published
 from dreamdiffusion.evidence.controls import CONTROLS, WITHOUT_BRAIN
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score
+from dreamdiffusion.models.generator.generator import Embed
 from dreamdiffusion.models.judge.judge import Judge, check_images, label_indices
 
 Floats = NDArray[np.float64]
-Embed = Callable[[Tensor], Tensor]
-"""Pictures (n, 3, H, W) in [0, 1] -> embeddings (n, d)."""
 
 
 @dataclass
@@ -247,11 +246,11 @@ def score_images(
     }
 
 
-def design_of(metadata: pd.DataFrame | Mapping[str, Any], n: int) -> Design:
+def design_of(metadata: pd.DataFrame | Mapping[str, Any], n: int) -> Exchange:
     """Return the design that the metadata tell; one run of n trials where they tell nothing."""
     frame = pd.DataFrame({key: list(column) for key, column in metadata.items()})
     known = {"subject", "session", "run", "onset"} & {str(key) for key in frame}
-    return Design.of(frame) if known else Design.one_run(n)
+    return Exchange.of(frame) if known else Exchange.one_run(n)
 
 
 def _measure(sets: list[str], pairs: Callable[[str], Floats], how: str) -> Measured:

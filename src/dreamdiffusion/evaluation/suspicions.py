@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dreamdiffusion.decoders.dreamdiffusion.adapter import generator_source
-from dreamdiffusion.evaluation.decode import HeldOut
+from dreamdiffusion.evaluation.held_out import HeldOut
 from dreamdiffusion.evidence.headline import (
     audit_reasons,
     control_reason,
@@ -21,10 +21,10 @@ from dreamdiffusion.evidence.headline import (
     time_reason,
 )
 from dreamdiffusion.evidence.scores import Reason, Score
+from dreamdiffusion.files.pictures import read_images
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.models.picture_prints import load_prints, picture_prints
-from dreamdiffusion.models.pictures import read_images
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 

@@ -1,0 +1,1 @@
+"""What a score is worth: its record, audit, statistics, protocols, looks, headline."""

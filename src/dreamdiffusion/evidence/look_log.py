@@ -26,10 +26,10 @@ from pydantic import Field, ValidationError
 
 from dreamdiffusion.evidence.scores import Look, Reason
 from dreamdiffusion.files.schema import Schema
+from dreamdiffusion.files.whole import LOOK_LOG
 
 logger = logging.getLogger(__name__)
 
-LOG = "looks.jsonl"
 LOCKED = ("test", "new")
 SELECTION = "selection_on_test"
 _IDENTITY = ("subject", "session", "run", "onset", "stim_file", "repetition")
@@ -104,7 +104,7 @@ def log_look(
         trials=key,
         n_trials=n_trials,
     )
-    paths = [folder / LOG for folder in (data, model)]
+    paths = [folder / LOOK_LOG for folder in (data, model)]
     for path in paths:
         read_looks(path)  # a broken log ends it before a line is added
     kept = [append_look(path, line) for path in paths]

@@ -1,0 +1,1 @@
+"""Files read without executing anything, written whole; the base of every schema."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import random_scene, render
+from dreamdiffusion.files.pictures import read_images, to_tensor
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -39,36 +39,6 @@ class Pictures:
     def tensor(self, indices: torch.Tensor | slice) -> torch.Tensor:
         """Return pictures as float32 ``(k, 3, height, width)`` in [-1, 1], as the VAE takes."""
         return to_tensor(self.pixels[indices])
-
-
-def to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """Turn uint8 ``(n, h, w, 3)`` into float32 ``(n, 3, h, w)`` in [-1, 1]."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-
-
-def read_image(path: Path, size: int) -> np.ndarray:
-    """Read one picture as uint8 ``(size, size, 3)``; it is squashed to a square, as the paper.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file cannot be decoded as a picture.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"picture {path} does not exist")
-    try:
-        with Image.open(path) as image:
-            rgb = image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"picture {path} cannot be read: {error}") from error
-    return np.asarray(rgb, dtype=np.uint8)
-
-
-def read_images(paths: list[Path], size: int) -> np.ndarray:
-    """Read many pictures as uint8 ``(n, size, size, 3)``; see `read_image` for errors."""
-    return np.stack([read_image(path, size) for path in paths])
 
 
 def draw_pictures(n: int, size: int, seed: int) -> Pictures:

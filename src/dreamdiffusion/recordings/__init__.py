@@ -1,0 +1,1 @@
+"""Any EEG file -> `Recording`, and its clean signal."""

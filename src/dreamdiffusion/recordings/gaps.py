@@ -37,3 +37,73 @@ def stretches(raw: mne.io.BaseRaw) -> list[tuple[int, int]]:
     if start < raw.n_times:
         found.append((start, raw.n_times))
     return found
+
+
+GAP_S = 0.1  # two lost packets of 12 samples at 256 Hz; packet jitter stays below 0.04 s
+
+
+NOMINAL_HZ = (100.0, 125.0, 128.0, 200.0, 220.0, 250.0, 256.0, 300.0, 500.0, 512.0, 1000.0, 1024.0)
+
+
+def sampling_rate(stamps: np.ndarray, name: str) -> tuple[float, np.ndarray]:
+    """Return the rate of a recording from its timestamps, and where samples are missing.
+
+    Parameters
+    ----------
+    stamps
+        Timestamps in seconds, (n_times,).
+    name
+        What the error messages call the recording.
+
+    Returns
+    -------
+    sfreq
+        Hz; the nominal rate where the measured one is within 0.5 % of it,
+        or within what timestamps in milliseconds can tell.
+    gaps
+        Indices of the samples that follow a jump of more than 0.1 s.
+
+    Raises
+    ------
+    ValueError
+        For timestamps that are missing, go back by more than 0.1 s or are unevenly spaced, and
+        for a rate outside 50 to 20,000 Hz.
+    """
+    if not np.isfinite(stamps).all():
+        row = int(np.flatnonzero(~np.isfinite(stamps))[0])
+        raise ValueError(f"{name}: the timestamp of data row {row} is missing")
+    steps = np.diff(stamps)
+    span = stamps[-1] - stamps[0]
+    rough = len(steps) / span if span > 0 else np.inf
+    typical = float(np.median(steps))
+    if not 1 / 20000 <= typical <= 1 / 50:
+        raise ValueError(
+            f"{name}: timestamps advance by {typical:.4g} per sample (about {rough:.4g} Hz); "
+            "expected seconds at 50 to 20,000 Hz"
+        )
+    back = np.flatnonzero(steps < -GAP_S)
+    if len(back):
+        raise ValueError(
+            f"{name}: timestamps go back by {-steps[back[0]]:.3f} s at data row {back[0] + 1}; "
+            "split the file there: it holds more than one recording"
+        )
+    gaps = np.flatnonzero(steps > GAP_S) + 1
+    whole = np.delete(steps, gaps - 1)
+    measured = 1 / float(whole.mean()) if len(whole) and whole.mean() > 0 else np.inf
+    # Rounding to milliseconds moves the median step by up to 0.5 ms, never by more.
+    if abs(typical - 1 / measured) > 0.001 + 0.2 / measured:
+        raise ValueError(
+            f"{name}: timestamps are unevenly spaced (median step {typical:.4g} s, mean "
+            f"{1 / measured:.4g} s); export the recording with its sample clock"
+        )
+    # A short file's rate is only as exact as the rounding of its first and last timestamp.
+    return nominal_rate(measured, max(0.005, 0.001 / float(whole.sum()))), gaps
+
+
+def nominal_rate(measured: float, tolerance: float = 0.005) -> float:
+    """Return the rate in Hz that a device is sold with, if it is within `tolerance` of `measured`.
+
+    `measured` itself where no such rate is near.
+    """
+    nearest = min(NOMINAL_HZ, key=lambda rate: abs(rate - measured))
+    return nearest if abs(nearest / measured - 1) < tolerance else measured

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from dreamdiffusion.config_data import InspectConfig
 from dreamdiffusion.recordings.bad_channels import (
     Spectrum,
     find_bad_channels,
@@ -15,6 +14,7 @@ from dreamdiffusion.recordings.bad_channels import (
     spectrum,
     spectrum_peaks,
 )
+from dreamdiffusion.recordings.config import InspectConfig
 from dreamdiffusion.recordings.electrodes import unknown_electrodes
 from dreamdiffusion.recordings.formats.edf import recording_equipment
 from dreamdiffusion.recordings.gaps import stretches

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
+from dreamdiffusion.decoders.config import FinetuneConfig
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
-from dreamdiffusion.evaluation.config import AblateConfig, EvaluateConfig
+from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
-from dreamdiffusion.files.schema import FinetuneConfig, Schema, read_yaml
+from dreamdiffusion.files.schema import Schema, read_yaml
 from dreamdiffusion.models.encoders.pretrain import pretrain
 from dreamdiffusion.models.generator.generator import Generator
+from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.studies.grid import Cell, expand, fingerprint, share
 from dreamdiffusion.studies.locks import locked
 from dreamdiffusion.studies.table import Grid, Outcome, Table

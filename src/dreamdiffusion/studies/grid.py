@@ -16,8 +16,11 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from dreamdiffusion.evaluation.config import AblateConfig, AblateRow, EvaluateConfig
-from dreamdiffusion.files.schema import FinetuneConfig, PretrainConfig, Schema, read_yaml
+from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.evaluation.config import EvaluateConfig
+from dreamdiffusion.files.schema import Schema, read_yaml
+from dreamdiffusion.models.config import PretrainConfig
+from dreamdiffusion.studies.config import AblateConfig, AblateRow
 
 STAGES: dict[str, type[Schema]] = {
     "pretrain": PretrainConfig,

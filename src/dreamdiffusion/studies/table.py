@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dreamdiffusion.evaluation.config import AblateClaim, AblateRow
 from dreamdiffusion.files.schema import Schema
+from dreamdiffusion.studies.config import AblateClaim, AblateRow
 
 Floats = NDArray[np.float64]
 Verdict = Literal["beyond the interval", "in the mean only", "not", "not known"]

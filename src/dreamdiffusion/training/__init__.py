@@ -1,0 +1,1 @@
+"""Device, random numbers, and the one training loop."""

@@ -23,10 +23,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dreamdiffusion.files.schema import OptimConfig, TrainConfig
 from dreamdiffusion.training.checkpoint import load_checkpoint, save_checkpoint
-from dreamdiffusion.training.device import Draw, autocast, batch_indices
+from dreamdiffusion.training.config import OptimConfig, TrainConfig
+from dreamdiffusion.training.device import autocast
 from dreamdiffusion.training.memory import peak_bytes, planned_bytes
+from dreamdiffusion.training.random_numbers import Draw, batch_indices
 from dreamdiffusion.training.sharding import cut_like, make_whole, whole
 from dreamdiffusion.training.workers import Workers
 

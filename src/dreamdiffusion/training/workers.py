@@ -12,7 +12,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import is_tensorboard_available, is_wandb_available
 from torch import nn
 
-from dreamdiffusion.files.schema import TrainConfig
+from dreamdiffusion.training.config import TrainConfig
 from dreamdiffusion.training.device import choose_device, is_main_process
 from dreamdiffusion.training.sharding import shard
 

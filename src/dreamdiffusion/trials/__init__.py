@@ -1,0 +1,1 @@
+"""Recordings -> labelled trials and unlabelled windows; splits, averages, scale."""

@@ -12,14 +12,11 @@ import mne
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
-from dreamdiffusion.recordings.preprocessing import (
-    DuplicateCheck,
-    bad_spans,
-    preprocess,
-    reject_reason,
-)
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.recordings.duplicates import DuplicateCheck
+from dreamdiffusion.recordings.preprocessing import bad_spans, preprocess, reject_reason
 from dreamdiffusion.recordings.recording import Recording
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 __all__ = ["Trials", "cut_trials", "from_epochs"]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dreamdiffusion.evidence.look_log import LOG
+from dreamdiffusion.files.whole import LOOK_LOG, new_folder, open_array, read_info
 
 COLUMNS = ["subject", "session", "run", "onset", "category", "stim_file"]
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
@@ -213,12 +210,10 @@ class Trials:
             "signal": self.signal,
             "source": self.source,
         }
-        with new_folder(folder, "trials") as inside:
+        with new_folder(folder, "trials", keep=(LOOK_LOG,)) as inside:
             np.save(inside / "trials.npy", np.ascontiguousarray(self.data, dtype=np.float32))
             self.metadata.to_csv(inside / "metadata.csv", index=False)
             (inside / "info.json").write_text(json.dumps(info, indent=2), "utf-8")
-            if (folder / LOG).is_file():
-                shutil.copy2(folder / LOG, inside / LOG)
         return folder
 
     @classmethod
@@ -269,55 +264,3 @@ class Trials:
     def _place(self, trial: int) -> str:
         row = self.metadata.iloc[trial]
         return f"subject {row['subject']}, run {row['run']}, onset {row['onset']:.3f} s"
-
-
-@contextmanager
-def new_folder(folder: Path, kind: str) -> Iterator[Path]:
-    """Give a temporary folder that becomes `folder` when the block ends without an error.
-
-    An older folder of the same kind is replaced; anything else in the way is an error.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        try:
-            read_info(folder, kind)
-        except (FileNotFoundError, ValueError) as error:
-            raise FileExistsError(
-                f"{folder} exists and does not hold {kind}; choose another output"
-            ) from error
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        if folder.exists():
-            older = folder.with_name(f".{folder.name}.{os.getpid()}.older")
-            folder.rename(older)
-            unfinished.rename(folder)
-            shutil.rmtree(older)
-        else:
-            unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def read_info(folder: Path, kind: str) -> dict[str, Any]:
-    """Read `info.json` of a prepared folder and check that it is of the expected kind."""
-    path = folder / "info.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no info.json; expected a folder of {kind}")
-    try:
-        info = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(info, dict) or info.get("kind") != kind:
-        found = info.get("kind") if isinstance(info, dict) else type(info).__name__
-        raise ValueError(f"{folder} holds {found}, expected {kind}; run prepare with kind {kind}")
-    return info
-
-
-def open_array(path: Path) -> np.ndarray:
-    """Memory-map an npy file; an array of Python objects is refused, nothing is unpickled."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    return np.lib.format.open_memmap(path, mode="r")

@@ -24,7 +24,8 @@ from dreamdiffusion.datasets.base import PublicDataset
 from dreamdiffusion.datasets.command import describe
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.registry import DATASETS, get_dataset
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 ROOT = Path(__file__).parents[3]

@@ -14,7 +14,9 @@ from published import load
 
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.public.muse_gratings import draw_gratings
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig, read_yaml
+from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 ROOT = Path(__file__).parents[3]

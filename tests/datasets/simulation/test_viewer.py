@@ -12,19 +12,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from dreamdiffusion.datasets.config import SimulateConfig
 from dreamdiffusion.datasets.simulation import noise, sources, vision
 from dreamdiffusion.datasets.simulation.bids import balanced_scenes, simulate
 from dreamdiffusion.datasets.simulation.noise import BackgroundLevels
+from dreamdiffusion.datasets.simulation.person import Viewer
 from dreamdiffusion.datasets.simulation.response import RESPONSE, evoked_response
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, Scene, render
-from dreamdiffusion.datasets.simulation.viewer import (
-    DEFAULT_NOISE_LEVEL,
-    MARGIN,
-    SOA,
-    Viewer,
-    simulate_run,
-)
-from dreamdiffusion.files.schema import SimulateConfig
+from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, MARGIN, SOA, simulate_run
 
 SFREQ = 256.0
 TINY = 16

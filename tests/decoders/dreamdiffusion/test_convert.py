@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
+from dreamdiffusion.decoders.config import ConvertConfig
 from dreamdiffusion.decoders.dreamdiffusion.convert import convert
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.files.schema import ConvertConfig
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.mae import MaskedAutoencoder
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.training.random_numbers import Draw
 
 pytestmark = pytest.mark.global_rng
 

@@ -28,12 +28,12 @@ from dreamdiffusion.decoders.dreamdiffusion.finetune import (
 from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask, augment_eeg
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import embed_images, encode_images, load_generator
-from dreamdiffusion.models.pictures import read_images, to_tensor
-from dreamdiffusion.training.device import Draw
 from dreamdiffusion.training.loop import trained_parameters
+from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.trials.trials import Trials
 
 # A module that is built draws its first weights from torch's global numbers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import mne
@@ -143,6 +144,24 @@ def test_both_formats_draw_the_same(
     pipe: EEGToImagePipeline, trials: Trials, tmp_path: Path
 ) -> None:
     pipe.save_pretrained(tmp_path / "whole")
+    again = EEGToImagePipeline.from_pretrained(tmp_path / "whole")
+    again.set_progress_bar_config(disable=True)
+    assert torch.equal(draw(pipe, trials), draw(again, trials))
+
+
+def test_a_folder_saved_before_the_package_had_folders_draws_the_same(
+    pipe: EEGToImagePipeline, trials: Trials, tmp_path: Path
+) -> None:
+    pipe.save_pretrained(tmp_path / "whole")
+    index = tmp_path / "whole" / "model_index.json"
+    content = json.loads(index.read_text("utf-8"))
+    assert content["eeg_encoder"] == ["dreamdiffusion", "EEGEncoder"]
+    content |= {
+        "eeg_encoder": ["dreamdiffusion.encoder", "EEGEncoder"],
+        "conditioner": ["dreamdiffusion.condition", "EEGConditioner"],
+        "eeg_processor": ["dreamdiffusion.processor", "EEGProcessor"],
+    }
+    index.write_text(json.dumps(content), "utf-8")
     again = EEGToImagePipeline.from_pretrained(tmp_path / "whole")
     again.set_progress_bar_config(disable=True)
     assert torch.equal(draw(pipe, trials), draw(again, trials))

@@ -21,7 +21,7 @@ from dreamdiffusion.evaluation.metrics.nsd import (
     resize,
     two_way_pairs,
 )
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import chance_level
 
 
@@ -90,7 +90,7 @@ def test_a_picture_shown_twice_is_no_rival_of_itself():
 def test_chance_of_two_way_is_a_half_whatever_is_generated(n, k, seed):
     """Without ties every place in the order is taken once, so no favourite picture can gain."""
     r = np.random.default_rng(seed).normal(size=(n, k, n)) + np.arange(n)
-    assert chance_level(two_way_pairs(r, np.arange(n)), Design.one_run(n)) == pytest.approx(0.5)
+    assert chance_level(two_way_pairs(r, np.arange(n)), Exchange.one_run(n)) == pytest.approx(0.5)
 
 
 def test_distance_matches_scipy_and_a_constant_has_none():

@@ -24,7 +24,7 @@ from dreamdiffusion.evaluation.metrics.pairs import (
     top1_pairs,
     trial_groups,
 )
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import chance_level
 
 
@@ -41,7 +41,7 @@ def test_top1_rejects_a_label_out_of_range():
 
 
 def test_chance_of_labels_is_shown_times_named():
-    design = Design.one_run(4)
+    design = Exchange.one_run(4)
     chosen = np.array([[0], [0], [0], [1]])  # names class 0 in three of four
     pairs = top1_pairs(chosen, np.array([0, 0, 1, 1]), 2)
     assert chance_level(pairs, design) == pytest.approx(0.75 * 0.5 + 0.25 * 0.5)
@@ -57,7 +57,7 @@ def test_chance_of_a_sharp_generator_that_guesses_is_twice_one_in_n():
     truth, guessed = np.arange(n) % 40, rng.permutation(np.arange(n) % 40)
     probabilities = rng.random((n, 1, 400)) * 1e-3
     probabilities[np.arange(n), 0, guessed] = 0.9
-    level = chance_level(n_way_pairs(probabilities, truth, 50), Design.one_run(n))
+    level = chance_level(n_way_pairs(probabilities, truth, 50), Exchange.one_run(n))
     # Guessed 1/40; else the guess must miss the draw of 49 of 399, and the truth lead the 50.
     assert level == pytest.approx(1 / 40 + 39 / 40 * (350 / 399) / 50, abs=0.003)
     assert level > 2 * (1 / 50)
@@ -130,7 +130,7 @@ def test_n_way_of_two_thousand_images_takes_seconds():
     pairs = n_way_pairs(probabilities, truth, 50)
     assert time.process_time() - start < 25
     assert drawn.mean() == pytest.approx(pairs.diagonal().mean(), abs=0.002)
-    assert chance_level(pairs, Design.one_run(len(pairs))) == pytest.approx(0.02, abs=0.002)
+    assert chance_level(pairs, Exchange.one_run(len(pairs))) == pytest.approx(0.02, abs=0.002)
 
 
 def test_retrieval_uses_the_cosine():
@@ -217,19 +217,19 @@ def test_ssim_within_groups_only():
 
 def test_trial_groups_are_even():
     rng = np.random.default_rng(0)
-    sizes = np.bincount(trial_groups(Design.one_run(500), rng, largest=200))
+    sizes = np.bincount(trial_groups(Exchange.one_run(500), rng, largest=200))
     assert sizes.tolist() == [167, 167, 166]
-    assert not trial_groups(Design.one_run(5), rng).any()
+    assert not trial_groups(Exchange.one_run(5), rng).any()
 
 
 def test_trial_groups_lie_within_runs_and_keep_blocks():
     rng, each = np.random.default_rng(0), np.arange(240)
     runs = np.repeat([0, 1, 2], 80)
-    groups = trial_groups(Design(0 * each, runs, each, each), rng, largest=30)
+    groups = trial_groups(Exchange(0 * each, runs, each, each), rng, largest=30)
     assert np.bincount(groups).tolist() == [27, 27, 26] * 3
     assert (runs[groups.argsort(kind="stable")] == np.sort(groups) // 3).all()
     # Blocks of 10: 8 in a run, so two groups of four, larger than asked for.
-    blocked = Design(0 * each, runs, each // 10, each // 10)
+    blocked = Exchange(0 * each, runs, each // 10, each // 10)
     groups = trial_groups(blocked, rng, largest=30)
     assert np.bincount(groups).tolist() == [40] * 6
     assert (groups == groups[each // 10 * 10]).all()
@@ -247,7 +247,7 @@ def test_auc_pairs_match_scikit_learn():
     pairs = auc_pairs(decision, truth, runs)
     assert pairs.diagonal().mean() == pytest.approx(expected, abs=1e-12)
     each = np.arange(50)
-    design = Design(0 * each, runs, each, each)
+    design = Exchange(0 * each, runs, each, each)
     assert chance_level(pairs, design) == pytest.approx(0.5, abs=1e-12)
     dealt = design.exchanges(1, rng)[0]
     area = np.average(

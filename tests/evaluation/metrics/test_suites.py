@@ -22,7 +22,7 @@ from dreamdiffusion.evaluation.metrics.nsd import pixcorr_pairs
 from dreamdiffusion.evaluation.metrics.pairs import mse_pairs, n_way_pairs, pcc_pairs, ssim_pairs
 from dreamdiffusion.evaluation.metrics.suites import ImageSuites, as_published
 from dreamdiffusion.evidence.scores import ControlScore, Score
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import chance_level
 
 CPU = torch.device("cpu")
@@ -123,7 +123,7 @@ def test_images_like_the_pictures_beat_noise_in_every_direction(suites, own, pic
     for name in ("nsd_pixcorr", "mse", "nsd_ssim"):
         sign = -1 if name in suites.lower_is_better else 1
         assert sign * np.diagonal(own[name]).mean() > sign * chance_level(
-            own[name], Design.one_run(len(own[name]))
+            own[name], Exchange.one_run(len(own[name]))
         )
 
 

@@ -14,7 +14,7 @@ from experiments import (
     split_by_run,
 )
 
-from dreamdiffusion.evidence.audit.findings import max_p
+from dreamdiffusion.evidence.audit.trial_order import max_p
 
 
 def test_block_design():

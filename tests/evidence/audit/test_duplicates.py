@@ -12,7 +12,7 @@ from PIL import Image
 
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.evidence.audit.duplicates import best_correlation, same_files
-from dreamdiffusion.files.schema import PrepareConfig
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.splits import Split, split_by
 from dreamdiffusion.trials.trials import Trials
 

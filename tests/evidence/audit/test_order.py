@@ -8,8 +8,8 @@ from experiments import experiment, named, relabel, severe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamdiffusion.evidence.audit.findings import Design
 from dreamdiffusion.evidence.audit.order import by_onset, by_sequence
+from dreamdiffusion.evidence.audit.trial_order import TrialOrder
 
 
 @pytest.mark.parametrize("paused", [False, True])
@@ -52,7 +52,7 @@ def overlay(how, one, other, onsets=None):
         np.concatenate([np.arange(len(one)), np.arange(len(other))]) if onsets is None else onsets
     )
     zeros = np.zeros(n, int)
-    design = Design(np.arange(n), zeros, zeros, np.asarray(onsets, float), zeros, ["a"], ["r"])
+    design = TrialOrder(np.arange(n), zeros, zeros, np.asarray(onsets, float), zeros, ["a"], ["r"])
     rows = np.arange(len(one)), np.arange(len(one), n)
     return float(how(design, np.array([[*one, *other]]), *rows)[0])
 

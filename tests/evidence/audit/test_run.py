@@ -18,9 +18,10 @@ from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evidence.audit.findings import Finding
 from dreamdiffusion.evidence.audit.run import check_acknowledged, read_audit, record
-from dreamdiffusion.files.schema import PrepareConfig, read_yaml, write_yaml
+from dreamdiffusion.files.schema import read_yaml, write_yaml
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.report.parts import audit_part, severe_banner
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 ROOT = Path(__file__).parents[3]

@@ -13,13 +13,14 @@ import yaml
 
 from dreamdiffusion.cli import commands as cli
 from dreamdiffusion.cli import options
+from dreamdiffusion.datasets.config import SimulateConfig
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.registry import DATASETS, get_dataset
 from dreamdiffusion.evidence.protocols.command import page, prepare_commands
 from dreamdiffusion.evidence.protocols.follow import Planned, departures, follow
 from dreamdiffusion.evidence.protocols.schema import FOLDER, Protocol, load_protocol, protocol_names
-from dreamdiffusion.files.schema import PrepareConfig, SimulateConfig
 from dreamdiffusion.trials.averages import average_repeats
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.splits import Split, split_by
 from dreamdiffusion.trials.trials import Trials
 

@@ -11,12 +11,12 @@ from dreamdiffusion.evidence.statistics.bootstrap import (
     bootstrap_means,
     seed_interval,
 )
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 
 
 def people_of(n_people, n_trials):
     each = np.arange(n_people * n_trials)
-    return Design(each // n_trials, each // n_trials, each, each)
+    return Exchange(each // n_trials, each // n_trials, each, each)
 
 
 def test_interval_agrees_with_scipy():
@@ -24,13 +24,13 @@ def test_interval_agrees_with_scipy():
     found = bootstrap(
         (scores,), np.mean, n_resamples=8000, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
-    own = bootstrap_ci(scores, Design.one_run(150), 8000, np.random.default_rng(0))
+    own = bootstrap_ci(scores, Exchange.one_run(150), 8000, np.random.default_rng(0))
     assert own == pytest.approx((found.low, found.high), abs=0.008)
 
 
 def test_the_mean_is_over_trials_though_clusters_differ_in_size():
     clusters = np.array([0, 0, 0, 1])
-    design = Design(np.zeros(4, int), np.zeros(4, int), np.arange(4), clusters)
+    design = Exchange(np.zeros(4, int), np.zeros(4, int), np.arange(4), clusters)
     drawn = bootstrap_means(
         np.array([[1.0], [1.0], [1.0], [0.0]]), design, 4000, np.random.default_rng(0)
     )[:, 0]
@@ -57,7 +57,7 @@ def test_people_are_drawn_and_trials_within_them():
 
 
 def test_seeds_are_drawn_as_well_as_trials():
-    design, rng = Design.one_run(100), np.random.default_rng(0)
+    design, rng = Exchange.one_run(100), np.random.default_rng(0)
     seeds = np.array([0.0, 1.0, 2.0, 3.0])[:, None] + np.zeros(100)
     low, high = seed_interval(seeds, design, 4000, rng)
     half = 1.96 * np.arange(4).std() / 2
@@ -70,7 +70,7 @@ def test_seeds_are_drawn_as_well_as_trials():
 
 def test_intervals_cover():
     rng, eight = np.random.default_rng(7), people_of(8, 30)
-    pictures = Design(*[np.zeros(120, int)] * 2, np.arange(120), np.arange(120) // 4)
+    pictures = Exchange(*[np.zeros(120, int)] * 2, np.arange(120), np.arange(120) // 4)
     covered = np.zeros((300, 4))
     for row in covered:
         hits = (rng.random(80) < 0.4) - 0.4
@@ -78,9 +78,9 @@ def test_intervals_cover():
         people = (rng.standard_normal(8) / np.sqrt(30)).repeat(30) + rng.standard_normal(240)
         for at, (scores, design) in enumerate(
             [
-                (hits, Design.one_run(80)),
+                (hits, Exchange.one_run(80)),
                 (repeated, pictures),
-                (repeated, Design.one_run(120)),
+                (repeated, Exchange.one_run(120)),
                 (people, eight),
             ]
         ):

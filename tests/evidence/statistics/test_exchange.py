@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from trial_rows import metadata, shuffled
 
 from dreamdiffusion.evidence.audit.permutation import permutations, random_derangement
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 
 
 def design_of(people, runs, blocks, clusters=None):
-    return Design(*(np.array(x) for x in (people, runs, blocks, clusters or blocks)))
+    return Exchange(*(np.array(x) for x in (people, runs, blocks, clusters or blocks)))
 
 
 @given(st.integers(2, 40), st.integers(0, 99))
@@ -94,8 +94,8 @@ def test_number_of_exchanges_is_counted_and_said():
         "one-sided; truths of trials permuted within each of 2 runs: all 12 permutations there "
         "are, too few for p to reach 0.05"
     )
-    assert Design.one_run(300).n_exchanges == math.inf
-    assert "of one run: 999 draws" in Design.one_run(300).in_words(999)
+    assert Exchange.one_run(300).n_exchanges == math.inf
+    assert "of one run: 999 draws" in Exchange.one_run(300).in_words(999)
     assert "2 blocks of trials" in design_of([0] * 4, [0] * 4, [0, 0, 1, 1]).in_words(9)
 
 
@@ -118,7 +118,7 @@ def test_runs_are_subject_session_and_run_together():
         [metadata(shuffled(20, int(run)), who, run) for who in "12" for run in "12"],
         ignore_index=True,
     ).sample(frac=1, random_state=0)
-    design = Design.of(frame)
+    design = Exchange.of(frame)
     assert design.n_people == 2
     assert len(np.unique(design.runs)) == 4
     assert design.n_blocks == len(frame) == 80
@@ -130,20 +130,20 @@ def test_runs_are_subject_session_and_run_together():
 def test_a_block_design_is_found_and_a_random_order_is_not():
     order = np.repeat(shuffled(20, n_classes=10), 12)
     order[12:24] = (order[:12] + 1) % 10  # neighbours differ, so that no stretches join
-    found = Design.of(metadata(order))
+    found = Exchange.of(metadata(order))
     changes = np.concatenate([[0], np.cumsum(np.diff(order) != 0)])
     np.testing.assert_array_equal(found.blocks, changes)
     np.testing.assert_array_equal(found.clusters, changes)
     assert found.drawn == "blocks of trials"
-    assert Design.of(metadata(shuffled(240, n_classes=10))).n_blocks == 240
+    assert Exchange.of(metadata(shuffled(240, n_classes=10))).n_blocks == 240
 
 
 def test_a_block_column_is_believed():
-    whole = Design.of(metadata([0, 0, 1, 1, 0, 0], block=[7, 7, 8, 8, 9, 9]))
+    whole = Exchange.of(metadata([0, 0, 1, 1, 0, 0], block=[7, 7, 8, 8, 9, 9]))
     assert whole.blocks.tolist() == [0, 0, 1, 1, 2, 2]
     assert not whole.runs.any()
     # Blocks that hold several categories were shuffled within, so they are like recordings.
-    mixed = Design.of(metadata([0, 1, 1, 0, 0, 0], block=[7, 7, 7, 8, 8, 8]))
+    mixed = Exchange.of(metadata([0, 1, 1, 0, 0, 0], block=[7, 7, 7, 8, 8, 8]))
     assert mixed.n_blocks == 6
     assert mixed.runs.tolist() == [0, 0, 0, 1, 1, 1]
 
@@ -152,12 +152,12 @@ def test_repeated_pictures_are_drawn_as_one_where_there_are_enough():
     n = 60
     pictures = [f"{i % 12}.png" for i in range(n)]
     frame = metadata(shuffled(n), stim_file=pictures)
-    design = Design.of(frame)
+    design = Exchange.of(frame)
     assert design.n_blocks == n
     assert design.clusters.max() + 1 == 12
     assert (design.clusters[:12] == design.clusters[12:24]).all()
     assert design.drawn == "pictures"
-    few = Design.of(frame.assign(stim_file=[f"{i % 4}.png" for i in range(n)]))
+    few = Exchange.of(frame.assign(stim_file=[f"{i % 4}.png" for i in range(n)]))
     assert few.clusters.max() + 1 == n
 
 
@@ -170,5 +170,5 @@ def test_impossible_designs_are_refused():
         design_of([0, 0], [0, 1], [0, 1]).within(np.zeros(2, int))
     with pytest.raises(ValueError, match=r"runs has shape \(2,\), expected \(3,\)"):
         design_of([0] * 3, [0] * 2, [0] * 3)
-    with pytest.raises(ValueError, match=r"lack session, onset; use Design.one_run"):
-        Design.of(metadata([0, 1]).drop(columns=["session", "onset"]))
+    with pytest.raises(ValueError, match=r"lack session, onset; use Exchange.one_run"):
+        Exchange.of(metadata([0, 1]).drop(columns=["session", "onset"]))

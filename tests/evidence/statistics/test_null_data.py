@@ -10,7 +10,7 @@ import pytest
 
 from dreamdiffusion.evaluation.metrics.pairs import trial_groups
 from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_means, interval
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import permutation_p
 
 PATH = Path(__file__).parents[3] / "benchmarks" / "null_data.py"
@@ -37,7 +37,7 @@ def test_p_and_intervals_object_at_their_rate(null_data, name):
     for number in range(200):
         rng = np.random.default_rng([11, number])
         metadata = null_data.experiment(rng, **SHAPES[name])
-        design = Design.of(metadata)
+        design = Exchange.of(metadata)
         n, ps = len(design), []
         assert design.n_blocks < n or name != "blocks"  # as the audit finds it
         groups = trial_groups(design, rng, largest=15)
@@ -64,7 +64,7 @@ def test_blocks_taken_as_trials_would_object_far_too_often(null_data):
     for number in range(100):
         rng = np.random.default_rng([12, number])
         metadata = null_data.experiment(rng, 120, block=12)
-        design = Design.one_run(120)
+        design = Exchange.one_run(120)
         states = {"category_top1": null_data.drift(rng, design, 6)}
         states |= {"retrieval_top1": np.zeros((120, 24)), "pcc": np.zeros((120, 4))}
         states["ssim"] = states["pcc"]

@@ -11,22 +11,22 @@ from scipy.stats import permutation_test
 from dreamdiffusion.evaluation.metrics.pairs import top1_pairs, trial_groups
 from dreamdiffusion.evidence.audit.permutation import random_derangement
 from dreamdiffusion.evidence.scores import Score
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import chance_level, correct, permutation_p, score
 
 
 def runs_of(*lengths):
     each = np.arange(sum(lengths))
-    return Design(0 * each, np.repeat(np.arange(len(lengths)), lengths), each, each)
+    return Exchange(0 * each, np.repeat(np.arange(len(lengths)), lengths), each, each)
 
 
 def test_permutation_p_by_hand():
     rng = np.random.default_rng(0)
     # Of the 24 permutations of four trials only the identity reaches the value.
-    assert permutation_p(np.eye(4), 2000, rng, Design.one_run(4)) == 1 / 24
-    assert permutation_p(np.eye(4), 20, rng, Design.one_run(4)) >= 1 / 21
-    assert permutation_p(np.ones((4, 4)), 99, rng, Design.one_run(4)) == 1.0
-    assert permutation_p(np.eye(40), 999, rng, Design.one_run(40)) == 1 / 1000
+    assert permutation_p(np.eye(4), 2000, rng, Exchange.one_run(4)) == 1 / 24
+    assert permutation_p(np.eye(4), 20, rng, Exchange.one_run(4)) >= 1 / 21
+    assert permutation_p(np.ones((4, 4)), 99, rng, Exchange.one_run(4)) == 1.0
+    assert permutation_p(np.eye(40), 999, rng, Exchange.one_run(40)) == 1 / 1000
     # Two runs of three: 3! * 3! orders, whatever the number of draws asked for.
     assert permutation_p(np.eye(6), 10**6, rng, runs_of(3, 3)) == 1 / 36
 
@@ -35,17 +35,17 @@ def test_p_of_few_blocks_is_never_below_their_number():
     # 60 perfect trials, but in three blocks, which could have been in six orders.
     truth = np.repeat([0, 1, 2], 20)
     pairs = top1_pairs(truth[:, None], truth, 3)
-    blocks = Design(np.zeros(60, int), np.zeros(60, int), truth, truth)
+    blocks = Exchange(np.zeros(60, int), np.zeros(60, int), truth, truth)
     rng = np.random.default_rng(0)
     assert permutation_p(pairs, 2000, rng, blocks) == pytest.approx(1 / 6)
-    assert permutation_p(pairs, 2000, rng, Design.one_run(60)) == 1 / 2001
+    assert permutation_p(pairs, 2000, rng, Exchange.one_run(60)) == 1 / 2001
 
 
 @given(st.integers(2, 12), st.integers(1, 50), st.integers(0, 99))
 @settings(max_examples=50, deadline=None)
 def test_p_lies_in_0_to_1(n, count, seed):
     rng = np.random.default_rng(seed)
-    design = Design.one_run(n)
+    design = Exchange.one_run(n)
     p = permutation_p(rng.integers(2, size=(n, n)).astype(float), count, rng, design)
     assert 1 / (1 + max(count, design.n_exchanges)) < p <= 1
 
@@ -57,7 +57,7 @@ def test_p_agrees_with_scipy():
         (x,), lambda x, axis: (x * y).mean(axis), permutation_type="pairings",
         alternative="greater", n_resamples=np.inf, vectorized=True,
     )  # fmt: skip
-    p = permutation_p(x[:, None] * y, 5040, rng, Design.one_run(7))
+    p = permutation_p(x[:, None] * y, 5040, rng, Exchange.one_run(7))
     assert p == pytest.approx(found.pvalue, abs=1e-12)
     assert len(found.null_distribution) == 5040
 
@@ -68,10 +68,10 @@ def test_a_run_that_drifts_alone_is_no_evidence():
     pairs = top1_pairs(np.repeat([0, 1], 20)[:, None], truth, 2)
     rng = np.random.default_rng(0)
     assert pairs.diagonal().mean() == 0.9
-    assert permutation_p(pairs, 999, rng, Design.one_run(40)) == 1 / 1000
+    assert permutation_p(pairs, 999, rng, Exchange.one_run(40)) == 1 / 1000
     assert permutation_p(pairs, 999, rng, runs_of(20, 20)) == 1.0
     assert chance_level(pairs, runs_of(20, 20)) == pytest.approx(0.9)
-    assert chance_level(pairs, Design.one_run(40)) == pytest.approx(0.5)
+    assert chance_level(pairs, Exchange.one_run(40)) == pytest.approx(0.5)
 
 
 def test_pairs_within_groups_alone_suffice():
@@ -93,7 +93,7 @@ def test_score_of_perfect_predictions():
     truth = np.arange(24).repeat(4)
     pairs = top1_pairs(truth[:, None].repeat(4, 1), truth, 24)
     control = pairs[np.arange(96), random_derangement(96, np.random.default_rng(0))]
-    rng, design = np.random.default_rng(1), Design.one_run(96)
+    rng, design = np.random.default_rng(1), Exchange.one_run(96)
     record = score("category_top1", pairs, {"shuffled_eeg": control}, rng, design, 500, 500)
     assert (record.value, record.n, record.n_people) == (1, 96, 1)
     assert record.chance == pytest.approx(1 / 24)
@@ -112,7 +112,7 @@ def test_the_strongest_control_is_chosen_anew_in_every_draw():
     own = rng.standard_normal(n)
     rivals = {str(at): rng.standard_normal(n) for at in range(6)}
     pairs = np.diag(own)
-    one = score("m", pairs, rivals, np.random.default_rng(0), Design.one_run(n), 9, 2000)
+    one = score("m", pairs, rivals, np.random.default_rng(0), Exchange.one_run(n), 9, 2000)
     means = {name: rival.mean() for name, rival in rivals.items()}
     assert one.strongest == max(means, key=means.get)
     assert one.difference == pytest.approx(own.mean() - max(means.values()))
@@ -127,14 +127,14 @@ def test_differences_are_paired():
     rng, n = np.random.default_rng(5), 200
     hard = 3 * rng.standard_normal(n)  # what makes a trial hard for both
     own, control = hard + 0.1 * rng.standard_normal(n) + 0.1, hard
-    record = score("m", np.diag(own), {"c": control}, rng, Design.one_run(n), 9, 1000)
+    record = score("m", np.diag(own), {"c": control}, rng, Exchange.one_run(n), 9, 1000)
     low, high = record.difference_ci95
     assert high - low == pytest.approx(2 * 1.96 * 0.1 / np.sqrt(n), rel=0.15)
     assert record.ci95[1] - record.ci95[0] > 0.7
 
 
 def test_score_is_reproducible_and_checks_shapes():
-    pairs, design = np.random.default_rng(8).random((20, 20)), Design.one_run(20)
+    pairs, design = np.random.default_rng(8).random((20, 20)), Exchange.one_run(20)
 
     def made(pairs=pairs, design=design, **controls):
         return score("pcc", pairs, controls, np.random.default_rng(1), design, 200, 200)
@@ -150,7 +150,7 @@ def test_score_is_reproducible_and_checks_shapes():
     with pytest.raises(ValueError, match="pcc: b of a trial is not finite"):
         made(a=pairs, b=np.full(20, np.nan))
     with pytest.raises(ValueError, match=r"shape \(20, 20\), expected \(21, 21\)"):
-        made(design=Design.one_run(21), a=pairs)
+        made(design=Exchange.one_run(21), a=pairs)
 
 
 def record(p):

@@ -14,7 +14,7 @@ from torch import nn
 
 from dreamdiffusion.models.encoders.eeg import EEGEncoder, sincos_positions
 from dreamdiffusion.models.encoders.mae import MaskedAutoencoder
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.training.random_numbers import Draw
 
 # A module that is built draws its first weights from torch's global numbers.
 pytestmark = pytest.mark.global_rng

@@ -18,7 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from window_folders import table, write_windows
 
-from dreamdiffusion.files.schema import PretrainConfig, write_yaml
+from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.models.config import PretrainConfig
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.mae import MaskedAutoencoder
 from dreamdiffusion.models.encoders.pretrain import (
@@ -27,7 +28,7 @@ from dreamdiffusion.models.encoders.pretrain import (
     pretrain,
     split_windows,
 )
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.trials.windows.store import WindowStore
 
 # A module that is built draws its first weights from torch's global numbers.
@@ -316,7 +317,8 @@ def test_another_configuration_does_not_resume(tmp_path: Path):
 RUN = """
 import sys
 from pathlib import Path
-from dreamdiffusion.files.schema import PretrainConfig, read_yaml
+from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.models.config import PretrainConfig
 from dreamdiffusion.models.encoders.pretrain import pretrain
 pretrain(PretrainConfig.model_validate(read_yaml(Path(sys.argv[1]))))
 """

@@ -15,7 +15,7 @@ from dreamdiffusion.models.encoders.tokens import (
     tile_channels,
     unpatchify,
 )
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.training.random_numbers import Draw
 
 # One test draws from torch's global numbers to show that masking does not.
 pytestmark = pytest.mark.global_rng

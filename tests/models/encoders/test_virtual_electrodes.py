@@ -20,7 +20,7 @@ from dreamdiffusion.models.encoders.virtual_electrodes import (
     spread_over_head,
 )
 from dreamdiffusion.recordings.electrodes import electrode_positions
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.training.random_numbers import Draw
 
 MUSE = ["TP9", "AF7", "AF8", "TP10"]
 EMOTIV = ["AF3", "F7", "F3", "FC5", "T7", "P7", "O1", "O2", "P8", "T8", "FC6", "F4", "F8", "AF4"]

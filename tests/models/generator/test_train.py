@@ -13,7 +13,8 @@ from PIL import Image
 from tiny import SIZE, write_generator
 from transformers import CLIPModel
 
-from dreamdiffusion.files.schema import TrainGeneratorConfig
+from dreamdiffusion.files.pictures import to_tensor
+from dreamdiffusion.models.config import TrainGeneratorConfig
 from dreamdiffusion.models.generator.generator import prediction_target
 from dreamdiffusion.models.generator.tasks import (
     ClipImageTask,
@@ -22,8 +23,8 @@ from dreamdiffusion.models.generator.tasks import (
     whitening,
 )
 from dreamdiffusion.models.generator.train import SCHEDULE, train_generator
-from dreamdiffusion.models.pictures import Pictures, draw_pictures, read_pictures, to_tensor
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.models.pictures import Pictures, draw_pictures, read_pictures
+from dreamdiffusion.training.random_numbers import Draw
 
 # A module that is built draws its first weights from torch's global numbers.
 pytestmark = pytest.mark.global_rng

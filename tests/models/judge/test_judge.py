@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dreamdiffusion.files.schema import OptimConfig, TrainJudgeConfig, TrainRuntimeConfig
+from dreamdiffusion.models.config import TrainJudgeConfig
 from dreamdiffusion.models.judge.judge import Judge, label_indices
 from dreamdiffusion.models.judge.train import (
     augment,
@@ -17,7 +17,8 @@ from dreamdiffusion.models.judge.train import (
     read_class_folders,
     train_judge,
 )
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.training.config import OptimConfig, TrainRuntimeConfig
+from dreamdiffusion.training.random_numbers import Draw
 
 SHADES = {"dark": (20, 25, 20), "red": (200, 30, 30), "light": (230, 240, 230)}
 

@@ -6,9 +6,10 @@ import mne
 import numpy as np
 import pytest
 
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.electrodes import electrode_positions
 from dreamdiffusion.recordings.recording import Recording, hash_samples
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.windows.cut import build_windows, scale_windows
 from dreamdiffusion.trials.windows.store import WindowStore
 

@@ -7,8 +7,9 @@ import mne
 import numpy as np
 import pytest
 
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.recording import Recording, hash_samples
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.windows.keys import shard_keys
 
 BIDS = "sub-01_task-rest_run-1"

@@ -1,0 +1,1 @@
+"""The public data sets, one file each, behind one contract."""

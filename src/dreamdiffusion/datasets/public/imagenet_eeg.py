@@ -11,7 +11,8 @@ import pandas as pd
 
 from dreamdiffusion.datasets.base import PublicDataset, need
 from dreamdiffusion.datasets.public.published_trials import assemble, window
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 SHORTEST, LONGEST = 450, 600  # samples: trials of other lengths are left out, as the authors do

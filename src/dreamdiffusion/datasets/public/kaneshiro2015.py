@@ -12,7 +12,8 @@ import pandas as pd
 from dreamdiffusion.datasets.base import PublicDataset
 from dreamdiffusion.datasets.public.published_trials import assemble, window
 from dreamdiffusion.files.download import RemoteFile
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 CATEGORIES = (

@@ -11,8 +11,8 @@ from PIL import Image
 
 from dreamdiffusion.datasets.base import PublicDataset, need
 from dreamdiffusion.files.download import RemoteFile
-from dreamdiffusion.files.schema import PrepareConfig
 from dreamdiffusion.recordings.recording import Recording, find_recordings, read_recording
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 _REPOSITORY = "https://raw.githubusercontent.com/alexandrebarachant/muse-lsl"

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 _FREE = ("picks",)  # what can be chosen after filtering

@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 from dreamdiffusion.datasets.base import PublicDataset, need
 from dreamdiffusion.datasets.public.published_trials import Window, assemble, window
 from dreamdiffusion.files.numpy_file import read_numpy
-from dreamdiffusion.files.schema import PrepareConfig, SignalConfig
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
 RATES = (100.0, 250.0)  # Hz: the release, and the one that NICE and ATM are scored on

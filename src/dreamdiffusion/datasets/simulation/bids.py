@@ -17,12 +17,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dreamdiffusion.datasets.simulation.person import Viewer
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, Scene, random_scene, render
 from dreamdiffusion.datasets.simulation.sources import get_cap
-from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, Viewer, simulate_run
+from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, simulate_run
 
 if TYPE_CHECKING:
-    from dreamdiffusion.files.schema import SimulateConfig
+    from dreamdiffusion.datasets.config import SimulateConfig
 
 logger = logging.getLogger(__name__)
 

@@ -13,19 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdiffusion.datasets.simulation import sources, vision
+from dreamdiffusion.datasets.simulation import vision
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES
 from dreamdiffusion.datasets.simulation.sources import FloatArray
 
 if TYPE_CHECKING:
-    from dreamdiffusion.datasets.simulation.viewer import Viewer
+    from dreamdiffusion.datasets.simulation.person import Viewer
 
 RESPONSE = 0.65
 """Seconds after onset at which the response to a picture is over."""
-
-CODE_SEED = 20230629
-"""Seed of the category code, which all simulated people share. Not a setting: pre-training on some
-people helps with others only because their cortex codes categories alike."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +51,6 @@ _CODE_DEPTH = 0.38
 _FIGURE = np.array([[0.61, 0.09, -0.09], [0.19, 0.21, 0.26]])
 _PICTURE = np.array([[0.60, 0.02, -0.02], [0.19, 0.10, 0.12]])
 _TYPICAL_CONTRAST = 0.25
-
-
-def shared_code() -> FloatArray:
-    """Category code that everyone shares; all categories depart equally far from the mean."""
-    rng = np.random.default_rng([CODE_SEED, 1])
-    code = rng.standard_normal((len(CATEGORIES), sources.N_HIGHER_SOURCES, 2))
-    code -= code.mean(axis=0)
-    return code / np.sqrt(np.mean(np.square(code), axis=(1, 2), keepdims=True))
 
 
 def evoked_response(

@@ -1,0 +1,1 @@
+"""The paper's way: tokens condition the cross-attention of a diffusion model."""

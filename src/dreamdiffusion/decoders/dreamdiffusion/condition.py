@@ -10,10 +10,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - diffusers looks for it here
 from torch import nn
 
-from dreamdiffusion.models.encoders.eeg import StrictModel
+from dreamdiffusion.models.strict import StrictModel
 
 
 class Condition(NamedTuple):
@@ -93,3 +92,7 @@ def drop_condition(condition: Condition, dropped: torch.Tensor) -> Condition:
         condition.encoder_hidden_states * kept[:, None, None],
         condition.time_condition * kept[:, None],
     )
+
+
+# Saved pipelines name the module of each part: the package's own, which no later move can break.
+EEGConditioner.__module__ = "dreamdiffusion"

@@ -22,10 +22,11 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 
+from dreamdiffusion.decoders.config import ConvertConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import add_time_condition
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.files.schema import ConvertConfig, write_yaml
+from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.torch_file import StoredTensor, TorchFile
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.mae import MaskedAutoencoder

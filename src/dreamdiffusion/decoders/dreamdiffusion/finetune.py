@@ -18,6 +18,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
+from dreamdiffusion.decoders.config import FinetuneConfig, SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import add_time_condition
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
 from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask
@@ -27,7 +28,7 @@ from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans,
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.decoders.sampling import draw_trials, eeg_of
 from dreamdiffusion.evidence.audit.run import audit_trials, check_acknowledged, record, write_audit
-from dreamdiffusion.files.schema import FinetuneConfig, SampleConfig, write_yaml
+from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.encoders.tokens import count_tokens

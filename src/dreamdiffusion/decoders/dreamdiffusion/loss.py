@@ -15,15 +15,16 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
+from dreamdiffusion.decoders.config import FinetuneConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import cross_attention
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner, drop_condition
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs
-from dreamdiffusion.files.schema import FinetuneConfig
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.virtual_electrodes import mark_absent
 from dreamdiffusion.models.generator.generator import prediction_target, unet_extras
-from dreamdiffusion.training.device import Draw, choose_device, compute_dtype
+from dreamdiffusion.training.device import choose_device, compute_dtype
 from dreamdiffusion.training.memory import keep_frozen_in
+from dreamdiffusion.training.random_numbers import Draw
 
 
 class FinetuneTask:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.models.generator.generator import Generator, embed_images, encode_images
-from dreamdiffusion.models.pictures import read_images, to_tensor
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.trials.trials import Trials
 
 

@@ -29,6 +29,9 @@ from dreamdiffusion.models.generator.generator import (
     unet_extras,
 )
 
+FORMER_MODULES = ("dreamdiffusion.encoder", "dreamdiffusion.condition", "dreamdiffusion.processor")
+"""Named by pipelines that were saved before the package had folders."""
+
 
 @dataclass
 class EEGToImageOutput(BaseOutput):
@@ -102,6 +105,16 @@ class EEGToImagePipeline(DiffusionPipeline):
             )
         kwargs.setdefault("use_safetensors", True)
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """Read ``model_index.json``; modules as they were called in 2026-11 get their new name."""
+        loaded = super().load_config(*args, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        for value in config.values():
+            if isinstance(value, list) and value and value[0] in FORMER_MODULES:
+                value[0] = "dreamdiffusion"
+        return loaded
 
     def save_adapter(self, folder: Path, generator: str | Path, clip: str | None = None) -> None:
         """Write only what fine-tuning made, and where the generator lies, relative to the folder.

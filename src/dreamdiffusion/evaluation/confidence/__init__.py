@@ -1,0 +1,1 @@
+"""How sure each trial is, and how far that can be trusted."""

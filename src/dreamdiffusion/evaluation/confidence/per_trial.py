@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
@@ -18,11 +19,13 @@ from dreamdiffusion.evaluation.confidence.calibrator import (
     trial_names,
 )
 from dreamdiffusion.evaluation.config import EvaluateConfig
-from dreamdiffusion.evaluation.decode import Decoded, HeldOut, decode
-from dreamdiffusion.evaluation.occlusion import nearest_prototype, occlude
-from dreamdiffusion.evaluation.rivals import averaging_curve
-from dreamdiffusion.evaluation.scoring import Embed
+from dreamdiffusion.evaluation.decode import Decoded, decode
+from dreamdiffusion.evaluation.held_out import HeldOut
+from dreamdiffusion.evaluation.metrics.pairs import label_pairs
+from dreamdiffusion.evaluation.occlusion import nearest_places, nearest_prototype, occlude
 from dreamdiffusion.evidence.scores import Confidence, Curve, Occlusion
+from dreamdiffusion.evidence.statistics.averaging import n_trial_curve
+from dreamdiffusion.models.generator.generator import Embed
 from dreamdiffusion.models.judge.judge import Judge, label_indices
 from dreamdiffusion.report.occlusion_figure import draw_occlusion
 from dreamdiffusion.trials.trials import Trials
@@ -191,3 +194,27 @@ class Certainty:
                 self.figures["occlusion"] = draw_occlusion(self.occlusion)
             except NotAssessedError as reason:
                 self.not_told["occlusion"] = str(reason)
+
+
+def averaging_curve(
+    config: EvaluateConfig,
+    decoded: Decoded,
+    prototypes: np.ndarray,
+    categories: list[str],
+    rng: np.random.Generator,
+) -> Curve:
+    """Name the category nearest to the EEG embedding, from single trials to averages of many."""
+
+    def pairs(eeg: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
+        places = nearest_places(decoded.embed_eeg(eeg).numpy(), prototypes)
+        named = [categories[place] for place in places]
+        return label_pairs(named, metadata["category"].astype(str).tolist())
+
+    return n_trial_curve(
+        "eeg_category_top1",
+        np.asarray(decoded.tested.data),
+        decoded.tested.metadata,
+        pairs,
+        rng,
+        n_bootstrap=config.n_bootstrap,
+    )

@@ -1,0 +1,1 @@
+"""The scores of images and embeddings, ours and the published suites."""

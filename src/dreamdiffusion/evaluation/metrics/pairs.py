@@ -20,7 +20,7 @@ from scipy.stats import hypergeom, rankdata
 from torch import Tensor
 from torch.nn import functional as F
 
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -351,7 +351,7 @@ def ssim_pairs(
     return pairs
 
 
-def trial_groups(design: Design, rng: np.random.Generator, largest: int = _BLOCK) -> Ints:
+def trial_groups(design: Exchange, rng: np.random.Generator, largest: int = _BLOCK) -> Ints:
     """Deal the trials of each run at random into groups of near-equal size, at most ``largest``.
 
     Permuting within groups is still an exact test, and costs n * largest pairs instead of n * n.
@@ -415,3 +415,13 @@ def _check_pictures(seen: Tensor, generated: Tensor) -> None:
         )
     if len(seen) != len(generated):
         raise ValueError(f"{len(seen)} seen pictures but {len(generated)} trials of generated ones")
+
+
+def label_pairs(named: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Score one named category for each trial: pairs, see `metrics`."""
+    place = {label: i for i, label in enumerate(sorted({*labels, *named}))}
+    return top1_pairs(
+        np.array([[place[label]] for label in named]),
+        np.array([place[label] for label in labels]),
+        len(place),
+    )

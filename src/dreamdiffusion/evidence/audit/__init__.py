@@ -1,0 +1,1 @@
+"""What in data or split could fake a score."""

@@ -7,16 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.evidence.audit.findings import (
-    ALPHA,
-    Design,
-    Finding,
-    Floats,
-    Ints,
-    excess,
-    max_p,
-    rounded,
-)
+from dreamdiffusion.evidence.audit.findings import ALPHA, Finding, Floats, Ints
+from dreamdiffusion.evidence.audit.trial_order import TrialOrder, excess, max_p, rounded
 from dreamdiffusion.trials.splits import Split
 
 WIDTHS = (1, 4, 16)
@@ -32,7 +24,7 @@ def not_checked(name: str, why: str) -> Finding:
     return Finding(name, "note", f"Not checked: {why}.")
 
 
-def block_design(design: Design, shuffles: Ints) -> list[Finding]:
+def block_design(design: TrialOrder, shuffles: Ints) -> list[Finding]:
     """Do neighbours in time share their class more often than by chance (or never)?"""
     if not design.varied:
         return [not_checked("block_design", "no recording holds two classes")]
@@ -84,7 +76,7 @@ def block_design(design: Design, shuffles: Ints) -> list[Finding]:
     return result
 
 
-def time_across_split(design: Design, shuffles: Ints, split: Split | None) -> Finding:
+def time_across_split(design: TrialOrder, shuffles: Ints, split: Split | None) -> Finding:
     """Is the class of a tested trial that of the training trials nearest in time?"""
     name = "time_across_split"
     if split is None:
@@ -123,7 +115,7 @@ def time_across_split(design: Design, shuffles: Ints, split: Split | None) -> Fi
     )  # fmt: skip
 
 
-def class_by_run(design: Design, split: Split | None, seed: int) -> Finding:
+def class_by_run(design: TrialOrder, split: Split | None, seed: int) -> Finding:
     """Does the recording tell the class?"""
     name = "class_by_run"
     if len(design.names) < 2 or len(np.unique(design.runs)) < 2:
@@ -164,7 +156,7 @@ def class_by_run(design: Design, split: Split | None, seed: int) -> Finding:
     return found
 
 
-def event_timing(design: Design, shuffles: Ints, metadata: pd.DataFrame) -> Finding:
+def event_timing(design: TrialOrder, shuffles: Ints, metadata: pd.DataFrame) -> Finding:
     """Does the time to the trial before or after, or the duration, tell the class?"""
     name = "event_timing"
     if not design.varied:
@@ -196,7 +188,7 @@ def event_timing(design: Design, shuffles: Ints, metadata: pd.DataFrame) -> Find
     )  # fmt: skip
 
 
-def timings(design: Design, metadata: pd.DataFrame) -> dict[str, Floats]:
+def timings(design: TrialOrder, metadata: pd.DataFrame) -> dict[str, Floats]:
     """Return seconds to the trial before and after (NaN where none), and the duration if told."""
     gaps = np.diff(design.onsets)
     gaps[design.runs[1:] != design.runs[:-1]] = np.nan
@@ -211,7 +203,7 @@ def timings(design: Design, metadata: pd.DataFrame) -> dict[str, Floats]:
     return {what: values for what, values in found.items() if np.isfinite(values).any()}
 
 
-def class_balance(design: Design, split: Split | None) -> list[Finding]:
+def class_balance(design: TrialOrder, split: Split | None) -> list[Finding]:
     """Are the classes equally frequent, and are there enough trials of each to learn from?"""
     counts = np.bincount(design.labels, minlength=len(design.names))
     largest, smallest = int(counts.argmax()), int(counts.argmin())

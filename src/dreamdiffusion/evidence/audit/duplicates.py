@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from dreamdiffusion.evidence.audit.blocks import not_checked, tested_rows
-from dreamdiffusion.evidence.audit.findings import Design, Finding, Floats, Ints, rounded
+from dreamdiffusion.evidence.audit.findings import Finding, Floats, Ints
+from dreamdiffusion.evidence.audit.trial_order import TrialOrder, rounded
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -18,7 +19,7 @@ MOST_LAG_S = 0.1
 STEP_V = 1e-8  # samples that differ by less are the same
 
 
-def duplicate_trials(trials: Trials, design: Design, split: Split | None) -> Finding:
+def duplicate_trials(trials: Trials, design: TrialOrder, split: Split | None) -> Finding:
     """Is a trial there twice, or a trial of one recording in another?
 
     Exact copies share the hash of their samples, rounded to 0.01 microvolt. A copy that was
@@ -79,7 +80,7 @@ def same_samples(trials: Trials, rows: Ints) -> list[tuple[int, int]]:
 
 
 def nearly_same(
-    trials: Trials, design: Design, run_of: Ints
+    trials: Trials, design: TrialOrder, run_of: Ints
 ) -> tuple[list[tuple[int, int]], float | None]:
     """Return pairs of trials of different recordings that are alike, and the largest likeness."""
     if design.n_runs < 2:

@@ -15,17 +15,8 @@ from itertools import combinations
 import numpy as np
 
 from dreamdiffusion.evidence.audit.blocks import not_checked
-from dreamdiffusion.evidence.audit.findings import (
-    ALPHA,
-    N_PERMUTATIONS,
-    Design,
-    Finding,
-    Floats,
-    Ints,
-    excess,
-    max_p,
-    rounded,
-)
+from dreamdiffusion.evidence.audit.findings import ALPHA, N_PERMUTATIONS, Finding, Floats, Ints
+from dreamdiffusion.evidence.audit.trial_order import TrialOrder, excess, max_p, rounded
 
 LONGEST = 100  # trials of a run that are compared
 MOST_PAIRS = 24  # pairs of runs that are compared
@@ -34,7 +25,7 @@ SHIFTS = 8  # intervals by which two runs may begin apart
 LEAST_EXCESS = 0.4
 
 
-def fixed_order(design: Design, stimuli: Ints | None, seed: int) -> Finding:
+def fixed_order(design: TrialOrder, stimuli: Ints | None, seed: int) -> Finding:
     """Is the order of classes, or of stimuli, that of another run?
 
     Parameters
@@ -88,7 +79,7 @@ def fixed_order(design: Design, stimuli: Ints | None, seed: int) -> Finding:
     )
 
 
-def shuffled_stretches(design: Design, seed: int, count: int = N_PERMUTATIONS) -> Ints:
+def shuffled_stretches(design: TrialOrder, seed: int, count: int = N_PERMUTATIONS) -> Ints:
     """Return (1 + count, n_trials) places: as they are, then stretches of each run permuted."""
     rng = np.random.default_rng([seed, len(design), 1])
     places = np.arange(len(design))[None].repeat(count + 1, axis=0)
@@ -102,7 +93,7 @@ def shuffled_stretches(design: Design, seed: int, count: int = N_PERMUTATIONS) -
     return places
 
 
-def choose_pairs(design: Design, seed: int) -> list[tuple[Ints, Ints]]:
+def choose_pairs(design: TrialOrder, seed: int) -> list[tuple[Ints, Ints]]:
     """Return pairs of recordings, as places of their first trials; at most `MOST_PAIRS`.
 
     Half of the places are kept for pairs within a person, half for pairs across.
@@ -124,7 +115,7 @@ def choose_pairs(design: Design, seed: int) -> list[tuple[Ints, Ints]]:
     return [(places[one], places[other]) for one, other in chosen]
 
 
-def by_sequence(design: Design, sequences: Ints, one: Ints, other: Ints) -> Floats:
+def by_sequence(design: TrialOrder, sequences: Ints, one: Ints, other: Ints) -> Floats:
     """Score the best alignment of two runs (Needleman and Wunsch 1970), (n_rows,), 1 the most.
 
     A match counts 1, a mismatch or a trial left out -1; what overhangs at either end is free. The
@@ -149,7 +140,7 @@ def by_sequence(design: Design, sequences: Ints, one: Ints, other: Ints) -> Floa
     return np.maximum(best, above.max(axis=0)) / len(a)
 
 
-def by_onset(design: Design, sequences: Ints, one: Ints, other: Ints) -> Floats:
+def by_onset(design: TrialOrder, sequences: Ints, one: Ints, other: Ints) -> Floats:
     """Score the best overlay of two runs in time, (n_rows,), 1 the most.
 
     Onsets are counted in typical intervals. Over the shifts, the largest number of places where
@@ -184,7 +175,7 @@ def _count_intervals(onsets: Floats) -> Ints:
     return np.concatenate([[0], np.cumsum(steps)])
 
 
-def _repeats(design: Design, stimuli: Ints) -> bool:
+def _repeats(design: TrialOrder, stimuli: Ints) -> bool:
     """Return whether some stimulus is shown in two recordings."""
     shown = np.unique(np.stack([stimuli, design.runs], axis=1), axis=0)
     return len(np.unique(shown[:, 0])) < len(shown)

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dreamdiffusion.evidence.audit.blocks import timings
-from dreamdiffusion.evidence.audit.findings import ALPHA, Design, Finding
+from dreamdiffusion.evidence.audit.findings import ALPHA, Finding
+from dreamdiffusion.evidence.audit.trial_order import TrialOrder
 from dreamdiffusion.trials.trials import Trials
 
 COLORS = {"severe": "#c42a2a", "warning": "#d98b00", "note": "#5d6470", "passed": "#167a3e"}
@@ -20,7 +21,7 @@ MOST_RUNS, MOST_NAMED = 24, 8
 
 def save_picture(path: Path, trials: Trials, findings: Sequence[Finding]) -> None:
     """Draw class over time in each recording, intervals by class, and the p of every test."""
-    design = Design.of(trials.metadata)
+    design = TrialOrder.of(trials.metadata)
     shown = min(design.n_runs, MOST_RUNS)
     figure = Figure(figsize=(11, 4.6 + 0.22 * shown), layout="constrained")
     heights = [1.6 + 0.22 * shown, 3]
@@ -34,14 +35,14 @@ def save_picture(path: Path, trials: Trials, findings: Sequence[Finding]) -> Non
     figure.savefig(path, dpi=110)
 
 
-def _palette(design: Design) -> list[tuple[float, ...]]:
+def _palette(design: TrialOrder) -> list[tuple[float, ...]]:
     n = len(design.names)
     if n <= 10:
         return [colormaps["tab10"](i) for i in range(n)]
     return [colormaps["turbo"](x) for x in np.linspace(0.05, 0.95, n)]
 
 
-def _draw_order(axes: Axes, design: Design, shown: int) -> None:
+def _draw_order(axes: Axes, design: TrialOrder, shown: int) -> None:
     palette = _palette(design)
     for run in range(shown):
         own = design.runs == run
@@ -62,7 +63,7 @@ def _draw_order(axes: Axes, design: Design, shown: int) -> None:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)
 
 
-def _draw_intervals(axes: Axes, trials: Trials, design: Design) -> None:
+def _draw_intervals(axes: Axes, trials: Trials, design: TrialOrder) -> None:
     axes.set_title("time to the trial before", fontsize=10)
     axes.set_xlabel("seconds")
     axes.set_ylabel("share of the class")

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from dreamdiffusion.config_data import AuditConfig
 from dreamdiffusion.evidence.audit.blocks import (
     block_design,
     class_balance,
@@ -24,10 +23,12 @@ from dreamdiffusion.evidence.audit.blocks import (
     time_across_split,
 )
 from dreamdiffusion.evidence.audit.duplicates import duplicate_trials, shared_stimuli
-from dreamdiffusion.evidence.audit.findings import Design, Finding
+from dreamdiffusion.evidence.audit.findings import Finding
 from dreamdiffusion.evidence.audit.order import fixed_order
 from dreamdiffusion.evidence.audit.picture import save_picture
 from dreamdiffusion.evidence.audit.signal import drift, rates, units
+from dreamdiffusion.evidence.audit.trial_order import TrialOrder
+from dreamdiffusion.evidence.config import AuditConfig
 from dreamdiffusion.trials.splits import Split, split_by
 from dreamdiffusion.trials.trials import Trials
 
@@ -68,7 +69,7 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
         )
         if last >= len(trials):
             raise ValueError(f"the split names trial {last}, there are {len(trials)} trials")
-    design = Design.of(trials.metadata)
+    design = TrialOrder.of(trials.metadata)
     shuffles = design.shuffles(design.runs, seed)
     found = [
         *block_design(design, shuffles),
@@ -207,7 +208,7 @@ def read_audit(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def _stimuli(trials: Trials, design: Design) -> np.ndarray | None:
+def _stimuli(trials: Trials, design: TrialOrder) -> np.ndarray | None:
     names = trials.metadata["stim_file"].astype(str).to_numpy(str)
     if (names == "").any():
         return None

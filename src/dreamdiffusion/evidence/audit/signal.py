@@ -8,16 +8,8 @@ from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
 from dreamdiffusion.evidence.audit.blocks import not_checked
-from dreamdiffusion.evidence.audit.findings import (
-    ALPHA,
-    Design,
-    Finding,
-    Floats,
-    Ints,
-    excess,
-    max_p,
-    rounded,
-)
+from dreamdiffusion.evidence.audit.findings import ALPHA, Finding, Floats, Ints
+from dreamdiffusion.evidence.audit.trial_order import TrialOrder, excess, max_p, rounded
 from dreamdiffusion.recordings.recording import HIGHEST_V, LOWEST_V
 from dreamdiffusion.trials.trials import Trials
 
@@ -29,7 +21,7 @@ LEAST_BEFORE = 4
 """Samples before onset from which mean and slope are taken."""
 
 
-def drift(trials: Trials, design: Design, time_tells: bool, seed: int) -> list[Finding]:
+def drift(trials: Trials, design: TrialOrder, time_tells: bool, seed: int) -> list[Finding]:
     """Does the slow part of the trials tell the class, and does it before onset?
 
     Looked at are the mean and the slope of each channel: what drift below 1 Hz, which is slower
@@ -121,7 +113,7 @@ def slow_part(data: np.ndarray, rows: Ints) -> Floats:
     return both.transpose(0, 2, 1).reshape(len(rows), -1)
 
 
-def decode_slow(features: Floats, design: Design, seed: int) -> tuple[float, dict[str, object]]:
+def decode_slow(features: Floats, design: TrialOrder, seed: int) -> tuple[float, dict[str, object]]:
     """Test whether slow parts (see `slow_part`) tell the class, within recordings and across them.
 
     Within a recording: do the five trials nearest in their means have the same class? That needs
@@ -147,7 +139,7 @@ def decode_slow(features: Floats, design: Design, seed: int) -> tuple[float, dic
     runs = design.runs[chosen]
     x = _center(features[chosen], runs)
     means = _whiten(x[:, : x.shape[1] // 2])
-    own = Design(
+    own = TrialOrder(
         np.arange(len(x)), runs, design.subjects[chosen], design.onsets[chosen], labels,
         [design.names[i] for i in sorted(kept)], design.run_names,
     )  # fmt: skip
@@ -228,7 +220,7 @@ def _class_means(x: Floats, labels: Ints, n_classes: int) -> Floats:
     return (member @ x) / np.maximum(sizes, 1)[:, None].astype(np.float32)
 
 
-def units(trials: Trials, design: Design) -> Finding:
+def units(trials: Trials, design: TrialOrder) -> Finding:
     """Are the amplitudes those of scalp EEG in volts, and alike in channels and recordings?"""
     some = design.rows
     if len(some) > 2000:  # spread over all recordings; more tell nothing new
@@ -284,7 +276,7 @@ def units(trials: Trials, design: Design) -> Finding:
     )
 
 
-def rates(trials: Trials, design: Design) -> Finding:
+def rates(trials: Trials, design: TrialOrder) -> Finding:
     """Do rate, window, filter and onsets fit each other?"""
     lasts = trials.n_times / trials.sfreq
     gaps = np.diff(design.onsets)[design.runs[1:] == design.runs[:-1]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dreamdiffusion.evaluation.config import ProtocolsConfig
+from dreamdiffusion.evidence.config import ProtocolsConfig
 from dreamdiffusion.evidence.protocols.schema import Protocol, load_protocol, protocol_names
 
 _INTRODUCTION = """# Protocols

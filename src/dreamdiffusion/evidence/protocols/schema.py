@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from dreamdiffusion.files.schema import Schema, SimulateConfig, read_yaml
+from dreamdiffusion.datasets.config import SimulateConfig
+from dreamdiffusion.files.schema import Schema, read_yaml
 
 FOLDER = Path(__file__).parent
 

@@ -1,0 +1,1 @@
+"""Which trials may change places; intervals, p, averages of trials."""

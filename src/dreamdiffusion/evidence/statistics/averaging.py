@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dreamdiffusion.evidence.scores import Curve
 from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_ci
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import chance_level
 from dreamdiffusion.trials.averages import deal
 
@@ -38,7 +38,7 @@ def n_trial_curve(
     eeg : array, (n, n_chans, n_times)
         Volts; trials of one side of a split.
     metadata : DataFrame
-        Of the n trials; see `design.Design.of`.
+        Of the n trials; see `design.Exchange.of`.
     score : callable
         Averages (m, n_chans, n_times) and the metadata of their first trials -> pairs (m, m).
     rng : numpy.random.Generator
@@ -53,7 +53,7 @@ def n_trial_curve(
     """
     if len(eeg) != len(metadata):
         raise ValueError(f"{len(eeg)} trials have {len(metadata)} rows of metadata")
-    design = Design.of(metadata)
+    design = Exchange.of(metadata)
     points: dict[int, tuple[int, float, tuple[float, float], float]] = {}
     for size in n_averaged:
         members = _deal(metadata, design, size, rng)
@@ -81,7 +81,7 @@ def n_trial_curve(
 
 
 def _deal(
-    metadata: pd.DataFrame, design: Design, size: int, rng: np.random.Generator
+    metadata: pd.DataFrame, design: Exchange, size: int, rng: np.random.Generator
 ) -> NDArray[np.integer]:
     """Deal trials to averages: rows (m, size) of the metadata, in the order of the first ones."""
     shown = "category"
@@ -93,10 +93,10 @@ def _deal(
     return deal(whole, metadata[shown].astype(str).to_numpy(), size, rng)
 
 
-def _design_of_averages(design: Design, first: NDArray[np.integer]) -> Design:
+def _design_of_averages(design: Exchange, first: NDArray[np.integer]) -> Exchange:
     people, runs, blocks, clusters = (
         numbers[first] for numbers in (design.people, design.runs, design.blocks, design.clusters)
     )
     if design.n_blocks == len(design):
         runs = people  # an average holds trials of any run of a person
-    return Design(people, runs, blocks, clusters)
+    return Exchange(people, runs, blocks, clusters)

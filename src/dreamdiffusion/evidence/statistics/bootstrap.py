@@ -1,7 +1,7 @@
 """Intervals: people, and what they were shown, drawn again with replacement.
 
 People first, and within each drawn person its clusters (blocks, pictures or trials; see
-`design.Design`), the hierarchical bootstrap (Davison and Hinkley 1997, section 3.8; Saravanan,
+`design.Exchange`), the hierarchical bootstrap (Davison and Hinkley 1997, section 3.8; Saravanan,
 Berman and Sober 2020). All columns of scores are drawn together, so that differences are paired.
 """
 
@@ -10,21 +10,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 
 Floats = NDArray[np.float64]
 
 _CHUNK = 2_000_000
 
 
-def bootstrap_means(scores: Floats, design: Design, count: int, rng: np.random.Generator) -> Floats:
+def bootstrap_means(
+    scores: Floats, design: Exchange, count: int, rng: np.random.Generator
+) -> Floats:
     """Draw the mean over trials again ``count`` times.
 
     Parameters
     ----------
     scores : array, (n, m)
         m scores of each trial.
-    design : Design
+    design : Exchange
         Of the n trials.
     count : int
     rng : numpy.random.Generator
@@ -70,14 +72,14 @@ def interval(draws: Floats) -> tuple[float, float]:
 
 
 def bootstrap_ci(
-    scores: Floats, design: Design, count: int, rng: np.random.Generator
+    scores: Floats, design: Exchange, count: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean of scores (n,)."""
     return interval(bootstrap_means(scores[:, None], design, count, rng)[:, 0])
 
 
 def seed_interval(
-    values: Floats, design: Design, count: int, rng: np.random.Generator
+    values: Floats, design: Exchange, count: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """95 % interval of the mean over seeds and trials, both of them drawn again.
 
@@ -88,7 +90,7 @@ def seed_interval(
     ----------
     values : array, (n_seeds, n)
         Score of each trial with each seed; or differences between two variants.
-    design : Design
+    design : Exchange
         Of the n trials.
 
     Raises

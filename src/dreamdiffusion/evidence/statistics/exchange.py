@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dreamdiffusion.evidence.audit.blocks import block_design
-from dreamdiffusion.evidence.audit.findings import Design as Order
 from dreamdiffusion.evidence.audit.permutation import permutations, random_derangement
+from dreamdiffusion.evidence.audit.trial_order import TrialOrder
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer]
@@ -30,7 +30,7 @@ LEAST_EXCHANGES = 20
 
 
 @dataclass(frozen=True)
-class Design:
+class Exchange:
     """Of each trial, (n,) each: numbers that are equal for trials that belong together.
 
     Attributes
@@ -65,12 +65,12 @@ class Design:
                 raise ValueError(f"number {at} of {inner} lies in several of {outer}")
 
     @classmethod
-    def one_run(cls, n: int) -> Design:
+    def one_run(cls, n: int) -> Exchange:
         """Describe n trials of one person and recording in random order."""
         return cls(np.zeros(n, int), np.zeros(n, int), np.arange(n), np.arange(n))
 
     @classmethod
-    def of(cls, metadata: pd.DataFrame) -> Design:
+    def of(cls, metadata: pd.DataFrame) -> Exchange:
         """Read the design from the metadata of trials.
 
         Parameters
@@ -91,10 +91,10 @@ class Design:
         missing = [name for name in needed if name not in metadata]
         if missing:
             raise ValueError(
-                f"the metadata lack {', '.join(missing)}; use Design.one_run where all trials are "
-                "of one recording in random order"
+                f"the metadata lack {', '.join(missing)}; use Exchange.one_run where all trials "
+                "are of one recording in random order"
             )
-        n, order = len(metadata), Order.of(metadata)
+        n, order = len(metadata), TrialOrder.of(metadata)
         runs, labels, people = (np.empty(n, int) for _ in range(3))
         runs[order.rows], labels[order.rows] = order.runs, order.labels
         people[order.rows] = order.subjects
@@ -140,7 +140,7 @@ class Design:
         what = "blocks of trials" if self.n_blocks < len(self) else what
         return what if self.n_people == 1 else f"{self.n_people} people, and {what} within each"
 
-    def within(self, groups: Ints) -> Design:
+    def within(self, groups: Ints) -> Exchange:
         """Return the design that exchanges only within groups (n,), which lie within runs.
 
         Raises

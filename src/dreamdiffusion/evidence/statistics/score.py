@@ -2,7 +2,7 @@
 
 A matrix ``pairs`` (n, n) holds at [i, j] the score of the images decoded from trial *j* against
 what was shown in trial *i* (see `metrics`). Trials are the unit of everything here: the samples of
-one trial are never treated as independent. What may change places says `design.Design`.
+one trial are never treated as independent. What may change places says `design.Exchange`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dreamdiffusion.evidence.scores import ControlScore, Score
 from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_means, interval
-from dreamdiffusion.evidence.statistics.exchange import Design
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer]
@@ -22,7 +22,7 @@ Ints = NDArray[np.integer]
 _CHUNK = 2_000_000
 
 
-def chance_level(pairs: Floats, design: Design) -> float:
+def chance_level(pairs: Floats, design: Exchange) -> float:
     """Return the expected score when truths are dealt at random, as the design allows.
 
     Within a run each truth meets each trial equally often, so the expectation is a mean of
@@ -44,7 +44,7 @@ def chance_level(pairs: Floats, design: Design) -> float:
     return level
 
 
-def permutation_p(pairs: Floats, count: int, rng: np.random.Generator, design: Design) -> float:
+def permutation_p(pairs: Floats, count: int, rng: np.random.Generator, design: Exchange) -> float:
     """One-sided p of the mean diagonal when truths change places as the design allows.
 
     Of ``count`` draws it is (1 + hits) / (1 + count). Where the design has no more than ``count``
@@ -79,7 +79,7 @@ def score(
     pairs: Floats,
     controls: Mapping[str, Floats],
     rng: np.random.Generator,
-    design: Design,
+    design: Exchange,
     n_permutations: int = 2000,
     n_bootstrap: int = 2000,
     groups: Ints | None = None,
@@ -96,7 +96,7 @@ def score(
     controls : mapping of str to array, (n,) or (n, n)
         Scores of each control's images on the same trials, or their pairs.
     rng : numpy.random.Generator
-    design : Design
+    design : Exchange
         Of the n trials.
     n_permutations, n_bootstrap : int
     groups : array of int, (n,), optional
@@ -171,6 +171,6 @@ def correct(scores: Sequence[Score]) -> list[Score]:
     ]
 
 
-def _check(pairs: Floats, design: Design) -> None:
+def _check(pairs: Floats, design: Exchange) -> None:
     if pairs.shape != (len(design),) * 2:
         raise ValueError(f"pairs has shape {pairs.shape}, expected {(len(design),) * 2}")

@@ -1,0 +1,1 @@
+"""EEG -> tokens -> embedding, and masked signal modelling."""

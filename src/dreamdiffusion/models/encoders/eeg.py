@@ -13,17 +13,15 @@ shapes as in :mod:`dreamdiffusion.models.encoders.tokens`; D is ``embed_dim``.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from dreamdiffusion.models.encoders.tokens import count_tokens
 from dreamdiffusion.models.encoders.virtual_electrodes import VirtualElectrodes
+from dreamdiffusion.models.strict import StrictModel
 
 
 def sincos_positions(n_tokens: int, dim: int) -> torch.Tensor:
@@ -123,40 +121,6 @@ def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
             nn.init.normal_(part.weight, std=0.02, generator=generator)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
-
-
-class StrictModel(ModelMixin, ConfigMixin):
-    """A diffusers model that loads whole or not at all, and from safetensors only."""
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
-        """Load a folder that ``save_pretrained`` wrote; keywords as diffusers.
-
-        diffusers itself goes on with a warning where tensors are missing or unknown, and reads
-        pickles where it finds no safetensors.
-
-        Raises
-        ------
-        ValueError
-            If the file lacks a tensor of the model, or holds one that the model has not.
-        OSError
-            If the folder holds no safetensors.
-        """
-        wants_info = kwargs.pop("output_loading_info", False)
-        kwargs["use_safetensors"] = True
-        loaded: Any = super().from_pretrained(
-            pretrained_model_name_or_path, output_loading_info=True, **kwargs
-        )
-        model, info = loaded
-        for kind, verb in (("missing_keys", "lacks"), ("unexpected_keys", "also holds")):
-            if info[kind]:
-                raise ValueError(
-                    f"the weights in {pretrained_model_name_or_path} do not fit {cls.__name__}: "
-                    f"the file {verb} {', '.join(sorted(info[kind])[:4])}"
-                    f"{' and more' if len(info[kind]) > 4 else ''}; copy the whole folder again, "
-                    "or load it with the class its config.json names"
-                )
-        return (model, info) if wants_info else model
 
 
 class EEGEncoder(StrictModel):
@@ -314,3 +278,7 @@ class EEGEncoder(StrictModel):
         tokens = self.embed(eeg, positions)
         where = ids_keep[:, :, None].expand(-1, -1, tokens.shape[2])
         return self._transform(tokens.gather(1, where))
+
+
+# Saved pipelines name the module of each part: the package's own, which no later move can break.
+EEGEncoder.__module__ = "dreamdiffusion"

@@ -13,16 +13,11 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from dreamdiffusion.models.encoders.eeg import (
-    Block,
-    EEGEncoder,
-    StrictModel,
-    initialise,
-    sincos_positions,
-)
+from dreamdiffusion.models.encoders.eeg import Block, EEGEncoder, initialise, sincos_positions
 from dreamdiffusion.models.encoders.tokens import patchify, random_masking, unpatchify
 from dreamdiffusion.models.encoders.virtual_electrodes import is_present
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.models.strict import StrictModel
+from dreamdiffusion.training.random_numbers import Draw
 
 
 class Placed(NamedTuple):

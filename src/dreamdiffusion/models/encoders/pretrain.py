@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from dreamdiffusion.files.schema import PretrainConfig, write_yaml
+from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.models.config import PretrainConfig
 from dreamdiffusion.models.encoders.mae import MaskedAutoencoder, Placed, token_errors
 from dreamdiffusion.models.encoders.pretrain_picture import draw_reconstruction
 from dreamdiffusion.models.encoders.tokens import patchify, tile_channels, unpatchify
@@ -22,9 +23,10 @@ from dreamdiffusion.models.encoders.virtual_electrodes import (
     drop_channels,
     mark_absent,
 )
-from dreamdiffusion.training.device import Draw, is_main_process, step_generator
+from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.training.loop import fit
 from dreamdiffusion.training.prefetch import Prefetch
+from dreamdiffusion.training.random_numbers import Draw, step_generator
 from dreamdiffusion.trials.windows.store import WindowStore
 
 logger = logging.getLogger(__name__)

@@ -155,3 +155,7 @@ class EEGProcessor(ModelMixin, ConfigMixin):
                 "(n_trials, n_chans, n_times)"
             )
         return data, list(ch_names), float(sfreq)
+
+
+# Saved pipelines name the module of each part: the package's own, which no later move can break.
+EEGProcessor.__module__ = "dreamdiffusion"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import torch
 
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.training.random_numbers import Draw
 
 
 def count_tokens(n_times: int, patch_size: int) -> int:

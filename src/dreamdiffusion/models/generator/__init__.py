@@ -1,0 +1,1 @@
+"""VAE, U-Net and CLIP: load, encode, decode, train from nothing."""

@@ -7,6 +7,7 @@ whose text tower the generator uses and whose image tower is the target of the a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -254,3 +256,23 @@ def embed_images(
         for part in images.split(batch_size)
     ]
     return F.normalize(torch.cat(parts), dim=-1)
+
+
+Embed = Callable[[Tensor], Tensor]
+"""Pictures (n, 3, H, W) in [0, 1] -> embeddings (n, d)."""
+
+
+def load_embedder(source: str | Path, device: torch.device) -> Embed:
+    """Return the image tower of a CLIP (folder or hub id) as a function of pictures in [0, 1].
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    clip = load_clip(source).to(device).eval()  # pyright: ignore[reportArgumentType]
+
+    def embed(images: Tensor) -> Tensor:
+        return embed_images(clip, images.to(device, torch.float32) * 2 - 1).cpu()
+
+    return embed

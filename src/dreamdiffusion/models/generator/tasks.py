@@ -12,7 +12,7 @@ from transformers import CLIPModel
 
 from dreamdiffusion.models.generator.generator import clip_pixels, prediction_target
 from dreamdiffusion.models.pictures import Pictures
-from dreamdiffusion.training.device import Draw
+from dreamdiffusion.training.random_numbers import Draw
 
 SQUARE_WEIGHT = 5.0
 """Of the squared error of pixels in the VAE's loss, beside 1 for the absolute."""

@@ -16,14 +16,8 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from dreamdiffusion.files.schema import (
-    ClipSizes,
-    TrainConfig,
-    TrainGeneratorConfig,
-    UnetSizes,
-    VaeSizes,
-    write_yaml,
-)
+from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.models.config import ClipSizes, TrainGeneratorConfig, UnetSizes, VaeSizes
 from dreamdiffusion.models.generator.generator import (
     NOISE_SCHEDULE,
     encode_images,
@@ -33,6 +27,7 @@ from dreamdiffusion.models.generator.generator import (
 from dreamdiffusion.models.generator.tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
 from dreamdiffusion.models.picture_prints import save_prints
 from dreamdiffusion.models.pictures import Pictures, draw_pictures, read_pictures
+from dreamdiffusion.training.config import TrainConfig
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.loop import fit
 

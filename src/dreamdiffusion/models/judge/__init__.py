@@ -1,0 +1,1 @@
+"""The independent classifier that names what a picture shows."""

@@ -7,6 +7,7 @@ is aligned to, so a generator cannot please it by pleasing CLIP.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -185,3 +186,16 @@ def label_indices(names: list[str], labels: Any, kind: str = "category") -> list
             f"knows {', '.join(names)}. Train a judge on the data's categories with train-judge"
         )
     return [place[str(label)] for label in labels]
+
+
+def load_judge(folder: Path) -> Judge:
+    """Open a judge.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds none.
+    """
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"judge {folder} does not exist; make one with train-judge")
+    return Judge.from_pretrained(folder, use_safetensors=True).eval()

@@ -14,12 +14,15 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, COLORS, random_scene, render
-from dreamdiffusion.files.schema import TrainJudgeConfig, write_yaml
+from dreamdiffusion.files.pictures import read_image
+from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.models.config import TrainJudgeConfig
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.models.picture_prints import save_prints
-from dreamdiffusion.models.pictures import SUFFIXES, read_image
-from dreamdiffusion.training.device import Draw, choose_device, is_main_process
+from dreamdiffusion.models.pictures import SUFFIXES
+from dreamdiffusion.training.device import choose_device, is_main_process
 from dreamdiffusion.training.loop import fit
+from dreamdiffusion.training.random_numbers import Draw
 
 HELD_OUT = 0.1
 """Fraction of the pictures that are never trained on, per category."""

@@ -1,0 +1,1 @@
+"""What MNE does not read by itself, or reads without checking: one file a format."""

@@ -9,10 +9,9 @@ import mne
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.clock import sampling_rate
 from dreamdiffusion.recordings.channels import standard_name
 from dreamdiffusion.recordings.formats.csv_table import is_sampled, read_table, to_numbers
-from dreamdiffusion.recordings.gaps import annotate_boundaries
+from dreamdiffusion.recordings.gaps import annotate_boundaries, sampling_rate
 
 _MARKER = re.compile("marker|trigger|label|event", re.IGNORECASE)
 

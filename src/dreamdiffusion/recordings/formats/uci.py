@@ -21,9 +21,8 @@ import mne
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.clock import nominal_rate
 from dreamdiffusion.recordings.formats.archives import read_gzip
-from dreamdiffusion.recordings.gaps import annotate_boundaries
+from dreamdiffusion.recordings.gaps import annotate_boundaries, nominal_rate
 
 TRIAL = re.compile(r"(?P<subject>[^.]+)\.rd\.(?P<trial>\d+)\.gz", re.IGNORECASE)
 """Name of a trial's file."""

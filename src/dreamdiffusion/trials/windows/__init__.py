@@ -1,0 +1,1 @@
+"""Unlabelled windows of many people and montages, on disk and at random."""

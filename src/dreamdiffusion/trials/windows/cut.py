@@ -21,18 +21,13 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from dreamdiffusion.files.schema import PrepareConfig
+from dreamdiffusion.files.whole import read_info
+from dreamdiffusion.recordings.duplicates import DuplicateCheck, signature
 from dreamdiffusion.recordings.electrodes import electrode_positions
-from dreamdiffusion.recordings.preprocessing import (
-    DuplicateCheck,
-    bad_spans,
-    preprocess,
-    reject_reasons,
-    signature,
-)
+from dreamdiffusion.recordings.preprocessing import bad_spans, preprocess, reject_reasons
 from dreamdiffusion.recordings.recording import Recording, eeg_names, read_recording
+from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.scaling import scale_matrix
-from dreamdiffusion.trials.trials import read_info
 from dreamdiffusion.trials.windows.keys import shard_keys
 from dreamdiffusion.trials.windows.store import (
     FORMAT,

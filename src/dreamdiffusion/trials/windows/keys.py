@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dreamdiffusion.files.schema import PrepareConfig
 from dreamdiffusion.recordings.recording import Recording
+from dreamdiffusion.trials.config import PrepareConfig
 
 _SIDECAR = re.compile(r"(.+)_(?:i?eeg|events|channels|electrodes|coordsystem)\.(?:tsv|json)")
 

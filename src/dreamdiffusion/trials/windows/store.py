@@ -21,15 +21,13 @@ import json
 import logging
 import os
 import re
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.trials.trials import open_array, read_info
+from dreamdiffusion.files.whole import open_array, read_info, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -194,13 +192,13 @@ def write_shard(folder: Path, key: str, data: np.ndarray, header: dict[str, Any]
     data = np.ascontiguousarray(data, dtype=DTYPE)
     path = folder / "shards" / f"{key}.npy"
     try:
-        with _replacing(path) as file:
+        with replacing(path) as file:
             layout = {"descr": DTYPE.str, "fortran_order": False, "shape": data.shape}
             np.lib.format.write_array_header_1_0(file, layout)
             file.write(data.data.cast("B"))
             n_bytes = file.tell()
         header = header | {"format": FORMAT, "n_bytes": n_bytes}
-        with _replacing(path.with_suffix(".json")) as file:
+        with replacing(path.with_suffix(".json")) as file:
             file.write(json.dumps(header).encode())
         return header
     except OSError as error:
@@ -230,7 +228,7 @@ def read_header(folder: Path, key: str) -> dict[str, Any] | None:
 
 def write_index(folder: Path, info: dict[str, Any]) -> None:
     """Replace `info.json`."""
-    with _replacing(folder / "info.json") as file:
+    with replacing(folder / "info.json") as file:
         # The table of shards is for programs: one line each.
         shards = ",\n".join(json.dumps(shard) for shard in info["shards"])
         head = json.dumps(info | {"format": FORMAT, "shards": []}, indent=1)
@@ -278,32 +276,6 @@ def unpack(text: str) -> np.ndarray:
     """Undo `pack`; int64."""
     pairs = [part.partition("-") for part in text.split(",")]
     return np.concatenate([np.arange(int(a), int(b or a) + 1) for a, _, b in pairs])
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that takes the place of `path`, whole and on the disk, when the block ends.
-
-    An OSError names the file.
-    """
-    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException as error:
-        unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # as writing leaves it
-            error.filename = str(path)
-        raise
-    with contextlib.suppress(PermissionError):  # Windows opens no folder
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _check_sizes(folder: Path, info: dict[str, Any]) -> None:

@@ -1,0 +1,133 @@
+"""Schemas of the decoders; importing this module must stay cheap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from dreamdiffusion.files.schema import Schema, Source
+from dreamdiffusion.models.config import EncoderConfig
+from dreamdiffusion.training.config import RuntimeConfig, TrainConfig
+from dreamdiffusion.trials.config import SplitConfig
+
+
+class FinetuneConfig(TrainConfig):
+    """EEG encoder + projectors + cross-attention on EEG-image pairs (paper section 3.2, 3.3)."""
+
+    data: Path = Field(
+        default=Path("runs/trials"), description="folder written by prepare, kind trials"
+    )
+    generator: Source = Field(
+        default="weights/scenes-generator",
+        description="diffusers folder, or hub id of a Stable Diffusion",
+    )
+    clip: Source | None = Field(
+        default=None,
+        description="folder or hub id; empty: the generator's own, else the paper's ViT-L/14",
+    )
+    pretrained: Path | None = Field(
+        default=None, description="output of pretrain; empty: from scratch"
+    )
+    output: Path = Path("runs/finetune")
+    encoder: EncoderConfig = EncoderConfig()
+    n_chans: int | None = Field(
+        default=None, description="as in pretrain; the pretrained value wins"
+    )
+    split: SplitConfig = SplitConfig()
+    n_pairs: PositiveInt | None = Field(
+        default=None,
+        description="training trials that are used, alike in each category; empty: all; the fewer "
+        "are among the more",
+    )
+    acknowledge: list[str] = Field(
+        default_factory=list,
+        description="severe findings of the audit, by name, to go on with; reports tell them",
+    )
+    scale: Literal["whiten", "robust"] = Field(
+        default="whiten", description="fitted on training trials"
+    )
+    clip_weight: float = Field(
+        default=1.0, ge=0, description="of 1 - cos(image, EEG), paper eq. 6; 0: off"
+    )
+    noise_weight: float = Field(default=1.0, ge=0, description="of the noise-prediction loss")
+    n_condition_tokens: PositiveInt = Field(
+        default=77, description="tokens that cross-attention sees"
+    )
+    condition_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="for guidance at sampling"
+    )
+    train_encoder: bool = Field(
+        default=True, description="E of E+A; false: it stays as pre-trained, projectors are trained"
+    )
+    train_cross_attention: bool = Field(default=True, description="A of E+A")
+    lora_rank: int = Field(
+        default=0,
+        ge=0,
+        description="train updates of this rank of the cross-attention (peft), merged at the end; "
+        "0: its weights themselves",
+    )
+    encoder_lr_scale: PositiveFloat = 1.0
+    noise_augment: float = Field(
+        default=0.0, ge=0, description="sd of noise added, in units of the signal"
+    )
+    shift_augment: int = Field(default=0, ge=0, description="time points of random shift")
+    channel_dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class SampleConfig(Schema):
+    """How images are drawn from latents; the words of diffusers."""
+
+    scheduler: Literal["own", "plms", "ddim", "dpm++", "unipc", "lcm"] = Field(
+        default="own", description="own: the generator's; plms: the paper's; lcm: 1-4 steps"
+    )
+    num_inference_steps: PositiveInt = 20
+    guidance_scale: float = Field(default=3.0, ge=1)
+    num_images_per_prompt: PositiveInt = 4
+    seed: int = 0
+
+
+class GenerateConfig(Schema):
+    """Images from a recording or from prepared trials."""
+
+    model: Path = Field(default=Path("weights/eeg-scenes"), description="a fine-tuned model")
+    data: Path = Field(
+        default=Path("runs/trials"),
+        description="trials folder, BIDS folder, or a recording with events",
+    )
+    output: Path = Path("runs/generate")
+    events: dict[str, int] | None = Field(
+        default=None, description="category -> marker code, as prepare"
+    )
+    limit: int | None = Field(default=None, description="number of trials at most")
+    batch_size: PositiveInt = 16
+    sample: SampleConfig = SampleConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+class ConvertConfig(Schema):
+    """Import a checkpoint of the authors' release; nothing in the file is executed."""
+
+    input: Path = Field(default=Path("checkpoint.pth"), description="file of either stage")
+    output: Path = Path("runs/convert")
+    generator: Path | None = Field(
+        default=None,
+        description="diffusers folder that tells the sizes of U-Net and VAE; empty: SD 1.5's",
+    )
+    num_heads: PositiveInt = Field(default=16, description="of the encoder; the file lacks it")
+    decoder_num_heads: PositiveInt = 16
+    ch_names: list[str] | None = Field(
+        default=None, description="channels in the order of the training data; empty: numbered"
+    )
+    sfreq: PositiveFloat = Field(
+        default=512 / 0.44, description="Hz; the release stretches 440 ms to 512 points"
+    )
+    tmin: float = Field(default=0.02, description="s from stimulus onset")
+    unit: PositiveFloat = Field(
+        default=1e-6, description="volts per number of the training data, which names no unit"
+    )

@@ -1,0 +1,145 @@
+"""Schemas of the networks and of their training; importing this module must stay cheap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from dreamdiffusion.files.schema import Schema
+from dreamdiffusion.training.config import OptimConfig, TrainConfig
+
+
+class EncoderConfig(Schema):
+    """The EEG encoder and its reconstruction decoder (paper section 3.1)."""
+
+    patch_size: PositiveInt = Field(default=4, description="time points per token")
+    embed_dim: PositiveInt = 192
+    depth: PositiveInt = 6
+    num_heads: PositiveInt = 6
+    mlp_ratio: PositiveFloat = 2.0
+    montage: Literal["fixed", "any"] = Field(
+        default="fixed",
+        description="fixed: channels by their number (paper); any: by their place on the head, so "
+        "that headsets mix and channels may be absent",
+    )
+    decoder_embed_dim: PositiveInt = 128
+    decoder_depth: PositiveInt = 2
+    decoder_num_heads: PositiveInt = 4
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> EncoderConfig:
+        for width, heads, name in (
+            (self.embed_dim, self.num_heads, "embed_dim"),
+            (self.decoder_embed_dim, self.decoder_num_heads, "decoder_embed_dim"),
+        ):
+            if width % heads:
+                raise ValueError(f"{name} is {width}, which {heads} heads do not divide")
+        return self
+
+
+class PretrainConfig(TrainConfig):
+    """Temporal masked signal modelling on unlabelled windows (paper section 3.1)."""
+
+    data: Path = Field(
+        default=Path("runs/windows"), description="folder written by prepare, kind windows"
+    )
+    output: Path = Path("runs/pretrain")
+    encoder: EncoderConfig = EncoderConfig()
+    n_chans: int | None = Field(
+        default=None,
+        description="channels of the encoder; more than the data has: tiled as the paper; with "
+        "encoder.montage any: virtual electrodes (empty: 32)",
+    )
+    mask_ratio: float = Field(default=0.75, gt=0, lt=1)
+    channel_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="with encoder.montage any: share of channels hidden as a whole",
+    )
+    clip: float = Field(
+        default=0.0,
+        ge=0,
+        description="cut scaled values beyond this many deviations, so that blinks do not rule the "
+        "loss; 0: leave them",
+    )
+    validation_fraction: float = Field(default=0.05, ge=0, lt=1)
+
+
+class ClipSizes(Schema):
+    """A small CLIP: text and image towers and their common space."""
+
+    width: PositiveInt = 128
+    layers: PositiveInt = 4
+    heads: PositiveInt = 4
+    patch_size: PositiveInt = 8
+    projection_dim: PositiveInt = 128
+    max_length: PositiveInt = Field(default=24, description="tokens of a caption")
+    vocab_size: PositiveInt = 1024
+
+
+class VaeSizes(Schema):
+    """A small SD-shaped VAE; each further channel width halves the resolution."""
+
+    channels: list[int] = Field(default=[32, 64, 64])
+    layers_per_block: PositiveInt = 1
+    latent_channels: PositiveInt = 4
+    kl_weight: float = 1e-5
+
+
+class UnetSizes(Schema):
+    """A small SD-shaped U-Net; the first ``plain_levels`` levels have no attention."""
+
+    channels: list[int] = Field(default=[64, 128, 192])
+    layers_per_block: PositiveInt = 2
+    plain_levels: int = 1
+    heads: PositiveInt = 4
+    pooled_condition: bool = Field(
+        default=True,
+        description="add the pooled condition to the timestep's embedding, beside cross-attention",
+    )
+
+
+class TrainGeneratorConfig(Schema):
+    """A small text-to-image generator in Stable Diffusion's own shape, from scratch."""
+
+    data: Path | None = Field(
+        default=None, description="captioned or class folders of pictures; empty: drawn scenes"
+    )
+    output: Path = Path("runs/generator")
+    init: Path | None = Field(
+        default=None, description="a generator to start from instead of nothing"
+    )
+    image_size: PositiveInt = 64
+    n_scenes: PositiveInt = Field(default=16000, description="drawn scenes, when data is empty")
+    clip: ClipSizes = ClipSizes()
+    vae: VaeSizes = VaeSizes()
+    unet: UnetSizes = UnetSizes()
+    clip_train: TrainConfig = TrainConfig(steps=1500, batch_size=128)
+    clip_image_train: TrainConfig = TrainConfig(steps=1500, batch_size=128)
+    vae_train: TrainConfig = TrainConfig(steps=3000, batch_size=16)
+    unet_train: TrainConfig = TrainConfig(steps=10000, batch_size=32)
+    min_snr_gamma: float = Field(
+        default=5.0, description="weighting of the noise loss over timesteps"
+    )
+    caption_dropout: float = Field(default=0.1, ge=0, lt=1)
+    flip: bool = Field(default=False, description="mirror pictures at random (class folders)")
+
+
+class TrainJudgeConfig(TrainConfig):
+    """An independent classifier of pictures; it never sees the CLIP used for alignment."""
+
+    data: Path | None = Field(default=None, description="class folders; empty: drawn scenes")
+    output: Path = Path("runs/judge")
+    image_size: PositiveInt = 64
+    n_scenes: PositiveInt = Field(default=8000, description="drawn scenes, when data is empty")
+    steps: PositiveInt = 1200
+    batch_size: PositiveInt = 64
+    optim: OptimConfig = OptimConfig(lr=2e-3, betas=(0.9, 0.99), warmup_steps=50)

@@ -1,0 +1,40 @@
+"""Schemas of the commands around recordings; importing this module must stay cheap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import (
+    Field,
+    PositiveFloat,
+)
+from tyro.conf import Positional
+
+from dreamdiffusion.files.schema import Schema
+
+
+class SignalConfig(Schema):
+    """From a raw recording to a clean, comparable signal."""
+
+    l_freq: float | None = Field(default=0.5, description="Hz, high-pass edge")
+    h_freq: float | None = Field(default=40.0, description="Hz, low-pass edge")
+    notch: list[float] = Field(default=[], description="Hz, line frequencies to remove")
+    sfreq: PositiveFloat = Field(default=256.0, description="Hz after resampling")
+    resample_up: bool = Field(default=False, description="accept recordings below sfreq")
+    reference: Literal["none", "average"] | list[str] = "none"
+    picks: list[str] | None = Field(default=None, description="channels to keep, in this order")
+    reject_uv: float | None = Field(
+        default=None, description="peak-to-peak microvolts above: rejected"
+    )
+    flat_uv: float = Field(default=0.5, description="peak-to-peak microvolts below: rejected")
+    bad_channels: Literal["raise", "interpolate"] = "raise"
+
+
+class InspectConfig(Schema):
+    """What was understood of one recording, and a picture of it; `info` tells it without one."""
+
+    path: Positional[Path | None] = Field(None, description="recording, or a folder that holds one")
+    picture: Path | None = Field(
+        None, description="PNG to write; empty: runs/inspect/<folder>_<name of the recording>.png"
+    )

@@ -1,0 +1,44 @@
+"""Scores and images -> scores.json, gallery.png and report.html."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dreamdiffusion.evidence.scores import Scores
+from dreamdiffusion.report.contact_sheet import (
+    draw_gallery,
+    rank_trials,
+    save_gallery,
+    trial_values,
+)
+from dreamdiffusion.report.page import write_report
+
+
+def write_results(
+    folder: Path,
+    result: Scores,
+    generated: Tensor,
+    seen: Tensor | None,
+    figures: Mapping[str, Figure | bytes],
+) -> None:
+    """Write ``scores.json``, ``gallery.png`` and ``report.html`` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = result.model_dump(mode="json")
+    (folder / "scores.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    trials = result.trials
+    title = "Seen and decoded: best, median and worst trials by rank"
+    if result.simulated:
+        level = result.noise_level
+        title += " (SIMULATED EEG" + ("" if level is None else f", noise level {level}") + ")"
+    ranked = rank_trials(trial_values(result.headline.metric, trials)[1], 8)
+    groups = {name: ranked[name] for name in ("best", "median", "worst")}
+    picture = draw_gallery(
+        generated, trials["category"], trials["judged_category"], groups, seen, title
+    )
+    save_gallery(folder / "gallery.png", picture)
+    write_report(folder / "report.html", result, generated, seen, figures)
