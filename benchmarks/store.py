@@ -29,7 +29,7 @@ from scipy.interpolate import interp1d
 
 from dreamdiffusion.models.config import PretrainConfig
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.recordings.recording import find_recordings
+from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.windows.cut import build_windows
 from dreamdiffusion.trials.windows.store import WindowStore, pack, write_index, write_shard
@@ -290,7 +290,7 @@ import sys
 from pathlib import Path
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.recordings.recording import find_recordings
+from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.trials.windows.cut import build_windows
 inputs, output, n = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 config = PrepareConfig(kind="windows", input=[inputs], output=output, scale="robust",

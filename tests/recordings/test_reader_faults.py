@@ -15,7 +15,8 @@ from dreamdiffusion.cli.commands import main
 from dreamdiffusion.recordings.channels import standard_name, standard_renames
 from dreamdiffusion.recordings.electrodes import standard_names
 from dreamdiffusion.recordings.formats import archives
-from dreamdiffusion.recordings.recording import EXTENSIONS, read_recording
+from dreamdiffusion.recordings.formats.extensions import EXTENSIONS
+from dreamdiffusion.recordings.read import read_recording
 
 SLOW_FIXTURE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 

@@ -12,13 +12,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
 from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.preprocessing import preprocess
-from dreamdiffusion.recordings.recording import (
-    Recording,
-    find_recordings,
-    hash_samples,
-    read_recording,
-)
+from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.recording import Recording, hash_samples
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import Trials, cut_trials, from_epochs
 

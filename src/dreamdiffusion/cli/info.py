@@ -37,7 +37,7 @@ def info(config: InfoConfig) -> dict[str, Any]:
     path = config.path
     if path.is_file():
         from dreamdiffusion.recordings.inspection import describe
-        from dreamdiffusion.recordings.recording import read_recording
+        from dreamdiffusion.recordings.read import read_recording
 
         return {"path": str(path), **describe(read_recording(path))}
     if not path.is_dir():
@@ -115,7 +115,7 @@ def _describe_prepared(folder: Path) -> dict[str, Any]:
 def _describe_bids(folder: Path) -> dict[str, Any]:
     if not (folder / "dataset_description.json").is_file():
         return {}
-    from dreamdiffusion.recordings.recording import find_recordings
+    from dreamdiffusion.recordings.find import find_recordings
 
     description = _read_json(folder / "dataset_description.json")
     return {

@@ -8,7 +8,8 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from dreamdiffusion.datasets.registry import load_public
-from dreamdiffusion.recordings.recording import find_recordings, read_recording
+from dreamdiffusion.recordings.find import find_recordings
+from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials, source_of
 from dreamdiffusion.trials.windows.cut import build_windows

@@ -14,7 +14,8 @@ from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.generator.generator import change_scheduler
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.recordings.recording import find_recordings, read_recording
+from dreamdiffusion.recordings.find import find_recordings
+from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.training.device import autocast, choose_device, is_main_process
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamdiffusion.recordings.amplitude import check_amplitude
 from dreamdiffusion.recordings.bad_channels import (
     Spectrum,
     find_bad_channels,
@@ -16,16 +17,12 @@ from dreamdiffusion.recordings.bad_channels import (
 )
 from dreamdiffusion.recordings.config import InspectConfig
 from dreamdiffusion.recordings.electrodes import unknown_electrodes
+from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.formats.edf import recording_equipment
+from dreamdiffusion.recordings.formats.extensions import TEXT_FORMATS
 from dreamdiffusion.recordings.gaps import stretches
-from dreamdiffusion.recordings.recording import (
-    TEXT_FORMATS,
-    Recording,
-    check_amplitude,
-    eeg_names,
-    find_recordings,
-    read_recording,
-)
+from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.recording import Recording, eeg_names
 
 MAX_CATEGORIES = 40
 """Told one by one; a data set can have thousands."""

@@ -37,7 +37,7 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     recording
         Signal in volts.
     signal
-        What to do; see `dreamdiffusion.config.SignalConfig`.
+        What to do; see `dreamdiffusion.recordings.config.SignalConfig`.
 
     Returns
     -------

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from recording_files import EEG, FORMATS, N_TIMES, PLACES, SFREQ, microvolts
 
-from dreamdiffusion.recordings.recording import (
-    eeg_names,
-    find_recordings,
-    read_bids,
-    read_recording,
-)
+from dreamdiffusion.recordings.find import find_recordings
+from dreamdiffusion.recordings.read import read_bids, read_recording
+from dreamdiffusion.recordings.recording import eeg_names
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 ALL = pytest.mark.parametrize("name", FORMATS)

@@ -11,14 +11,10 @@ import pandas as pd
 
 from dreamdiffusion.datasets.base import PublicDataset, need
 from dreamdiffusion.files.download import unpack
+from dreamdiffusion.recordings.amplitude import check_amplitude
 from dreamdiffusion.recordings.electrodes import standard_names
-from dreamdiffusion.recordings.recording import (
-    Recording,
-    check_amplitude,
-    eeg_names,
-    hash_samples,
-    read_recording,
-)
+from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.recording import Recording, eeg_names, hash_samples
 
 REPOSITORY = "Alljoined/Alljoined-1.6M"
 _COLUMNS = ["onset", "duration", "category", "stim_file", "partition"]

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dreamdiffusion.datasets.base import PublicDataset, need
-from dreamdiffusion.recordings.recording import Recording, find_recordings, read_recording
+from dreamdiffusion.recordings.find import find_recordings
+from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.recording import Recording
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,9 @@ from PIL import Image
 
 from dreamdiffusion.datasets.base import PublicDataset, need
 from dreamdiffusion.files.download import RemoteFile
-from dreamdiffusion.recordings.recording import Recording, find_recordings, read_recording
+from dreamdiffusion.recordings.find import find_recordings
+from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.recording import Recording
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 from dreamdiffusion.datasets.base import PublicDataset
 from dreamdiffusion.files.download import RemoteFile
-from dreamdiffusion.recordings.recording import Recording, find_recordings, read_recording
+from dreamdiffusion.recordings.find import find_recordings
+from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.recording import Recording
 
 _REPOSITORY = "https://raw.githubusercontent.com/alexandrebarachant/muse-lsl"
 _PICTURES_AT = "53c07a324ee43902beb373db8062fad532d520bb"

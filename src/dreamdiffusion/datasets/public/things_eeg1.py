@@ -10,7 +10,8 @@ import pandas as pd
 
 from dreamdiffusion.datasets.base import PublicDataset, need
 from dreamdiffusion.files.download import RemoteFile
-from dreamdiffusion.recordings.recording import Recording, read_recording
+from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.recording import Recording
 
 
 class ThingsEEG1(PublicDataset):

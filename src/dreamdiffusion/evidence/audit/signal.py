@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from dreamdiffusion.evidence.audit.blocks import not_checked
 from dreamdiffusion.evidence.audit.findings import ALPHA, Finding, Floats, Ints
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder, excess, max_p, rounded
-from dreamdiffusion.recordings.recording import HIGHEST_V, LOWEST_V
+from dreamdiffusion.recordings.amplitude import HIGHEST_V, LOWEST_V
 from dreamdiffusion.trials.trials import Trials
 
 MOST_CLASSES = 64

@@ -34,7 +34,7 @@ def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     -------
     raw
         Signal in volts, (n_chans, n_times). A jump of more than 0.1 s between timestamps is a
-        boundary (`boundaries.annotate_boundaries`), which filters and trials do not cross.
+        boundary (`gaps.annotate_boundaries`), which filters and trials do not cross.
     events
         Columns `onset` (s from the first sample), `duration`, `category` (the code as text),
         `code`, and one per further marker column. Empty where the file has no marker column.

@@ -35,7 +35,7 @@ def read_openvibe(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     raw
         Volts, (n_chans, n_times): the columns whose names mean places of the 10-05 system
         (`channels`), and others that hold a signal (`csv_table.is_sampled`). The trials
-        follow each other, with a boundary (`boundaries.annotate_boundaries`) where time jumps.
+        follow each other, with a boundary (`gaps.annotate_boundaries`) where time jumps.
     events
         One per trial that has a label: columns `onset` (s from the first sample), `duration`,
         `category` (the label), `trial`, and `stage` where the file tells it.

@@ -1,0 +1,42 @@
+"""Which formats are known, by the extensions of their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FORMATS = {
+    ".edf": "EDF", ".bdf": "BDF", ".gdf": "GDF", ".vhdr": "BrainVision", ".set": "EEGLAB",
+    ".fif": "FIF", ".fif.gz": "FIF", ".cnt": "CNT", ".mff": "MFF", ".nxe": "NXE",
+    ".csv": "Muse csv", ".zip": "OpenViBE csv",
+}  # fmt: skip
+"""Extension -> format. What is read from a folder of trials (UCI EEG Database) has none."""
+EXTENSIONS = tuple(FORMATS)
+TEXT_FORMATS = ("Muse csv", "OpenViBE csv", "UCI EEG Database")
+"""Read by readers of our own; microvolts by definition."""
+
+
+def extension_of(path: Path) -> str | None:
+    """Return the known extension that a name ends in, in lower case; None: it has none."""
+    name = path.name.lower()
+    return next((e for e in sorted(EXTENSIONS, key=len, reverse=True) if name.endswith(e)), None)
+
+
+def stem_of(path: Path) -> str:
+    """Return a name without its known extension."""
+    extension = extension_of(path)
+    return path.name[: -len(extension)] if extension else path.name
+
+
+def check_kind(path: Path) -> str:
+    """Return the extension of a file that is there, known, of the right kind and not empty."""
+    extension = extension_of(path)
+    if extension is None:
+        raise ValueError(
+            f"{path}: unknown extension {path.suffix!r}; expected one of {', '.join(EXTENSIONS)}"
+        )
+    if path.is_dir() != (extension == ".mff"):
+        found, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
+        raise ValueError(f"{path} is a {found}, expected a {wanted} with the extension {extension}")
+    if path.is_file() and not path.stat().st_size:
+        raise ValueError(f"{path} is empty (0 bytes); copy it again")
+    return extension

@@ -1,0 +1,154 @@
+"""Any EEG file -> one `Recording`: signal in volts, channel names, events, who and when.
+
+Read here: every format MNE-Python reads, Muse csv, OpenViBE csv (also in a zip), the UCI EEG
+Database, and BIDS folders (through mne-bids).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import mne
+
+from dreamdiffusion.recordings.amplitude import check_amplitude
+from dreamdiffusion.recordings.channels import name_channels
+from dreamdiffusion.recordings.entities import entities_from_path
+from dreamdiffusion.recordings.events import events_in, read_events_table
+from dreamdiffusion.recordings.find import bids_root, find_recordings
+from dreamdiffusion.recordings.formats.extensions import FORMATS, check_kind, stem_of
+from dreamdiffusion.recordings.formats.muse import read_muse_csv
+from dreamdiffusion.recordings.formats.openvibe import START, read_openvibe
+from dreamdiffusion.recordings.formats.uci import TRIAL, is_trial_folder, read_uci
+from dreamdiffusion.recordings.formats.with_mne import failures_named, read_with_mne
+from dreamdiffusion.recordings.recording import Recording, hash_samples
+
+logger = logging.getLogger(__name__)
+
+
+def read_recording(path: Path | str, check_units: bool = True) -> Recording:
+    """Read one recording of any known format.
+
+    Channel names such as "EEG Fp1-Ref", "Fc5." or "T3" become their 10-05 name where that is
+    unambiguous; ECG, EOG, EMG, AUX and label channels lose the type eeg (`channels`). A file inside
+    a BIDS folder is read by mne-bids, with its `events.tsv`.
+
+    Parameters
+    ----------
+    path
+        The file (BrainVision: the .vhdr; UCI EEG Database: a person's folder, or one trial).
+    check_units
+        Raise where the amplitudes cannot be EEG in volts.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        For an unknown extension, a file that is empty, cut off, damaged or too large, or
+        amplitudes that are not EEG. The message names the file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"recording {path} does not exist")
+    root = bids_root(path)
+    entities = entities_from_path(path, stem_of(path))
+    if is_trial_folder(path) or TRIAL.fullmatch(path.name):
+        raw, events, subject = read_uci(path)
+        form = "UCI EEG Database"
+        run = "1" if path.is_dir() else path.name.split(".")[-2]
+        entities |= {"subject": subject, "run": run}
+    else:
+        extension = check_kind(path)
+        form = FORMATS[extension]
+        if extension == ".zip" or (extension == ".csv" and _is_openvibe(path)):
+            raw, events = read_openvibe(path)
+            form = "OpenViBE csv"
+            if entities["subject"] == "unknown" and path.absolute().parent.name.isdigit():
+                entities["subject"] = path.absolute().parent.name  # FEIS: feis/01/articulators.zip
+        elif extension == ".csv":
+            raw, events = read_muse_csv(path)
+        else:
+            events = read_events_table(path)
+            raw = read_with_mne(path, root)
+    with failures_named(path):
+        renamed, labels = name_channels(raw)
+        events = events_in(raw) if events is None else events
+    for name in labels:
+        logger.warning(
+            "%s: channel %s holds a few whole numbers, each held for long: taken for labels or "
+            "triggers, not for EEG",
+            path,
+            name,
+        )
+    if check_units:
+        check_amplitude(raw, path)
+    noise_level = _simulated_noise_level(path)
+    if events is not None:
+        known = events["stim_file"].fillna("") if "stim_file" in events else ""
+        events["stim_file"] = known
+        if noise_level is not None:
+            events["noise_level"] = noise_level
+    return Recording(
+        raw=raw,
+        subject=entities["subject"],
+        session=entities["session"],
+        run=entities["run"],
+        source=path,
+        events=events,
+        sha256=hash_samples(raw),
+        stimuli_root=root / "stimuli" if root and (root / "stimuli").is_dir() else None,
+        format=form,
+        simulated=_says_simulated(raw, root),
+        renamed=renamed,
+        label_channels=labels,
+    )
+
+
+def read_bids(folder: Path | str) -> Iterator[Recording]:
+    """Read every EEG recording of a BIDS folder, one at a time, in the order of their names.
+
+    Raises
+    ------
+    ValueError
+        If the folder has no `dataset_description.json`.
+    FileNotFoundError
+        If it holds no EEG recording.
+    """
+    folder = Path(folder)
+    if not (folder / "dataset_description.json").is_file():
+        raise ValueError(f"{folder} has no dataset_description.json, so it is not a BIDS folder")
+    for path in find_recordings([folder]):
+        yield read_recording(path)
+
+
+def _is_openvibe(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(START)) == START
+
+
+def _says_simulated(raw: mne.io.BaseRaw, root: Path | None) -> bool:
+    if "simulated" in str(raw.info["description"]).lower():
+        return True
+    if root is None:
+        return False
+    try:
+        text = json.loads((root / "dataset_description.json").read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{root / 'dataset_description.json'} is not JSON: {error}") from error
+    told = [text.get("Name", ""), text.get("GeneratedBy", "")]
+    return bool(text.get("Simulated")) or "simulated" in json.dumps(told).lower()
+
+
+def _simulated_noise_level(path: Path) -> float | None:
+    """The level that `simulate` writes to a recording's BIDS sidecar; 1 is realistic."""
+    sidecar = path.with_name(path.name.split(".")[0] + ".json")
+    if not sidecar.is_file():
+        return None
+    try:
+        content = json.loads(sidecar.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{sidecar} is not JSON: {error}") from error
+    return content.get("SimulatedNoiseLevel") if isinstance(content, dict) else None
