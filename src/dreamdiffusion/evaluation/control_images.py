@@ -19,7 +19,7 @@ from dreamdiffusion.decoders.dreamdiffusion.training_means import FILE as MEANS
 from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans
 from dreamdiffusion.decoders.linear import LinearDecoder
 from dreamdiffusion.decoders.sampling import Given, collect, draw_trials, eeg_of
-from dreamdiffusion.evidence.controls import nearest_pictures, phase_randomised, time_removed
+from dreamdiffusion.evidence.control_inputs import nearest_pictures, phase_randomised, time_removed
 from dreamdiffusion.files.pictures import read_images
 from dreamdiffusion.models.generator.generator import Embed, image_size, open_text_pipeline
 from dreamdiffusion.trials.trials import Trials

@@ -20,7 +20,7 @@ from dreamdiffusion.evaluation.metrics.pairs import (
     trial_groups,
 )
 from dreamdiffusion.evaluation.metrics.suites import ImageSuites, as_published
-from dreamdiffusion.evidence.controls import CONTROLS, WITHOUT_BRAIN
+from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score
 from dreamdiffusion.models.generator.generator import Embed
@@ -199,7 +199,7 @@ def score_images(
     records = [
         score(
             name, m.pairs, m.controls, rng, design, n_permutations, n_bootstrap, m.groups,
-            against=WITHOUT_BRAIN,
+            against=controls_of_kind("without_brain"),
         )
         for name, m in measured.items()
     ]  # fmt: skip
@@ -223,7 +223,7 @@ def score_images(
             **{name: m.how for name, m in measured.items()},
             "chance": "the same images with the truths dealt to the trials at random, its "
             "expectation",
-            **{name: CONTROLS[name] for name in controls},
+            **{name: CONTROLS[name].description for name in controls},
             "ci95": f"percentile bootstrap over {design.drawn}, {n_bootstrap} draws",
             "p": design.in_words(n_permutations),
         },

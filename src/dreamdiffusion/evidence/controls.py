@@ -1,108 +1,106 @@
 """What a score is compared with: the same images made without what a decoder is meant to use.
 
-A control *without the brain* knows nothing of the response to the picture, so whatever it scores is
-the generator's doing, or the data's. The headline of an evaluation is the difference to the
-strongest of them. A control *without the image* uses the EEG, and no reconstruction: it tells
-whether the images show more than a class that was named, or a picture that was looked up. EEG
-without its slow course over the recording is neither: a score that rests on the response survives
-it, one that rests on when a trial was recorded does not.
+One record for each control, and nowhere else a list of them; how each is drawn says
+`evaluation.control_images`. Importing this module must stay cheap.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from dataclasses import dataclass
+from typing import Literal
 
-Floats = NDArray[np.floating]
-Ints = NDArray[np.integer]
-
-WITHOUT_BRAIN = {
-    "shuffled_eeg": "drawn from the EEG of another trial, with other seeds",
-    "phase_randomised_eeg": "drawn from EEG of the same power spectra and the same relations "
-    "between channels, its course in time destroyed (Prichard and Theiler 1994)",
-    "mean_embedding": "drawn from the mean of the training trials' tokens, the same for all trials",
-    "no_eeg_prior": "drawn without any EEG: what the generator draws by itself",
-}
-WITHOUT_IMAGE = {
-    "label_only": "the category that the linear baseline decodes, drawn from its name by the "
-    "generator as it was before the EEG",
-    "nearest_training_image": "the picture of training whose CLIP embedding is nearest to the "
-    "EEG's: nothing is drawn",
-}
-WITHOUT_TIME = {
-    "time_removed_eeg": "drawn from EEG without its slow course over the recording; a score that "
-    "rests on the response keeps its value",
-}
-CONTROLS = WITHOUT_BRAIN | WITHOUT_IMAGE | WITHOUT_TIME
-"""Every control by name, in words that stand beside its score."""
-
-_TRIALS_A_WAVE = 8
+ControlKind = Literal["without_brain", "without_image", "without_time"]
 
 
-def phase_randomised(eeg: Floats, rng: np.random.Generator) -> Floats:
-    """Turn the phases of every frequency of each trial by angles of its own.
+@dataclass(frozen=True)
+class Control:
+    """One way to make images that shows where a score comes from.
 
-    All channels of a trial are turned alike, so its power spectra, and the coherence and phase
-    between its channels, stay exactly; what is locked to the stimulus is gone.
-
-    Parameters
+    Attributes
     ----------
-    eeg
-        ``(n_trials, n_chans, n_times)``.
-
-    References
-    ----------
-    Prichard and Theiler 1994, Phys. Rev. Lett. 73, 951: surrogates of several variables.
+    name
+        Key in `scores.json`, and word of the setting `controls`.
+    kind
+        ``without_brain``: it knows nothing of the response to the picture, so what it scores is
+        the generator's doing, or the data's; the headline is the difference to the strongest of
+        them. ``without_image``: it uses the EEG and reconstructs nothing; it shows whether the
+        images hold more than a class that was named, or a picture that was looked up.
+        ``without_time``: EEG without its slow course over the recording; a score that rests on
+        the response survives it, one that rests on when a trial was recorded does not.
+    description
+        What it is made from, to stand beside its score.
+    label, short_label
+        How a report names it in running text, and in a figure.
     """
-    spectra = np.fft.rfft(eeg, axis=2)
-    turn = np.exp(2j * np.pi * rng.random((len(eeg), 1, spectra.shape[2])))
-    # The mean and, with an even number of points, the highest frequency are real numbers.
-    turn[:, :, 0] = 1
-    if eeg.shape[2] % 2 == 0:
-        turn[:, :, -1] = 1
-    return np.fft.irfft(spectra * turn, n=eeg.shape[2], axis=2).astype(eeg.dtype)
+
+    name: str
+    kind: ControlKind
+    description: str
+    label: str
+    short_label: str
 
 
-def time_removed(eeg: Floats, runs: Ints, onsets: Floats) -> Floats:
-    """Remove what changes slowly from trial to trial of a recording.
+CONTROLS = {
+    control.name: control
+    for control in (
+        Control(
+            "shuffled_eeg",
+            "without_brain",
+            "drawn from the EEG of another trial, with other seeds",
+            "shuffled EEG",
+            "shuffled",
+        ),
+        Control(
+            "phase_randomised_eeg",
+            "without_brain",
+            "drawn from EEG of the same power spectra and the same relations between channels, "
+            "its course in time destroyed (Prichard and Theiler 1994)",
+            "phase-randomised EEG",
+            "phases",
+        ),
+        Control(
+            "mean_embedding",
+            "without_brain",
+            "drawn from the mean of the training trials' tokens, the same for all trials",
+            "mean embedding",
+            "mean",
+        ),
+        Control(
+            "no_eeg_prior",
+            "without_brain",
+            "drawn without any EEG: what the generator draws by itself",
+            "no EEG (prior)",
+            "no EEG",
+        ),
+        Control(
+            "label_only",
+            "without_image",
+            "the category that the linear baseline decodes, drawn from its name by the generator "
+            "as it was before the EEG",
+            "label only",
+            "label",
+        ),
+        Control(
+            "nearest_training_image",
+            "without_image",
+            "the picture of training whose CLIP embedding is nearest to the EEG's: nothing is "
+            "drawn",
+            "nearest training image",
+            "nearest",
+        ),
+        Control(
+            "time_removed_eeg",
+            "without_time",
+            "drawn from EEG without its slow course over the recording; a score that rests on the "
+            "response keeps its value",
+            "EEG without drift",
+            "no drift",
+        ),
+    )
+}
+"""Every control by name, in the order in which reports show them."""
 
-    At every channel and time point, cosines over the order of the run's trials are fitted by least
-    squares and subtracted, the slowest ones, one for every eight trials; the mean of the run stays.
-    No label is used.
 
-    Parameters
-    ----------
-    eeg
-        ``(n_trials, n_chans, n_times)``.
-    runs
-        Recording of each trial, ``(n_trials,)``.
-    onsets
-        Seconds from the start of the recording, ``(n_trials,)``.
-    """
-    flat = eeg.reshape(len(eeg), -1)
-    cleaned = flat.astype(float)
-    for run in np.unique(runs):
-        rows = np.flatnonzero(runs == run)
-        rows = rows[np.argsort(onsets[rows], kind="stable")]
-        n = len(rows)
-        waves = np.arange(1, 1 + n // _TRIALS_A_WAVE)
-        # The cosines of the discrete cosine transform: orthogonal, and none has a mean.
-        basis = np.cos(np.pi * waves[None] * (np.arange(n)[:, None] + 0.5) / n)
-        basis /= np.linalg.norm(basis, axis=0, keepdims=True)
-        cleaned[rows] -= basis @ (basis.T @ flat[rows])
-    return cleaned.reshape(eeg.shape).astype(eeg.dtype)
-
-
-def nearest_pictures(embeddings: torch.Tensor, gallery: torch.Tensor) -> Ints:
-    """Return the place in the gallery of the picture nearest to each EEG embedding, by cosine.
-
-    Parameters
-    ----------
-    embeddings
-        ``(n_trials, d)``.
-    gallery
-        ``(m, d)``, of the pictures of training.
-    """
-    unit = torch.nn.functional.normalize
-    return (unit(embeddings, dim=-1) @ unit(gallery, dim=-1).T).argmax(dim=1).cpu().numpy()
+def controls_of_kind(kind: ControlKind) -> list[str]:
+    """Return the names of all controls of a kind, in the order of reports."""
+    return [control.name for control in CONTROLS.values() if control.kind == kind]

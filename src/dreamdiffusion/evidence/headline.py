@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from dreamdiffusion.evidence.controls import WITHOUT_IMAGE
+from dreamdiffusion.evidence.controls import controls_of_kind
 from dreamdiffusion.evidence.scores import Headline, Reason, Score
 
 ALPHA = 0.05
@@ -56,7 +56,8 @@ def metrics_beyond_category(scores: Sequence[Score]) -> list[str] | None:
 
     The intervals are widened over the metrics that are asked (Bonferroni, for normal errors).
     """
-    asked = [score for score in scores if set(score.controls) & set(WITHOUT_IMAGE)]
+    without_image = set(controls_of_kind("without_image"))
+    asked = [score for score in scores if without_image & set(score.controls)]
     if not asked:
         return None
     wider = norm.ppf(1 - 0.025 / len(asked)) / norm.ppf(0.975)
@@ -66,7 +67,7 @@ def metrics_beyond_category(scores: Sequence[Score]) -> list[str] | None:
         if all(
             c.difference - wider * (c.difference - c.difference_ci95[0]) > 0
             for name, c in score.controls.items()
-            if name in WITHOUT_IMAGE
+            if name in without_image
         )
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from dreamdiffusion.evidence.controls import CONTROLS, WITHOUT_BRAIN
+from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
 from dreamdiffusion.evidence.headline import metrics_beyond_category
 from dreamdiffusion.evidence.scores import Score, Scores
 from dreamdiffusion.report.words import (
@@ -128,7 +128,8 @@ def _sentence(scores: Scores) -> str:
         if control
         else f"the strongest control, <b>{control_name(head.strongest)}</b>"
     )
-    told = CONTROLS.get(head.strongest, "").partition(":")[0]
+    known = CONTROLS.get(head.strongest)
+    told = known.description.partition(":")[0] if known else ""
     return (
         f"<b>{metric_name(score.metric)}</b>: {number(score.metric, score.value)} decoded from "
         f"EEG, against {against}{f' ({escape(told)})' if told else ''}."
@@ -136,7 +137,7 @@ def _sentence(scores: Scores) -> str:
 
 
 def _all_controls(score: Score) -> str:
-    n = sum(name in WITHOUT_BRAIN for name in score.controls)
+    n = sum(name in controls_of_kind("without_brain") for name in score.controls)
     return "the control without a brain" if n == 1 else f"all {n} controls without a brain"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from html import escape
 
-from dreamdiffusion.evidence.controls import CONTROLS, WITHOUT_BRAIN, WITHOUT_IMAGE, WITHOUT_TIME
+from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
 from dreamdiffusion.evidence.scores import DistributionScore, Score, Scores
 from dreamdiffusion.report.headline import headline_score
 from dreamdiffusion.report.strips import forest, strip
@@ -19,21 +20,22 @@ def controls_part(scores: Scores) -> str:
         (
             "Without a brain",
             "The claim is the difference to the strongest.",
-            WITHOUT_BRAIN,
+            controls_of_kind("without_brain"),
         ),
         (
             "Without reconstruction",
             "What does not beat these shows a class that was named, or a picture looked up.",
-            WITHOUT_IMAGE,
+            controls_of_kind("without_image"),
         ),
-        ("Without drift", "What is lost here came from drift.", WITHOUT_TIME),
-        ("Others", "", dict.fromkeys(sorted(present - set(CONTROLS)), "")),
+        ("Without drift", "What is lost here came from drift.", controls_of_kind("without_time")),
+        ("Others", "", sorted(present - set(CONTROLS))),
     ]
+    described = defaultdict(str, {name: one.description for name, one in CONTROLS.items()})
     told = []
     for title, use, controls in groups:
         terms = [
-            f"<dt>{control_name(name)}</dt><dd>{escape(what)}</dd>"
-            for name, what in controls.items()
+            f"<dt>{control_name(name)}</dt><dd>{escape(described.get(name, ''))}</dd>"
+            for name in controls
             if name in present
         ]
         if terms:

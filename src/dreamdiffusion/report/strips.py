@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dreamdiffusion.evidence.controls import WITHOUT_BRAIN, WITHOUT_IMAGE
+from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
 from dreamdiffusion.evidence.scores import Score
 from dreamdiffusion.report.charts import (
     DIGIT,
@@ -77,7 +77,8 @@ def forest(score: Score) -> str:
     row, top = 40, 4
     height = top + row * len(controls) + 20
     parts = [line(x(0), top, x(0), height - 18, "var(--soft)", 1.4)]
-    order = [*WITHOUT_BRAIN, *(name for name in controls if name not in WITHOUT_BRAIN)]
+    without_brain = controls_of_kind("without_brain")
+    order = [*without_brain, *(name for name in controls if name not in without_brain)]
     names = [name for name in order if name in controls]
     for i, name in enumerate(names):
         control, y = controls[name], top + row * i + 29.0
@@ -106,13 +107,14 @@ def forest(score: Score) -> str:
 
 def _mark(control: str, x: float, y: float) -> str:
     """A circle for controls without the brain, a square without the image, else a diamond."""
-    if control in WITHOUT_IMAGE:
+    kind = CONTROLS[control].kind if control in CONTROLS else None
+    if kind == "without_image":
         shape = f'<rect x="{x - 4.2:.1f}" y="{y - 4.2:.1f}" width="8.4" height="8.4"'
-    elif control in WITHOUT_BRAIN:
+    elif kind == "without_brain":
         shape = f'<circle cx="{x:.1f}" cy="{y:g}" r="4.6"'
     else:
         shape = f'<path d="M{x:.1f} {y - 6:g}l6 6l-6 6l-6 -6z"'
-    ink = "var(--bad)" if control in WITHOUT_BRAIN else "var(--soft)"
+    ink = "var(--bad)" if kind == "without_brain" else "var(--soft)"
     return f'{shape} fill="var(--paper)" stroke="{ink}" stroke-width="2"/>'
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from html import escape
 
+from dreamdiffusion.evidence.controls import CONTROLS
+
 METRICS = {
     "category_top1": "Right category",
     "color_top1": "Right colour",
@@ -36,26 +38,6 @@ REMEDIES = {
 }
 """What to do about a reason to withhold the headline (`headline`); an audit brings its own."""
 
-_SHORT = {
-    "shuffled_eeg": "shuffled",
-    "phase_randomised_eeg": "phases",
-    "mean_embedding": "mean",
-    "no_eeg_prior": "no EEG",
-    "label_only": "label",
-    "nearest_training_image": "nearest",
-    "time_removed_eeg": "no drift",
-}
-
-_LONG = {
-    "shuffled_eeg": "shuffled EEG",
-    "phase_randomised_eeg": "phase-randomised EEG",
-    "mean_embedding": "mean embedding",
-    "no_eeg_prior": "no EEG (prior)",
-    "label_only": "label only",
-    "nearest_training_image": "nearest training image",
-    "time_removed_eeg": "EEG without drift",
-}
-
 
 def metric_name(metric: str) -> str:
     """Write the name of a metric, in words where there are some."""
@@ -64,7 +46,10 @@ def metric_name(metric: str) -> str:
 
 def control_name(control: str, short: bool = False) -> str:
     """Write the name of a control; ``short`` is for marks in a figure."""
-    return escape((_SHORT if short else _LONG).get(control, control))
+    known = CONTROLS.get(control)
+    if known is None:
+        return escape(control)
+    return escape(known.short_label if short else known.label)
 
 
 def is_share(metric: str) -> bool:
