@@ -6,16 +6,16 @@ the U-Net, which costs a hundred times as much and does not change the embedding
 score is the area under the curve (AUC) of that decision within the held-out run. Compared:
 
 * electrodes by place (`any`) and by number, tiled to 128 as in the paper (`tiled`),
-* pre-trained on the store of configs/prepare-all.yaml, or not (`msm`, `scratch`),
+* pre-trained on the store of prepare-all.yaml, or not (`msm`, `scratch`),
 * all four electrodes, or two of them taken away in the held-out run only (`any` alone can do that).
 
 Needs the outputs of::
 
-    dreamdiffusion prepare --config configs/prepare-all.yaml
-    dreamdiffusion pretrain --config configs/pretrain-all.yaml
-    dreamdiffusion pretrain --config configs/pretrain-all.yaml --encoder.montage fixed \\
+    dreamdiffusion prepare --config all
+    dreamdiffusion pretrain --config all
+    dreamdiffusion pretrain --config all --encoder.montage fixed \\
         --n_chans 128 --channel_dropout 0 --output runs/pretrain-all-tiled
-    dreamdiffusion train-generator --config configs/generator-n170.yaml
+    dreamdiffusion train-generator --config n170
 
 and writes docs/results/any_montage.json. Run from the repository::
 
@@ -49,12 +49,12 @@ from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.generator.generator import Generator, load_generator
 from dreamdiffusion.training.loop import fit
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 POSITIVE = "faces"
 VARIANTS = ("any/msm", "any/scratch", "tiled/msm", "tiled/scratch")
 

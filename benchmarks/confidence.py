@@ -43,6 +43,7 @@ from dreamdiffusion.evaluation.confidence.calibrator import (
 from dreamdiffusion.evidence.scores import Confidence
 from dreamdiffusion.files.pictures import to_tensor
 from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.generator.generator import load_embedder
 from dreamdiffusion.models.judge.judge import Judge, label_indices, load_judge
 from dreamdiffusion.recordings.config import SignalConfig
@@ -134,7 +135,7 @@ def many_people(runs: Path, folder: Path, steps: int) -> Path:
             if not source.is_dir():
                 simulate(SimulateConfig(output=source, n_subjects=10, first_subject=2, n_runs=3))
             prepare(PrepareConfig(input=[source], output=data, signal=SIGNAL, tmin=0.0, tmax=0.5))
-        told = read_yaml(ROOT / "configs" / "finetune-scenes.yaml")
+        told = read_yaml(CONFIGS / "finetune-scenes.yaml")
         pretrained = runs / "pretrain-scenes"
         told |= {
             "data": data, "output": output, "generator": str(WEIGHTS / "scenes-generator"),

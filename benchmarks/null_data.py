@@ -27,6 +27,7 @@ from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_ci, seed_inte
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score
 from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
@@ -213,7 +214,7 @@ def main() -> None:
     found["coverage_of_95_percent_intervals"] = shares(coverage, 5 * options.n, 102)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     if options.recordings:
-        settings = read_yaml(ROOT / "configs" / "prepare-n170.yaml")
+        settings = read_yaml(CONFIGS / "prepare-n170.yaml")
         settings |= {
             "input": [options.recordings / "subject1"], "output": options.work / "trials",
             "stimuli": options.recordings / "stimuli",

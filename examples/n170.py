@@ -7,10 +7,10 @@ scores ask for the class.
 
 Needs the outputs of (see docs/n170.md)::
 
-    dreamdiffusion prepare --config configs/prepare-muse-cueing.yaml
-    dreamdiffusion pretrain --config configs/pretrain-muse.yaml
-    dreamdiffusion train-generator --config configs/generator-n170.yaml
-    dreamdiffusion train-judge --config configs/judge-n170.yaml
+    dreamdiffusion prepare --config muse-cueing
+    dreamdiffusion pretrain --config muse
+    dreamdiffusion train-generator --config n170
+    dreamdiffusion train-judge --config n170
 
 and writes docs/results/n170/: scores.json, and for each person the report of the pre-trained models
 (all held-out runs together, every control) with its gallery, in which no source photo is. Run from

@@ -8,12 +8,12 @@ run="${BIN:-.venv/bin}/dreamdiffusion"
 [ -d runs/scenes-person ] || "$run" simulate --output runs/scenes-person --n_runs 10
 [ -d runs/scenes-people ] || "$run" simulate --output runs/scenes-people \
   --first_subject 2 --n_subjects 10 --n_runs 3
-[ -d runs/scenes-trials ] || "$run" prepare --config configs/prepare-scenes.yaml
-[ -d runs/scenes-windows ] || "$run" prepare --config configs/prepare-scenes-windows.yaml
+[ -d runs/scenes-trials ] || "$run" prepare --config scenes
+[ -d runs/scenes-windows ] || "$run" prepare --config scenes-windows
 
-"$run" train-generator --config configs/generator-scenes.yaml
-"$run" train-judge --config configs/judge-scenes.yaml
-"$run" pretrain --config configs/pretrain-scenes.yaml
+"$run" train-generator --config scenes
+"$run" train-judge --config scenes
+"$run" pretrain --config scenes
 
 mkdir -p weights
 rm -rf weights/scenes-generator weights/judge
@@ -21,8 +21,8 @@ cp -r runs/generator-scenes/generator weights/scenes-generator
 cp -r runs/judge-scenes weights/judge
 rm -rf weights/judge/checkpoints weights/judge/log.jsonl
 
-"$run" finetune --config configs/finetune-scenes.yaml
-"$run" evaluate --config configs/evaluate-scenes.yaml
+"$run" finetune --config scenes
+"$run" evaluate --config scenes
 rm -rf weights/eeg-scenes
 cp -r runs/finetune-scenes/model weights/eeg-scenes
 cp runs/evaluate-scenes/scores.json weights/eeg-scenes/scores.json

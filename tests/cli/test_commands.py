@@ -15,6 +15,8 @@ import pytest
 from dreamdiffusion.cli import commands as cli
 from dreamdiffusion.cli import info, options
 from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.evaluation.config import EvaluateConfig
+from dreamdiffusion.files.shipped import CONFIGS, find_config, find_weights
 from dreamdiffusion.models.config import PretrainConfig
 from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
@@ -118,7 +120,51 @@ def test_the_commands_are_those_of_the_design():
         "demo",
         "convert",
         "info",
+        "completion",
     }
+
+
+def test_the_overview_lists_the_commands_by_group():
+    shown = run("-m", "dreamdiffusion", "--help").stdout
+    places = [
+        shown.index(f"\n{group}:\n") for group in ("data", "train", "decode", "score", "about")
+    ]
+    assert places == sorted(places)
+
+
+def test_a_shipped_configuration_is_found_by_its_name_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, _ = options.parse(PretrainConfig, ["--config", "muse"], prog="dreamdiffusion pretrain")
+    assert config == options.load_config(PretrainConfig, CONFIGS / "pretrain-muse.yaml")
+    (tmp_path / "muse").write_text("steps: 7\n")  # a file of that name is meant where there is one
+    config, _ = options.parse(PretrainConfig, ["--config", "muse"], prog="dreamdiffusion pretrain")
+    assert config.steps == 7
+    with pytest.raises(FileNotFoundError, match="all, dreamdiffusion, muse, scenes"):
+        options.parse(PretrainConfig, ["--config", "n170"], prog="dreamdiffusion pretrain")
+    with pytest.raises(FileNotFoundError):  # no way out of the folder of configurations
+        find_config("../pretrain-muse", "pretrain")
+
+
+def test_bundled_weights_are_found_in_any_folder_but_never_guessed(tmp_path, monkeypatch):
+    judge = EvaluateConfig().judge
+    assert judge == Path("weights/judge")
+    monkeypatch.chdir(tmp_path)
+    found = EvaluateConfig().judge
+    assert found.is_absolute()
+    assert (found / "config.json").is_file()
+    assert FinetuneConfig().generator.endswith("weights/scenes-generator")
+    assert find_weights(Path("weights/none")) == Path("weights/none")
+    assert find_weights("CompVis/stable-diffusion-v1-4") == "CompVis/stable-diffusion-v1-4"
+    (tmp_path / "weights" / "judge").mkdir(parents=True)
+    assert EvaluateConfig().judge == Path("weights/judge")  # the working directory comes first
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_commands_and_options(shell):
+    shown = run("-m", "dreamdiffusion", "completion", shell).stdout
+    assert "train-generator" in shown
+    assert "--optim.lr" in shown
+    assert "{}" not in shown
 
 
 def test_help_of_a_command_shows_the_descriptions_of_its_schema():
@@ -129,7 +175,7 @@ def test_help_of_a_command_shows_the_descriptions_of_its_schema():
     assert "folder written by prepare, kind trials" in shown
     assert "AdamW; the rate warms up linearly" in shown
     assert "--optim.lr FLOAT" in shown
-    assert "YAML file with any of these options; flags override it" in shown
+    assert "YAML file or shipped name; flags override it" in shown
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -329,7 +375,10 @@ def test_interrupt(stage, capsys, name, resumes, terminated):
             ["pretrain", "--encoder.embed_dim", "10"],
             "error: encoder: embed_dim is 10, which 6 heads do not divide",
         ),
-        (["pretrain", "--config", "none.yaml"], "error: config file none.yaml does not exist"),
+        (
+            ["pretrain", "--config", "none.yaml"],
+            "error: config none.yaml is neither a file nor one that is shipped for pretrain",
+        ),
         (["pretrain", "--config"], "error: --config has no value"),
         (["pretrain", "--config", "a", "--config", "b"], "error: --config is given 2 times"),
     ],

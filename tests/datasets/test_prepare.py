@@ -10,6 +10,7 @@ from PIL import Image
 
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
@@ -97,7 +98,7 @@ def test_input_is_required(tmp_path):
 
 @pytest.mark.parametrize("name", ["prepare-n170", "prepare-muse-cueing"])
 def test_shipped_configs(name):
-    config = PrepareConfig.model_validate(read_yaml(ROOT / "configs" / f"{name}.yaml"))
+    config = PrepareConfig.model_validate(read_yaml(CONFIGS / f"{name}.yaml"))
     assert config.signal.picks == ["TP9", "TP10"]
     assert (config.signal.l_freq, config.signal.h_freq) == (1.0, 30.0)
 
@@ -105,7 +106,7 @@ def test_shipped_configs(name):
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not on this machine")
 def test_n170_config_on_the_real_recordings(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)  # the config names its input relative to the project
-    content = read_yaml(ROOT / "configs" / "prepare-n170.yaml")
+    content = read_yaml(CONFIGS / "prepare-n170.yaml")
     trials = Trials.load(prepare(PrepareConfig(**{**content, "output": tmp_path / "n170"})))
     assert trials.data.shape == (1141, 2, 192)
     assert trials.rejected["peak_to_peak"] == 33

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from dreamdiffusion.cli.options import load_config
 from dreamdiffusion.decoders.config import FinetuneConfig
 from dreamdiffusion.files.schema import Schema, read_yaml, write_yaml
+from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.config import EncoderConfig, PretrainConfig, TrainGeneratorConfig
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml"))
+SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 SOURCE = Path(__file__).parents[2] / "src" / "dreamdiffusion"
 MODULES = [
     importlib.import_module(f"dreamdiffusion.{path.parent.name}.config")
@@ -141,10 +142,10 @@ def test_paper_values_are_the_defaults():
 
 
 def test_there_are_configs():
-    assert CONFIGS
+    assert SHIPPED
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_config_is_valid_for_the_schema_that_its_first_line_names(path):
     text = path.read_text(encoding="utf-8")
     first = text.partition("\n")[0]

@@ -9,6 +9,7 @@ import yaml
 
 from dreamdiffusion.cli.options import load_config
 from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.studies.grid import expand, fingerprint, share
 
@@ -152,7 +153,7 @@ def test_a_grid_that_cannot_be_is_refused(changes: dict, message: str) -> None:
 
 def test_the_papers_table_in_small_ships_with_the_papers_figures(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
-    config = load_config(AblateConfig, ROOT / "configs" / "ablate-table2.yaml")
+    config = load_config(AblateConfig, CONFIGS / "ablate-table2.yaml")
     assert isinstance(config, AblateConfig)
     cells = expand(config)
     pretrained = {cell.pretrain.output for cell in cells if cell.pretrain}
@@ -168,10 +169,10 @@ def test_the_papers_table_in_small_ships_with_the_papers_figures(monkeypatch) ->
 def test_the_bundled_models_grid_is_the_fine_tuning_that_ships(monkeypatch) -> None:
     """Also what made docs/results/ablation.json, so that its folders count as done."""
     monkeypatch.chdir(ROOT)
-    config = load_config(AblateConfig, ROOT / "configs" / "ablate-scenes.yaml")
+    config = load_config(AblateConfig, CONFIGS / "ablate-scenes.yaml")
     assert isinstance(config, AblateConfig)
     cell = expand(config)[0]
-    shipped = load_config(FinetuneConfig, ROOT / "configs" / "finetune-scenes.yaml")
+    shipped = load_config(FinetuneConfig, CONFIGS / "finetune-scenes.yaml")
     assert fingerprint(cell.finetune) == fingerprint(shipped)
     assert [c.folder.name for c in expand(config)[::3]] == ["MSM+CLIP-0", "CLIPonly-0", "neither-0"]
 

@@ -50,93 +50,110 @@ class Command:
         return _load(self.schema)
 
 
-COMMANDS: dict[str, Command] = {
-    "demo": Command(
-        "decode simulated EEG with the bundled weights: scores, gallery, report",
-        "cli.demo:demo",
-        "cli.config:DemoConfig",
-    ),
-    "simulate": Command(
-        "write a BIDS folder of SIMULATED recordings of people who look at drawn pictures",
-        "datasets.simulation.bids:simulate",
-        "datasets.config:SimulateConfig",
-    ),
-    "inspect": Command(
-        "show what was understood of one recording: channels, units, bad channels, events, picture",
-        "recordings.inspection:inspect",
-        "recordings.config:InspectConfig",
-    ),
-    "datasets": Command(
-        "public data sets: datasets list, datasets show NAME, datasets fetch NAME",
-        "datasets.command:datasets",
-        "datasets.config:DatasetsConfig",
-    ),
-    "prepare": Command(
-        "cut recordings into labelled trials, or into windows for pre-training",
-        "datasets.prepare:prepare",
-        "trials.config:PrepareConfig",
-    ),
-    "audit": Command(
-        "look for what tells the class without the response: order, time, timing, drift, copies",
-        "evidence.audit.run:audit",
-        "evidence.config:AuditConfig",
-    ),
-    "pretrain": Command(
-        "train the EEG encoder on unlabelled windows (masked signal modelling)",
-        "models.encoders.pretrain:pretrain",
-        "models.config:PretrainConfig",
-        resumes=True,
-    ),
-    "train-generator": Command(
-        "train a small text-to-image generator from scratch",
-        "models.generator.train:train_generator",
-        "models.config:TrainGeneratorConfig",
-        resumes=True,
-    ),
-    "train-judge": Command(
-        "train the independent classifier that names pictures",
-        "models.judge.train:train_judge",
-        "models.config:TrainJudgeConfig",
-        resumes=True,
-    ),
-    "finetune": Command(
-        "train encoder, projectors and cross-attention on EEG-image pairs",
-        "decoders.dreamdiffusion.finetune:finetune",
-        "decoders.config:FinetuneConfig",
-        resumes=True,
-    ),
-    "generate": Command(
-        "draw images from a recording or from prepared trials",
-        "decoders.generate:generate",
-        "decoders.config:GenerateConfig",
-    ),
-    "evaluate": Command(
-        "score the images: chance, shuffled-EEG control, interval, p; gallery and report",
-        "evaluation.evaluate:evaluate",
-        "evaluation.config:EvaluateConfig",
-    ),
-    "protocols": Command(
-        "what has to be the same before scores are compared: protocols list, protocols show NAME",
-        "evidence.protocols.command:protocols",
-        "evidence.config:ProtocolsConfig",
-    ),
-    "ablate": Command(
-        "run a grid of pre-training, fine-tuning and evaluation with seeds: one table, one figure",
-        "studies.ablate:ablate",
-        "studies.config:AblateConfig",
-        resumes=True,
-    ),
-    "convert": Command(
-        "import a checkpoint of the authors' release, executing nothing in it",
-        "decoders.dreamdiffusion.convert:convert",
-        "decoders.config:ConvertConfig",
-    ),
-    "info": Command(
-        "show versions, device and bundled weights, or what a file or folder holds",
-        "cli.info:info",
-        "cli.config:InfoConfig",
-    ),
+# Commands by group, in the order in which somebody with a recording meets them.
+GROUPS: dict[str, dict[str, Command]] = {
+    "data": {
+        "simulate": Command(
+            "write a BIDS folder of SIMULATED recordings of people who look at drawn pictures",
+            "datasets.simulation.bids:simulate",
+            "datasets.config:SimulateConfig",
+        ),
+        "datasets": Command(
+            "public data sets: datasets list, datasets show NAME, datasets fetch NAME",
+            "datasets.command:datasets",
+            "datasets.config:DatasetsConfig",
+        ),
+        "inspect": Command(
+            "show what was understood of one recording: channels, units, events, a picture",
+            "recordings.inspection:inspect",
+            "recordings.config:InspectConfig",
+        ),
+        "prepare": Command(
+            "cut recordings into labelled trials, or into windows for pre-training",
+            "datasets.prepare:prepare",
+            "trials.config:PrepareConfig",
+        ),
+        "audit": Command(
+            "look for what gives the class away without the brain: order, time, drift, copies",
+            "evidence.audit.run:audit",
+            "evidence.config:AuditConfig",
+        ),
+    },
+    "train": {
+        "pretrain": Command(
+            "train the EEG encoder on unlabelled windows (masked signal modelling)",
+            "models.encoders.pretrain:pretrain",
+            "models.config:PretrainConfig",
+            resumes=True,
+        ),
+        "train-generator": Command(
+            "train a small text-to-image generator from scratch",
+            "models.generator.train:train_generator",
+            "models.config:TrainGeneratorConfig",
+            resumes=True,
+        ),
+        "train-judge": Command(
+            "train the independent classifier that names pictures",
+            "models.judge.train:train_judge",
+            "models.config:TrainJudgeConfig",
+            resumes=True,
+        ),
+        "finetune": Command(
+            "train encoder, projectors and cross-attention on EEG-image pairs",
+            "decoders.dreamdiffusion.finetune:finetune",
+            "decoders.config:FinetuneConfig",
+            resumes=True,
+        ),
+        "convert": Command(
+            "import a checkpoint of the authors' release, executing nothing in it",
+            "decoders.dreamdiffusion.convert:convert",
+            "decoders.config:ConvertConfig",
+        ),
+    },
+    "decode": {
+        "generate": Command(
+            "draw images from a recording or from prepared trials",
+            "decoders.generate:generate",
+            "decoders.config:GenerateConfig",
+        ),
+    },
+    "score": {
+        "evaluate": Command(
+            "score the images: chance, shuffled-EEG control, interval, p; gallery and report",
+            "evaluation.evaluate:evaluate",
+            "evaluation.config:EvaluateConfig",
+        ),
+        "protocols": Command(
+            "what makes scores comparable: protocols list, protocols show NAME",
+            "evidence.protocols.command:protocols",
+            "evidence.config:ProtocolsConfig",
+        ),
+        "ablate": Command(
+            "run a grid of trainings and evaluations with seeds: one table, one figure",
+            "studies.ablate:ablate",
+            "studies.config:AblateConfig",
+            resumes=True,
+        ),
+    },
+    "about": {
+        "demo": Command(
+            "decode simulated EEG with the bundled weights: scores, gallery, report",
+            "cli.demo:demo",
+            "cli.config:DemoConfig",
+        ),
+        "info": Command(
+            "show versions, device and bundled weights, or what a file or folder holds",
+            "cli.info:info",
+            "cli.config:InfoConfig",
+        ),
+        "completion": Command(
+            "print a script that completes commands and options: completion bash",
+            "cli.completion:completion",
+            "cli.config:CompletionConfig",
+        ),
+    },
 }
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -211,18 +228,19 @@ def reference() -> str:
 
 def _overview() -> str:
     width = max(map(len, COMMANDS))
-    rows = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    rows = []
+    for group, commands in GROUPS.items():
+        rows += ["", f"{group}:"]
+        rows += [f"  {name:<{width}}  {command.summary}" for name, command in commands.items()]
     return "\n".join(
         [
             f"usage: {PROGRAM} [-h] [--version] <command> [options]",
             "",
             "Images of what a person was looking at, from EEG.",
-            "",
-            "commands:",
             *rows,
             "",
             f"{PROGRAM} <command> --help lists the options of a command.",
-            "Every command reads --config file.yaml; flags override it (--optim.lr 1e-4).",
+            "Every command reads --config NAME, shipped or a YAML file; flags override it.",
         ]
     )
 

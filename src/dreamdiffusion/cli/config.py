@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import (
     Field,
@@ -10,7 +11,7 @@ from pydantic import (
 )
 from tyro.conf import Positional
 
-from dreamdiffusion.files.schema import Schema
+from dreamdiffusion.files.schema import Schema, Weights
 from dreamdiffusion.training.config import RuntimeConfig
 
 
@@ -18,7 +19,9 @@ class DemoConfig(Schema):
     """From nothing to decoded images with the bundled weights."""
 
     output: Path = Path("runs/demo")
-    weights: Path = Path("weights")
+    weights: Weights = Field(
+        default=Path("weights"), validate_default=True, description="folder of the bundled models"
+    )
     trials: PositiveInt = Field(default=96, description="held-out trials that are decoded")
     seed: int = 0
     runtime: RuntimeConfig = RuntimeConfig()
@@ -32,4 +35,12 @@ class InfoConfig(Schema):
 
     path: Positional[Path | None] = Field(
         None, description="recording, BIDS folder, prepared folder, run folder or model"
+    )
+
+
+class CompletionConfig(Schema):
+    """A script for the shell that completes commands and options, to be read by its start file."""
+
+    shell: Positional[Literal["bash", "zsh", "tcsh"]] = Field(
+        default="bash", description="bash, zsh or tcsh"
     )

@@ -37,8 +37,8 @@ def demo(config: DemoConfig) -> Path:
     recipe_path = model / "recording.json"
     if not recipe_path.is_file():
         raise FileNotFoundError(
-            f"bundled weights {model} not found; run from the repository, or name its weights "
-            "folder with --weights"
+            f"bundled weights {model} not found; install the package anew, or name the folder that "
+            "holds them with --weights"
         )
     recipe = SimulateConfig(**json.loads(recipe_path.read_text(encoding="utf-8")))
     output = config.output

@@ -13,6 +13,7 @@ from typing import Any
 
 from dreamdiffusion import __version__
 from dreamdiffusion.cli.config import InfoConfig
+from dreamdiffusion.files.shipped import find_weights
 
 PACKAGES = ("torch", "diffusers", "transformers", "mne", "mne-bids", "numpy", "scikit-learn")
 
@@ -62,7 +63,7 @@ def describe_installation() -> dict[str, Any]:
 
     device = choose_device(RuntimeConfig())
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    weights = Path("weights")
+    weights = find_weights(Path("weights"))
     models = sorted(path for path in weights.iterdir() if path.is_dir()) if weights.is_dir() else []
     return {
         "dreamdiffusion": __version__,

@@ -31,7 +31,11 @@ TRACEBACK_VARIABLE = "DREAMDIFFUSION_TRACEBACK"
 
 # Options that every command has beside the fields of its schema: name -> (type, default, help).
 SHARED_OPTIONS: dict[str, tuple[Any, Any, str]] = {
-    "config": (Path | None, None, "YAML file with any of these options; flags override it"),
+    "config": (
+        Path | None,
+        None,
+        "YAML file or shipped name; flags override it",
+    ),
     "json": (bool, False, "print the result as JSON"),
     "traceback": (bool, False, f"show where an error arose (or set {TRACEBACK_VARIABLE}=1)"),
 }
@@ -70,14 +74,15 @@ def parse(
     """
     import tyro
 
-    file = _config_file(arguments)
+    command = prog.rpartition(" ")[2]
+    file = _config_file(arguments, command)
     default = schema() if file is None else load_config(schema, file)
     values = tyro.cli(
         schema,
         prog=prog,
         args=list(arguments),
         use_underscores=True,
-        registry=_registry(schema, default),
+        registry=_registry(schema, default, command),
     )
     assert isinstance(values, dict)  # the registry builds mappings, which are validated here
     shared = {option: values.pop(option) for option in SHARED_OPTIONS}
@@ -147,8 +152,10 @@ def _first_line(schema: type[Schema]) -> str:
     return (schema.__doc__ or "").strip().splitlines()[0]
 
 
-def _config_file(arguments: Sequence[str]) -> Path | None:
-    """Return the value of ``--config``, which has to be known before the flags are parsed."""
+def _config_file(arguments: Sequence[str], command: str) -> Path | None:
+    """Return the file that ``--config`` names, which has to be known before flags are parsed."""
+    from dreamdiffusion.files.shipped import find_config
+
     found = [
         argument.partition("=")[2] if "=" in argument else "".join(arguments[place + 1 : place + 2])
         for place, argument in enumerate(arguments)
@@ -157,8 +164,8 @@ def _config_file(arguments: Sequence[str]) -> Path | None:
     if len(found) > 1:
         raise ValueError(f"--config is given {len(found)} times, expected once")
     if found and not found[0]:
-        raise ValueError("--config has no value, expected the path of a YAML file")
-    return Path(found[0]) if found else None
+        raise ValueError("--config has no value, expected a YAML file or a shipped name")
+    return find_config(found[0], command) if found else None
 
 
 def _named(arguments: Sequence[str]) -> set[str]:
@@ -189,7 +196,7 @@ def _given(
     return given
 
 
-def _registry(top: type[Schema], default: Schema) -> ConstructorRegistry:
+def _registry(top: type[Schema], default: Schema, command: str) -> ConstructorRegistry:
     """Tell tyro to read schemas into plain mappings.
 
     Validation then happens once, on the whole, with one wording for YAML and flags; the top level
@@ -203,7 +210,9 @@ def _registry(top: type[Schema], default: Schema) -> ConstructorRegistry:
     )
 
     from dreamdiffusion.files.schema import Schema
+    from dreamdiffusion.files.shipped import config_names
 
+    shipped = ", ".join(config_names(command))
     registry = ConstructorRegistry()
 
     @registry.struct_rule
@@ -229,7 +238,12 @@ def _registry(top: type[Schema], default: Schema) -> ConstructorRegistry:
         }
         if info.type is top:
             fields += [
-                StructFieldSpec(option, kind, initial, text)
+                StructFieldSpec(
+                    option,
+                    kind,
+                    initial,
+                    f"{text}; shipped: {shipped}" if option == "config" and shipped else text,
+                )
                 for option, (kind, initial, text) in SHARED_OPTIONS.items()
             ]
 

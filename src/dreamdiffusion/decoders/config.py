@@ -11,7 +11,7 @@ from pydantic import (
     PositiveInt,
 )
 
-from dreamdiffusion.files.schema import Schema, Source
+from dreamdiffusion.files.schema import Schema, Source, Weights
 from dreamdiffusion.models.config import EncoderConfig
 from dreamdiffusion.training.config import RuntimeConfig, TrainConfig
 from dreamdiffusion.trials.config import SplitConfig
@@ -25,6 +25,7 @@ class FinetuneConfig(TrainConfig):
     )
     generator: Source = Field(
         default="weights/scenes-generator",
+        validate_default=True,
         description="diffusers folder, or hub id of a Stable Diffusion",
     )
     clip: Source | None = Field(
@@ -95,7 +96,9 @@ class SampleConfig(Schema):
 class GenerateConfig(Schema):
     """Images from a recording or from prepared trials."""
 
-    model: Path = Field(default=Path("weights/eeg-scenes"), description="a fine-tuned model")
+    model: Weights = Field(
+        default=Path("weights/eeg-scenes"), validate_default=True, description="a fine-tuned model"
+    )
     data: Path = Field(
         default=Path("runs/trials"),
         description="trials folder, BIDS folder, or a recording with events",

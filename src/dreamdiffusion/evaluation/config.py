@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from dreamdiffusion.decoders.config import SampleConfig
-from dreamdiffusion.files.schema import Schema
+from dreamdiffusion.files.schema import Schema, Weights
 from dreamdiffusion.training.config import RuntimeConfig
 
 Control = Literal[
@@ -70,7 +70,11 @@ class EvaluateConfig(Schema):
     data: Path = Field(
         default=Path("runs/trials"), description="folder written by prepare, kind trials"
     )
-    judge: Path = Field(default=Path("weights/judge"), description="classifier that names pictures")
+    judge: Weights = Field(
+        default=Path("weights/judge"),
+        validate_default=True,
+        description="classifier that names pictures",
+    )
     output: Path = Path("runs/evaluate")
     split: Literal["train", "validation", "test", "new"] = Field(
         default="test",

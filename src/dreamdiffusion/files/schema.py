@@ -1,8 +1,8 @@
 """The configuration of every stage, as pydantic schemas that forbid unknown keys.
 
-A stage is configured by one schema here: the command line, the YAML files in ``configs/`` and the
-Python API use the same words. Science (what is computed) and runtime (where and how it is
-computed) are apart: two runs that differ only in ``runtime`` mean to give the same result.
+A stage is configured by one schema: the command line, the YAML files (`shipped` finds those of the
+package) and the Python API use the same words. Science (what is computed) and runtime (where and
+how it is computed) are apart: runs that differ only in ``runtime`` mean to give the same result.
 Importing this module must stay cheap, so it imports no torch.
 """
 
@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-Source = Annotated[str, BeforeValidator(str)]
-"""A folder, or the id of a repository on the hub."""
+from dreamdiffusion.files.shipped import find_weights
+
+Source = Annotated[str, BeforeValidator(str), AfterValidator(find_weights)]
+"""A folder, or the id of a repository on the hub; ``weights/...`` is found wherever it lies."""
+
+Weights = Annotated[Path, AfterValidator(find_weights)]
+"""A folder of a model; ``weights/...`` is found in the working directory or in the package."""
 
 
 class Schema(BaseModel):

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from dreamdiffusion.decoders.config import FinetuneConfig
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.files.schema import Schema, read_yaml
+from dreamdiffusion.files.shipped import find_config
 from dreamdiffusion.models.config import PretrainConfig
 from dreamdiffusion.studies.config import AblateConfig, AblateRow
 
@@ -73,9 +74,9 @@ def expand(config: AblateConfig) -> list[Cell]:
         two rows would share a folder.
     """
     bases = {
-        "pretrain": None if config.pretrain is None else _base(config.pretrain),
-        "finetune": _base(config.finetune),
-        "evaluate": _base(config.evaluate),
+        "pretrain": None if config.pretrain is None else _base("pretrain", config.pretrain),
+        "finetune": _base("finetune", config.finetune),
+        "evaluate": _base("evaluate", config.evaluate),
     }
     folders: dict[str, str] = {}
     for row in config.rows:
@@ -154,10 +155,10 @@ def _changed(bases: Mapping[str, dict[str, Any] | None], row: AblateRow) -> dict
     return settings
 
 
-def _base(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the YAML file that `config` names, if it does, and lay the other settings over it."""
+def _base(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the configuration that `config` names, and lay the other settings over it."""
     inline = {key: value for key, value in settings.items() if key != "config"}
-    below = read_yaml(Path(settings["config"])) if "config" in settings else {}
+    below = read_yaml(find_config(settings["config"], command)) if "config" in settings else {}
     return _merged(below, inline)
 
 

@@ -15,11 +15,11 @@ from published import load
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.public.muse_gratings import draw_gratings
 from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
-ROOT = Path(__file__).parents[3]
 RAW = SignalConfig(l_freq=None, h_freq=None, reject_uv=None)
 
 
@@ -71,7 +71,7 @@ def test_alljoined(written: Callable[[str], Path], monkeypatch: pytest.MonkeyPat
 
 def test_muse_n170_is_what_the_shipped_config_gives(written: Callable[[str], Path]) -> None:
     root = written("muse-n170")
-    content = read_yaml(ROOT / "configs" / "prepare-n170.yaml")
+    content = read_yaml(CONFIGS / "prepare-n170.yaml")
     paths = {
         "input": [root / "subject1"], "stimuli": root / "stimuli", "output": root.parent / "yaml",
     }  # fmt: skip

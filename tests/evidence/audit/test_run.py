@@ -19,12 +19,12 @@ from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evidence.audit.findings import Finding
 from dreamdiffusion.evidence.audit.run import check_acknowledged, read_audit, record
 from dreamdiffusion.files.schema import read_yaml, write_yaml
+from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.report.parts import audit_part, severe_banner
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
-ROOT = Path(__file__).parents[3]
 CHECKS = {
     "block_design", "time_across_split", "fixed_order", "class_by_run", "event_timing", "drift",
     "prestimulus_signal", "duplicate_trials", "shared_stimuli", "units", "rates", "class_balance",
@@ -159,7 +159,7 @@ def test_the_report_shows_severe_findings_first_and_escapes_them():
 
 def prepared(name: str, folder: Path, data: Path, **changes: object) -> Trials:
     """Prepare real recordings as a shipped configuration says."""
-    content = read_yaml(ROOT / "configs" / f"{name}.yaml") | {"output": folder} | changes
+    content = read_yaml(CONFIGS / f"{name}.yaml") | {"output": folder} | changes
     for key in ("input", "stimuli"):
         value = content.get(key)
         if isinstance(value, str):

@@ -481,7 +481,7 @@ def test_averages_follow_a_protocol_of_averages(rng):
 
 
 def test_the_prepared_simulated_viewer_follows_its_protocol():
-    # As configs/prepare-scenes.yaml and configs/finetune-scenes.yaml make it.
+    # As prepare-scenes.yaml and finetune-scenes.yaml make it.
     runs = [f"{i:02d}" for i in range(1, 11)]
     table = pd.DataFrame(
         {

@@ -106,7 +106,7 @@ class MuseN170(PublicDataset):
         "https://github.com/NeuroTechX/eeg-notebooks_v0.1 (revision 5ee39e4): put its csv files of "
         "2018-04-15 into subject2/session1/."
     )
-    settings: ClassVar[Mapping[str, Any]] = {  # those of configs/prepare-n170.yaml
+    settings: ClassVar[Mapping[str, Any]] = {  # those of prepare-n170.yaml
         "tmax": 0.75,
         "pair_by": "category",
         "events": {"houses": 1, "faces": 2},
