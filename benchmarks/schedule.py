@@ -41,8 +41,8 @@ from dreamdiffusion.models.encoders.mae import MaskedAutoencoder
 from dreamdiffusion.models.generator.generator import NOISE_SCHEDULE, decode_latents, encode_images
 from dreamdiffusion.training.config import OptimConfig, TrainRuntimeConfig
 from dreamdiffusion.training.device import autocast
-from dreamdiffusion.training.loop import build_optimizer, trained_parameters
 from dreamdiffusion.training.memory import peak_bytes
+from dreamdiffusion.training.optimizer import build_optimizer, trained_parameters
 from dreamdiffusion.training.random_numbers import Draw
 
 CPU = torch.device("cpu")

@@ -8,21 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from dreamdiffusion.training import workers
-from dreamdiffusion.training.config import OptimConfig, TrainConfig
-from dreamdiffusion.training.loop import build_optimizer, fit, learning_rate, trained_parameters
-from dreamdiffusion.training.memory import keep_frozen_in, peak_bytes, planned_bytes
-from dreamdiffusion.training.random_numbers import Draw, batch_indices
+from dreamdiffusion.training.config import TrainConfig
+from dreamdiffusion.training.loop import fit
+from dreamdiffusion.training.random_numbers import Draw
+from dreamdiffusion.training.task import Task
 
 # nn.Linear draws its first weights from torch's global numbers; they are overwritten here.
 pytestmark = pytest.mark.global_rng
 
 
-class Slope:
+class Slope(Task):
     """Fits w in w * x to y = 3 x; the noise it adds comes from the step's generator."""
 
     def __init__(self, bad_step: int | None = None) -> None:
@@ -61,44 +59,6 @@ def config(**changes: object) -> TrainConfig:
     return TrainConfig(**(settings | changes))
 
 
-def test_rate_warms_up_then_falls_as_half_a_cosine() -> None:
-    optim = OptimConfig(lr=2.0, warmup_steps=4, schedule="cosine")
-    rates = [learning_rate(optim, step, 12) for step in (0, 1, 3, 4, 8, 12)]
-    assert rates == pytest.approx([0.5, 1.0, 2.0, 2.0, 1.0, 0.0])
-    constant = OptimConfig(lr=2.0, warmup_steps=2, schedule="constant")
-    assert [learning_rate(constant, step, 12) for step in (0, 2, 11)] == [1.0, 2.0, 2.0]
-
-
-@given(
-    n=st.integers(1, 30), size=st.integers(1, 40), step=st.integers(0, 50), seed=st.integers(0, 9)
-)
-def test_data_order_visits_every_sample_equally(n: int, size: int, step: int, seed: int) -> None:
-    stream = torch.cat([batch_indices(n, size, s, seed) for s in range(step + 1)])
-    whole = stream[: len(stream) // n * n].reshape(-1, n)
-    assert (whole.sort(dim=1).values == torch.arange(n)).all()
-    assert torch.equal(stream[-size:], batch_indices(n, size, step, seed))
-
-
-def test_random_numbers_of_a_step_are_its_own() -> None:
-    def draw(seed: int, step: int, stream: int = 0) -> list[float]:
-        return Draw(seed, step, 3, stream=stream).rand().tolist()
-
-    assert draw(0, 5) == draw(0, 5)
-    assert len({tuple(draw(*key)) for key in [(0, 5), (0, 6), (1, 5), (5, 0), (0, 5, 1)]}) == 5
-
-
-def test_a_sample_gets_the_same_numbers_in_any_part() -> None:
-    def numbers(part: slice) -> list[torch.Tensor]:
-        draw = Draw(3, 7, 6, part)
-        return [draw.rand(), draw.randn(2, 4), draw.randint(-2, 3, 5), draw.rand(1)]
-
-    whole = numbers(slice(None))
-    parts = [numbers(slice(0, 2)), numbers(slice(2, 6))]
-    for one, *pieces in zip(whole, *parts, strict=True):
-        assert torch.equal(one, torch.cat(pieces))
-    assert set(whole[2].unique().tolist()) <= {-2, -1, 0, 1, 2}
-
-
 def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path: Path) -> None:
     whole, parts = Slope(), Slope()
     fit(whole, config(), tmp_path / "whole", "slope")
@@ -108,16 +68,6 @@ def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path: Path) -> None:
     torch.testing.assert_close(parts.model.weight, whole.model.weight, atol=1e-6, rtol=1e-5)
     with pytest.raises(ValueError, match="batch_size is 4, which 1 processes in parts of 3"):
         fit(Slope(), config(runtime=runtime | {"micro_batch": 3}), tmp_path / "odd", "slope")
-
-
-def test_decay_only_on_matrices_and_rates_by_module() -> None:
-    modules = {"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}
-    modules["b"].bias.requires_grad_(False)
-    optimizer = build_optimizer(
-        trained_parameters(modules), OptimConfig(weight_decay=0.3), {"b": 0.1}
-    )
-    told = {(g["weight_decay"], g["scale"], len(g["params"])) for g in optimizer.param_groups}
-    assert told == {(0.3, 1.0, 1), (0.0, 1.0, 1), (0.3, 0.1, 1)}
 
 
 def test_stopped_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
@@ -174,22 +124,6 @@ def test_nothing_to_train_is_an_error(tmp_path: Path) -> None:
         fit(task, config(), tmp_path, "slope")
 
 
-def test_planned_memory_by_hand() -> None:
-    """A 3 x 2 matrix, a bias of 3 (trained) and a frozen 2 x 2 in half precision."""
-    trained, frozen = nn.Linear(2, 3), nn.Linear(2, 2, bias=False).half()
-    weights = (6 + 3) * 4 + 4 * 2
-    parameters = list(trained.parameters())
-    assert planned_bytes(parameters, [trained, frozen, trained], False) == weights + 3 * 9 * 4
-    assert planned_bytes(parameters, [trained, frozen], True) == weights + 4 * 9 * 4
-    assert peak_bytes(torch.device("cpu")) > 10_000_000
-
-
-def test_a_missing_optimiser_is_named() -> None:
-    modules = {"a": nn.Linear(2, 2)}
-    with pytest.raises(ValueError, match="pip install bitsandbytes"):
-        build_optimizer(trained_parameters(modules), OptimConfig(kind="adamw8bit"), {})
-
-
 def test_half_precision_trains_survives_overflow_and_resumes(tmp_path: Path) -> None:
     """The first scale overflows fp16 gradients; steps are skipped, not lost, and counted alike."""
 
@@ -240,33 +174,3 @@ def test_a_missing_tracker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(workers._AVAILABLE, "wandb", lambda: False)
     with pytest.raises(ValueError, match="track is wandb, which is not installed: pip install"):
         fit(Slope(), config(runtime={"device": "cpu", "track": "wandb"}), tmp_path, "slope")
-
-
-def test_frozen_weights_in_half_give_the_same_bits() -> None:
-    torch.manual_seed(0)
-    model = nn.ModuleDict(
-        {
-            "conv": nn.Conv2d(3, 8, 3, padding=1),
-            "norm": nn.GroupNorm(2, 8),
-            "frozen": nn.Linear(8, 8),
-            "trained": nn.Linear(8, 8),
-            "kept": nn.Linear(8, 4),
-        }
-    ).requires_grad_(False)
-    model["trained"].requires_grad_(True)
-    picture = torch.randn(2, 3, 4, 4)
-
-    def run() -> tuple[torch.Tensor, torch.Tensor]:
-        model.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            x = model["norm"](model["conv"](picture)).flatten(2).mT
-            y = model["kept"](model["trained"](model["frozen"](x)))
-        y.float().square().mean().backward()
-        return y.detach().clone(), model["trained"].weight.grad.clone()
-
-    before = run()
-    keep_frozen_in(torch.bfloat16, model, besides=model["kept"])
-    half = {name for name, p in model.named_parameters() if p.dtype == torch.bfloat16}
-    assert half == {"conv.weight", "conv.bias", "frozen.weight", "frozen.bias"}
-    after = run()
-    assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])

@@ -32,7 +32,7 @@ from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import embed_images, encode_images, load_generator
-from dreamdiffusion.training.loop import trained_parameters
+from dreamdiffusion.training.optimizer import trained_parameters
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.trials.trials import Trials
 

@@ -111,7 +111,7 @@ def finetune(
     )
     pipeline.set_progress_bar_config(disable=True)
     if len(split.validation):
-        task.preview = lambda: draw_preview(pipeline.to(device), trials, split.validation[:4])
+        task.draw_preview = lambda: draw_preview(pipeline.to(device), trials, split.validation[:4])
     fit(task, config, output, "fine-tuning", {"encoder": config.encoder_lr_scale})
     folder = output / "model"
     if not is_main_process():

@@ -25,9 +25,10 @@ from dreamdiffusion.models.generator.generator import prediction_target, unet_ex
 from dreamdiffusion.training.device import choose_device, compute_dtype
 from dreamdiffusion.training.memory import keep_frozen_in
 from dreamdiffusion.training.random_numbers import Draw
+from dreamdiffusion.training.task import Task
 
 
-class FinetuneTask:
+class FinetuneTask(Task):
     """Noise-prediction loss under the EEG's condition, plus ``1 - cos`` to CLIP (paper eq. 5, 6).
 
     Parameters
@@ -36,6 +37,12 @@ class FinetuneTask:
         All trials at the model's scale, ``(n_trials, n_chans, n_times)``.
     train, validation
         Places of the trials of the two splits.
+
+    Attributes
+    ----------
+    draw_preview
+        Returns images of the state of the training, ``(n, 3, height, width)`` in [0, 1]; None
+        shows none.
     """
 
     def __init__(
@@ -58,7 +65,7 @@ class FinetuneTask:
         self.validation = torch.from_numpy(validation)
         self.encoder, self.conditioner, self.unet = encoder, conditioner, unet
         self.n_samples = len(train)
-        self.preview: Callable[[], torch.Tensor] | None = None
+        self.draw_preview: Callable[[], torch.Tensor] | None = None
         self.modules: dict[str, nn.Module] = {"encoder": encoder, "conditioner": conditioner}
         self.frozen = [unet]
         encoder.requires_grad_(config.train_encoder)
@@ -70,6 +77,10 @@ class FinetuneTask:
             self.modules["cross_attention"] = layers
         dtype = compute_dtype(choose_device(config.runtime), config.runtime.precision)
         keep_frozen_in(dtype, unet, besides=cross_attention(unet))  # that is saved, in full
+
+    def preview(self) -> torch.Tensor | None:
+        """Return the images of `draw_preview`."""
+        return self.draw_preview() if self.draw_preview else None
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         chosen = self.train[indices]

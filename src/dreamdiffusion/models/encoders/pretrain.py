@@ -27,6 +27,7 @@ from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.training.loop import fit
 from dreamdiffusion.training.prefetch import Prefetch
 from dreamdiffusion.training.random_numbers import Draw, step_generator
+from dreamdiffusion.training.task import Task
 from dreamdiffusion.trials.windows.store import WindowStore
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ def split_windows(
     return WindowSplit(np.sort(np.array(train)), np.sort(np.array(validation)), by, [])
 
 
-class MaskedSignalModelling:
+class MaskedSignalModelling(Task):
     """The training task: windows, a masked autoencoder, and held-out windows.
 
     Parameters

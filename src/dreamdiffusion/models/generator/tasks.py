@@ -13,12 +13,13 @@ from transformers import CLIPModel
 from dreamdiffusion.models.generator.generator import clip_pixels, prediction_target
 from dreamdiffusion.models.pictures import Pictures
 from dreamdiffusion.training.random_numbers import Draw
+from dreamdiffusion.training.task import Task
 
 SQUARE_WEIGHT = 5.0
 """Of the squared error of pixels in the VAE's loss, beside 1 for the absolute."""
 
 
-class ClipTask:
+class ClipTask(Task):
     """Contrastive learning of pictures and captions (Radford et al. 2021).
 
     Pictures whose captions are the same text are all right answers for that text: among few
@@ -45,11 +46,8 @@ class ClipTask:
         )
         return {"loss": contrastive_loss(output.logits_per_text.float(), ids)}
 
-    def validate(self) -> dict[str, float]:
-        return {}
 
-
-class ClipImageTask:
+class ClipImageTask(Task):
     """More training for CLIP's image tower alone, against a locked text tower (Zhai et al. 2022).
 
     The image tower learns shapes later than the text tower learns words. Locked, each caption is
@@ -93,9 +91,6 @@ class ClipImageTask:
             losses.append(contrastive_loss(logits, ids))
         return {"loss": torch.stack(losses).mean()}
 
-    def validate(self) -> dict[str, float]:
-        return {}
-
 
 def whitening(features: torch.Tensor, n_dims: int) -> torch.Tensor:
     """Return the matrix ``(n_dims, n_features)`` that makes features vary alike in all directions.
@@ -138,7 +133,7 @@ def augment(images: torch.Tensor, draw: Draw) -> torch.Tensor:
     return moved + 0.03 * draw.randn(*moved.shape[1:])
 
 
-class VaeTask:
+class VaeTask(Task):
     """Reconstruction by error of pixels and of edges, and a small KL term.
 
     The edge term (differences of neighbouring pixels, at two scales) stands in for the perceptual
@@ -162,9 +157,6 @@ class VaeTask:
         kl = posterior.kl().sum() / images[0].numel() / len(images)
         return {"loss": pixel + edge + self.kl_weight * kl, "pixel": pixel, "edge": edge, "kl": kl}
 
-    def validate(self) -> dict[str, float]:
-        return {}
-
 
 def _edges(output: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     difference = output - images
@@ -173,7 +165,7 @@ def _edges(output: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return horizontal.abs().mean() + vertical.abs().mean()
 
 
-class UnetTask:
+class UnetTask(Task):
     """Denoising of cached latents under cached caption encodings; see `loss_weight`."""
 
     def __init__(
@@ -209,9 +201,6 @@ class UnetTask:
         error = (predicted.float() - target).square().mean((1, 2, 3))
         weight = loss_weight(self.scheduler, timesteps, self.gamma).to(device)
         return {"loss": (error * weight).mean()}
-
-    def validate(self) -> dict[str, float]:
-        return {}
 
 
 def loss_weight(scheduler: DDPMScheduler, timesteps: torch.Tensor, gamma: float) -> torch.Tensor:

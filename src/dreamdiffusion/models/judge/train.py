@@ -23,6 +23,7 @@ from dreamdiffusion.models.pictures import SUFFIXES
 from dreamdiffusion.training.device import choose_device, is_main_process
 from dreamdiffusion.training.loop import fit
 from dreamdiffusion.training.random_numbers import Draw
+from dreamdiffusion.training.task import Task
 
 HELD_OUT = 0.1
 """Fraction of the pictures that are never trained on, per category."""
@@ -163,7 +164,7 @@ def augment(images: Tensor, draw: Draw) -> Tensor:
     return (out * uniform(0.88, 1.1) + uniform(-0.08, 0.08)).clamp(-1, 1)
 
 
-class JudgeTask:
+class JudgeTask(Task):
     """The judge's cross-entropy on augmented pictures, with light label smoothing."""
 
     def __init__(self, judge: Judge, pictures: LabelledPictures, config: TrainJudgeConfig) -> None:
