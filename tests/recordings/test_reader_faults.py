@@ -261,8 +261,23 @@ def test_a_zip_of_no_or_several_csv_is_refused(tmp_path, names, message):
             "NumberOfChannels=6",
             r"holds 2389 samples of 6 .* and 4 bytes more",
         ),
-        ("Codepage=UTF-8", "Codepage=UTF-8\nDataPoints=4096", r"holds 2048 .*; expected 4096"),
-        ("DataFile=a.eeg", "DataFile=gone.eeg", r"cannot be read"),
+        (
+            "Codepage=UTF-8",
+            "Codepage=UTF-8\nDataPoints=4096",
+            r"holds 2048 samples .* the header says 4096 samples",
+        ),
+        (
+            "DataFile=a.eeg",
+            "DataFile=gone.eeg",
+            r"names DataFile=gone.eeg, which is not beside it \(there: a.eeg\)",
+        ),
+        (
+            "MarkerFile=a.vmrk",
+            "MarkerFile=gone.vmrk",
+            r"names MarkerFile=gone.vmrk, which is not beside it \(there: a.vmrk\)",
+        ),
+        ("DataFile=a.eeg", "DataFile=../a.eeg", r"DataFile='../a.eeg', expected a name without"),
+        ("DataFile=a.eeg", r"DataFile=C:\eeg\a.eeg", r"expected a name without a folder"),
     ],
 )
 def test_a_brainvision_header_that_lies_is_refused(tmp_path, key, new, message):
@@ -271,6 +286,32 @@ def test_a_brainvision_header_that_lies_is_refused(tmp_path, key, new, message):
     with pytest.raises(ValueError, match=message) as raised:
         read_recording(path)
     assert str(path) in str(raised.value)
+
+
+def test_a_renamed_brainvision_recording_names_the_old_file_those_beside_it_and_the_fix(tmp_path):
+    old = FORMATS["brainvision"].write(tmp_path)
+    for file in list(tmp_path.iterdir()):
+        file.rename(tmp_path / f"anna{file.suffix}")
+    path = old.with_stem("anna")
+    with pytest.raises(ValueError, match=r"cannot be read") as raised:
+        read_recording(path)
+    assert str(raised.value) == (
+        f"{path} cannot be read: its header names DataFile=a.eeg, which is not beside it (there: "
+        "anna.eeg); if the files were renamed, write DataFile=anna.eeg in the header, or give the "
+        "file its old name"
+    )
+    text = path.read_text("utf-8").replace("=a.eeg", "=anna.eeg").replace("=a.vmrk", "=anna.vmrk")
+    path.write_text(text, "utf-8")
+    assert len(read_recording(path).events) == 2
+
+
+def test_a_brainvision_header_may_use_its_own_name_and_do_without_markers(tmp_path):
+    path = FORMATS["brainvision"].write(tmp_path)
+    text = path.read_text("utf-8").replace("DataFile=a.eeg", "DataFile=$b.eeg")
+    path.write_text(text.replace("MarkerFile=a.vmrk\n", ""), "utf-8")
+    recording = read_recording(path)
+    assert recording.events is None
+    assert recording.raw.n_times == 2048
 
 
 def test_a_brainvision_marker_beyond_the_samples_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dreamdiffusion.recordings.formats.csv_table import to_numbers
+from dreamdiffusion.recordings.formats.text import decode_text
 
 
 def read_events_table(path: Path) -> pd.DataFrame | None:
@@ -18,7 +20,8 @@ def read_events_table(path: Path) -> pd.DataFrame | None:
     if not table.is_file():
         return None
     try:
-        events = pd.read_csv(table, sep="\t", na_values=["n/a"], keep_default_na=False)
+        text = io.StringIO(decode_text(table.read_bytes()))
+        events = pd.read_csv(text, sep="\t", na_values=["n/a"], keep_default_na=False)
     except ValueError as error:
         raise ValueError(f"{table} cannot be read: {error}") from error
     missing = [name for name in ("onset", "duration") if name not in events]

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from dreamdiffusion.recordings.formats.text import decode_text
+
 
 def read_table(content: bytes, name: str) -> pd.DataFrame:
     """Parse a csv whose first line names the columns.
@@ -19,30 +21,35 @@ def read_table(content: bytes, name: str) -> pd.DataFrame:
     Parameters
     ----------
     content
-        The file.
+        The file, in any code page that `decode_text` knows.
     name
         What the error messages call it.
 
     Raises
     ------
     ValueError
-        For an empty file, text that is not UTF-8, a column without a name, columns of one name, or
-        a row whose number of fields is not the header's.
+        For an empty file, a column without a name, columns of one name, or a row whose number of
+        fields is not the header's.
     """
+    if not content.isascii():
+        content = decode_text(content).encode("utf-8")
     lines = content.splitlines()
     if not lines or not lines[0].strip():
         raise ValueError(f"{name} cannot be read as csv: it has no line with column names")
     expected = lines[0].count(b",")
     for row, line in enumerate(lines[1:]):
         if line.count(b",") != expected and line.strip() and b'"' not in line:
+            n_fields, is_last = line.count(b",") + 1, row == len(lines) - 2
+            cut_off = is_last and n_fields <= expected and not content.endswith((b"\n", b"\r"))
+            fix = "the file is cut off there: copy it" if cut_off else "correct or delete that row"
             raise ValueError(
-                f"{name}, data row {row} has {line.count(b',') + 1} fields, expected "
-                f"{expected + 1} as in the first line; the file is cut off or damaged there"
+                f"{name}, data row {row} has {n_fields} fields, expected {expected + 1} as in the "
+                f"first line; {fix}, or export it again"
             )
     try:
         table = pd.read_csv(io.BytesIO(content), index_col=False, low_memory=False)
         # pandas itself would call a second column of one name TP9.1.
-        titles = next(csv.reader([lines[0].decode("utf-8-sig")]))
+        titles = next(csv.reader([lines[0].decode("utf-8")]))
     except (ValueError, csv.Error) as error:  # pandas' own errors are ValueErrors
         raise ValueError(f"{name} cannot be read as csv: {error}") from error
     columns = [title.strip() for title in titles]
@@ -55,7 +62,10 @@ def read_table(content: bytes, name: str) -> pd.DataFrame:
             "leave it out (pandas: to_csv(..., index=False))"
         )
     if len(columns) != table.shape[1]:
-        raise ValueError(f"{name} cannot be read as csv: its first line is damaged")
+        raise ValueError(
+            f"{name} cannot be read as csv: its first line names {len(columns)} columns, and its "
+            f"rows have {table.shape[1]} fields"
+        )
     table.columns = columns
     return table
 
@@ -63,7 +73,7 @@ def read_table(content: bytes, name: str) -> pd.DataFrame:
 def is_sampled(column: pd.Series) -> bool:
     """Whether a column holds a signal: finite numbers that change in more than 5 % of the rows.
 
-    Markers, and what is told at markers only, do not.
+    Markers, and what is written beside markers only, do not.
     """
     if not pd.api.types.is_numeric_dtype(column):
         return False

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mne
 
 from dreamdiffusion.recordings.formats.archives import check_gzip
-from dreamdiffusion.recordings.formats.brainvision import check_brainvision
+from dreamdiffusion.recordings.formats.brainvision import checked_brainvision
 from dreamdiffusion.recordings.formats.edf import check_edf_header
 from dreamdiffusion.recordings.formats.extensions import extension_of
 
@@ -22,22 +23,33 @@ def read_with_mne(path: Path, root: Path | None) -> mne.io.BaseRaw:
     ValueError
         For a file that contradicts itself, or at which MNE gives up. The message names the file.
     """
-    extension = extension_of(path)
-    if extension in (".edf", ".bdf"):
-        check_edf_header(path)
-    elif extension == ".vhdr":
-        check_brainvision(path)
-    elif extension == ".fif.gz":
-        check_gzip(path)
-    with failures_named(path), mne.utils.use_log_level("ERROR"):
-        if root is not None and path.name.startswith("sub-"):
-            import mne_bids
+    extension, options = extension_of(path), {}
+    with contextlib.ExitStack() as stack:
+        if extension in (".edf", ".bdf"):
+            check_edf_header(path)
+        elif extension == ".vhdr":
+            options["overrides"] = stack.enter_context(checked_brainvision(path))
+        elif extension == ".fif.gz":
+            check_gzip(path)
+        stack.enter_context(failures_named(path))
+        stack.enter_context(mne.utils.use_log_level("ERROR"))
+        try:
+            return _read(path, root, options)
+        except Exception as error:
+            if extension not in (".edf", ".bdf") or "encoding='latin1'" not in str(error):
+                raise
+            return _read(path, root, {"encoding": "latin1"})  # annotations that are not UTF-8
 
-            raw = mne_bids.read_raw_bids(mne_bids.get_bids_path_from_fname(path))
-        else:
-            raw = mne.io.read_raw(path)
-        raw.load_data()
-    return raw
+
+def _read(path: Path, root: Path | None, options: dict[str, Any]) -> mne.io.BaseRaw:
+    if root is not None and path.name.startswith("sub-"):
+        import mne_bids
+
+        place = mne_bids.get_bids_path_from_fname(path)
+        raw = mne_bids.read_raw_bids(place, extra_params=options)
+    else:
+        raw = mne.io.read_raw(path, **options)
+    return raw.load_data()
 
 
 @contextlib.contextmanager
