@@ -132,6 +132,48 @@ def test_a_file_of_any_format_with_changed_bytes_is_read_or_refused_by_name(
     read_or_named_error(path)
 
 
+def test_an_error_says_what_was_found_and_guesses_no_damage(tmp_path):
+    for number, (extension, content) in enumerate(
+        [
+            (".fif", b"no fif"), (".set", b"no set"), (".gdf", b"GDF 1.25"), (".fif.gz", b"none"),
+            (".csv", b"timestamps,TP9\n0,1,2\n"), (".edf", write_edf(tmp_path).read_bytes()[:9000]),
+        ]
+    ):  # fmt: skip
+        path = tmp_path / f"{number}{extension}"
+        path.write_bytes(content)
+        with pytest.raises(ValueError) as raised:
+            read_recording(path)
+        assert str(path) in str(raised.value)
+        assert "damaged" not in str(raised.value)
+
+
+def test_a_csv_that_ends_within_a_row_is_said_to_be_cut_off(tmp_path):
+    path = write_muse(tmp_path)
+    text = path.read_text().rstrip("\n")
+    path.write_text(text[: text.rindex(",")])
+    with pytest.raises(
+        ValueError, match=r"data row 2047 has 7 fields, expected 8 .*is cut off there"
+    ):
+        read_recording(path)
+
+
+def test_a_file_of_eeglab_reads_no_samples_from_another_folder(tmp_path):
+    from scipy.io import loadmat, savemat
+
+    (tmp_path / "a").mkdir()
+    path = FORMATS["eeglab"].write(tmp_path / "a")
+    content = loadmat(path, simplify_cells=True)["EEG"]
+    np.asarray(content["data"], "<f4").T.tofile(tmp_path / "other.fdt")
+    content["data"] = content["datfile"] = "../other.fdt"
+    savemat(path, {"EEG": content}, appendmat=False)
+    with pytest.raises(ValueError, match=r"a\.set cannot be read: it names .*other\.fdt, expected"):
+        read_recording(path)
+    (tmp_path / "other.fdt").rename(path.with_name("other.fdt"))
+    content["data"] = content["datfile"] = "other.fdt"
+    savemat(path, {"EEG": content}, appendmat=False)
+    assert read_recording(path).raw.n_times == 2048
+
+
 # --- csv --------------------------------------------------------------------------------------
 
 

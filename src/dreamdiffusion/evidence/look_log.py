@@ -163,9 +163,9 @@ def read_looks(path: Path) -> list[LookLine]:
             looks.append(LookLine.model_validate_json(row))
         except ValidationError as error:
             raise ValueError(
-                f"line {number} of {path} is not a look ({error.errors()[0]['msg']}): the log of "
-                "looks at the test side is damaged; put the line right from the other log (the "
-                "model's folder and the folder of the trials have one each) or from a copy"
+                f"line {number} of {path} is not a look ({error.errors()[0]['msg']}), so "
+                "the looks at the test side cannot be counted; put the line right from the other "
+                "log (the model's folder and the folder of the trials have one each) or a copy"
             ) from error
     if text and not text.endswith("\n"):
         raise ValueError(

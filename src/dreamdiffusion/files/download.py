@@ -229,8 +229,8 @@ def _check_content(file: RemoteFile, path: Path, expected: str | None) -> str:
     found = digest.hexdigest()
     if expected is not None and found != expected:
         raise ValueError(
-            f"{path} has the sha256 {found}, expected {expected}; it is damaged or another file "
-            f"than the one at {file.url} was: delete it and fetch it again"
+            f"{path} has the sha256 {found}, expected {expected}; it is not the file "
+            f"that {file.url} was: delete it and fetch it again"
         )
     return found
 

@@ -47,8 +47,8 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
     FileNotFoundError
         If there is no such file.
     ValueError
-        For an unknown extension, a file that is empty, cut off, damaged or too large, or
-        amplitudes that are not EEG. The message names the file.
+        For an unknown extension, a file that is empty, cut off, too large or not of its format,
+        or amplitudes that are not EEG. The message names the file and what was found.
     """
     path = Path(path)
     if not path.exists():

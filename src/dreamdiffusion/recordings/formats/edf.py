@@ -65,8 +65,7 @@ def check_edf_header(path: Path) -> None:
     if rest or n_found < 1 or n_records not in (-1, n_found):
         raise ValueError(
             f"{name} the header declares {n_records} records of {record} bytes, and the file has "
-            f"room for {n_found} and {rest} bytes more; it is cut off or damaged: copy or export "
-            "it again"
+            f"room for {n_found} and {rest} bytes more; copy or export it again"
         )
 
 

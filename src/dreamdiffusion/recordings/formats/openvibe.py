@@ -43,8 +43,8 @@ def read_openvibe(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     Raises
     ------
     ValueError
-        For a header without rate, no EEG column, a damaged row, a missing time, or time that goes
-        back.
+        For a header without rate, no EEG column, a row too short or long, a missing time, or time
+        that goes back.
     """
     name = str(path)
     content = read_zip_csv(path) if path.suffix.lower() == ".zip" else path.read_bytes()

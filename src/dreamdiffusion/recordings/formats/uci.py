@@ -145,7 +145,9 @@ def _samples(text: str, ch_names: list[str], path: Path) -> np.ndarray:
             index_col=False, keep_default_na=False,
         )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise ValueError(f"{path} has a damaged line: {error}") from error
+        raise ValueError(
+            f"{path} has a line that is not `trial channel sample value`: {error}"
+        ) from error
     if not ch_names or len(set(ch_names)) != len(ch_names):
         raise ValueError(f"{path} names {len(ch_names)} channels, some twice: {ch_names[:8]}")
     n_times, rest = divmod(len(rows), len(ch_names))

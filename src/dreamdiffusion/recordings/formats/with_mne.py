@@ -49,16 +49,30 @@ def _read(path: Path, root: Path | None, options: dict[str, Any]) -> mne.io.Base
         raw = mne_bids.read_raw_bids(place, extra_params=options)
     else:
         raw = mne.io.read_raw(path, **options)
+    _check_inside(raw, path)
     return raw.load_data()
+
+
+def _check_inside(raw: mne.io.BaseRaw, path: Path) -> None:
+    """Raise where a file names another, such as EEGLAB's `.fdt`, that does not lie beside it."""
+    folders = {path.absolute().parent, path.resolve().parent}
+    for file in filter(None, raw.filenames):
+        if Path(file).absolute().parent not in folders and not Path(file).is_relative_to(path):
+            raise ValueError(
+                f"{path} cannot be read: it names {file}, expected a file beside it; put both into "
+                "one folder and correct the name"
+            )
 
 
 @contextlib.contextmanager
 def failures_named(path: Path) -> Iterator[None]:
-    """Turn whatever a broken file makes MNE trip over into one error: any of it means the same."""
+    """Turn whatever MNE trips over into one error that names the file and says what was found."""
     try:
         yield
     except Exception as error:
+        if str(error).startswith(f"{path} cannot be read: "):
+            raise
         raise ValueError(
-            f"{path} cannot be read: {type(error).__name__}: {error} (it is cut off, damaged, or "
-            "of another format than its extension says; copy or export it again)"
+            f"{path} cannot be read: MNE-Python ends with {type(error).__name__}: {error}; if "
+            "other programs do not open it either, copy or export it again"
         ) from error
