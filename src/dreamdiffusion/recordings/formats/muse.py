@@ -42,8 +42,8 @@ def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     Raises
     ------
     ValueError
-        For a missing column, a row too short or long, a text value, a marker that is no whole number,
-        timestamps that go back or are not in seconds.
+        For a missing column, a row too short or long, a text value, a marker that is no whole
+        number, timestamps that go back or are not in seconds.
     """
     table = read_table(path.read_bytes(), str(path))
     time_name = next((n for n in ("timestamps", "timestamp", "time") if n in table.columns), None)
