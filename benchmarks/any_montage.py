@@ -39,14 +39,14 @@ from sklearn.metrics import roc_auc_score
 
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.decoders.config import FinetuneConfig
-from dreamdiffusion.decoders.dreamdiffusion.finetune import (
+from dreamdiffusion.decoders.dreamdiffusion.build import (
     fit_processor,
     make_conditioner,
     make_encoder,
-    make_split,
 )
 from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
+from dreamdiffusion.decoders.fit import make_split
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.files.shipped import CONFIGS

@@ -227,6 +227,9 @@ def test_the_hash_of_a_model_is_of_its_weights(tmp_path):
     before = model_hash(model)
     (model / "split.json").write_text("{}")
     save_file({"w": np.ones(2, np.float32)}, model / "lda_pooled.safetensors")
+    beside = model / "baselines" / "any"
+    beside.mkdir(parents=True)
+    save_file({"w": np.ones(2, np.float32)}, beside / "weights.safetensors")
     assert model_hash(model) == before
     assert model_hash(make_model(tmp_path / "copy")) == before
     make_model(model / "unet", 1)

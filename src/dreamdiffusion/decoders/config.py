@@ -17,12 +17,40 @@ from dreamdiffusion.training.config import RuntimeConfig, TrainConfig
 from dreamdiffusion.trials.config import SplitConfig
 
 
-class FinetuneConfig(TrainConfig):
-    """EEG encoder + projectors + cross-attention on EEG-image pairs (paper section 3.2, 3.3)."""
+class FitConfig(Schema):
+    """What every decoder is fitted on, and where it is written to."""
 
     data: Path = Field(
         default=Path("runs/trials"), description="folder written by prepare, kind trials"
     )
+    output: Path = Path("runs/fit")
+    split: SplitConfig = SplitConfig()
+    n_pairs: PositiveInt | None = Field(
+        default=None,
+        description="training trials that are used, alike in each category; empty: all; the fewer "
+        "are among the more",
+    )
+    acknowledge: list[str] = Field(
+        default_factory=list,
+        description="severe findings of the audit, by name, to go on with; reports list them",
+    )
+    seed: int = 0
+
+
+class LdaConfig(FitConfig):
+    """Shrinkage LDA on window means, the linear baseline."""
+
+    output: Path = Path("runs/lda")
+    width_s: PositiveFloat = Field(default=0.03, description="s, length of a window")
+    covariance: Literal["class", "pooled"] = Field(
+        default="pooled",
+        description="class: shrunk in each class and averaged (scikit-learn); pooled: shrunk once",
+    )
+
+
+class FinetuneConfig(TrainConfig, FitConfig):
+    """EEG encoder + projectors + cross-attention on EEG-image pairs (paper section 3.2, 3.3)."""
+
     generator: Source = Field(
         default="weights/scenes-generator",
         validate_default=True,
@@ -39,16 +67,6 @@ class FinetuneConfig(TrainConfig):
     encoder: EncoderConfig = EncoderConfig()
     n_chans: int | None = Field(
         default=None, description="as in pretrain; the pretrained value wins"
-    )
-    split: SplitConfig = SplitConfig()
-    n_pairs: PositiveInt | None = Field(
-        default=None,
-        description="training trials that are used, alike in each category; empty: all; the fewer "
-        "are among the more",
-    )
-    acknowledge: list[str] = Field(
-        default_factory=list,
-        description="severe findings of the audit, by name, to go on with; reports tell them",
     )
     scale: Literal["whiten", "robust"] = Field(
         default="whiten", description="fitted on training trials"

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dreamdiffusion.decoders.baselines import load_baselines
 from dreamdiffusion.decoders.config import SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import generator_source
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.dreamdiffusion.training_means import FILE as MEANS
 from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans
-from dreamdiffusion.decoders.linear import LinearDecoder
 from dreamdiffusion.decoders.sampling import Given, collect, draw_trials, eeg_of
 from dreamdiffusion.evidence.control_inputs import nearest_pictures, phase_randomised, time_removed
 from dreamdiffusion.files.pictures import read_images
@@ -151,13 +151,13 @@ class ControlPainter:
         )
 
     def _label_only(self, sample: SampleConfig) -> Tensor:
-        path = self.model / "lda_pooled.safetensors"
+        baseline = load_baselines(self.model).get("lda_pooled")
         source = generator_source(self.model)
-        if not path.is_file():
+        if baseline is None:
             raise NotDrawnError("the model has no linear baseline that decodes a category")
         if not isinstance(source, Path) or not (source / "text_encoder").is_dir():
             raise NotDrawnError("the generator is no folder with a text encoder")
-        named = LinearDecoder.load(path).predict(self._eeg)
+        named = baseline.decode(self.tested).labels or []
         prompts = [self.label_prompt.format(category=str(n).replace("_", " ")) for n in named]
         text = open_text_pipeline(source).to(self.pipe.device)
         text.scheduler = self.pipe.scheduler

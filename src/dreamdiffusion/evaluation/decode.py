@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dreamdiffusion.decoders.baselines import load_baselines
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans
-from dreamdiffusion.decoders.linear import LinearDecoder
 from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.control_images import ControlPainter
@@ -22,8 +22,6 @@ from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.models.generator.generator import Embed, change_scheduler
 from dreamdiffusion.training.device import autocast, choose_device
 from dreamdiffusion.trials.trials import Trials
-
-BASELINES = ("lda_class", "lda_pooled")
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Decoded:
     embeddings
         Of the EEG in CLIP's image space, unit norm ``(n, d)``.
     named
-        Categories that each linear baseline beside the model names, n each.
+        Categories that each baseline beside the model names, n each.
     embed_eeg
         EEG of these trials in volts ``(n, n_chans, n_times)`` -> embeddings, by the same model.
     """
@@ -115,9 +113,8 @@ def decode(
         return torch.cat([pipe.embed(part, tested.ch_names, tested.sfreq) for part in batches])
 
     named = {
-        name: [str(label) for label in LinearDecoder.load(path).predict(eeg)]
-        for name in BASELINES
-        if (path := held.model / f"{name}.safetensors").is_file()
+        name: baseline.decode(tested).labels or []
+        for name, baseline in load_baselines(held.model).items()
     }
     return Decoded(
         tested, painter.moved, generated, images, left_out, embed_eeg(eeg), named, embed_eeg

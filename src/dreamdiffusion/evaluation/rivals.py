@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dreamdiffusion.decoders.baselines import BASELINES
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.decode import Decoded
 from dreamdiffusion.evaluation.metrics.pairs import label_pairs
@@ -13,11 +14,6 @@ from dreamdiffusion.evidence.scores import Score
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import score
 from dreamdiffusion.trials.averages import n_averaged
-
-LDA = {
-    "lda_class": "scikit-learn's shrinkage LDA (a covariance for each class, averaged)",
-    "lda_pooled": "shrinkage LDA with one pooled covariance, the stronger baseline",
-}
 
 
 def score_baselines(
@@ -44,7 +40,7 @@ def score_baselines(
         protocol[metric] = how
 
     labels = metadata["category"].astype(str).tolist()
-    for name, told_of in LDA.items() if config.split != "train" else ():
+    for name, baseline in BASELINES.items() if config.split != "train" else ():
         metric = f"{name}_category_top1"
         if name not in decoded.named:
             not_scored[metric] = "the model's training trials were too few to fit it"
@@ -52,8 +48,8 @@ def score_baselines(
         add(
             metric,
             label_pairs(decoded.named[name], labels),
-            f"{told_of}, on window means, fitted on the same training trials as the model; one "
-            "guess per trial, no image",
+            f"{baseline.description}, on window means, fitted on the same training trials as the "
+            "model; one guess per trial, no image",
         )
     if len(gallery.embeddings) > 1:
         found = score_retrieval(

@@ -30,6 +30,9 @@ from dreamdiffusion.files.whole import LOOK_LOG
 
 logger = logging.getLogger(__name__)
 
+BASELINES_FOLDER = "baselines"
+"""Folder in a model's, of what was fitted on the same trials and is no part of the model."""
+_FORMER_BASELINES = ("lda_class.safetensors", "lda_pooled.safetensors")
 LOCKED = ("test", "new")
 SELECTION = "selection_on_test"
 _IDENTITY = ("subject", "session", "run", "onset", "stim_file", "repetition")
@@ -204,7 +207,7 @@ def append_look(path: Path, line: LookLine) -> bool:
 def model_hash(folder: Path) -> str:
     """Return the sha256 of a model's weights: names and content of its safetensors files.
 
-    Which frozen generator it draws with counts too (``adapter.json``); the linear baselines that
+    Which frozen generator it draws with counts too (``adapter.json``); the baselines that
     lie beside the weights do not.
 
     Raises
@@ -213,9 +216,9 @@ def model_hash(folder: Path) -> str:
         If the folder holds no weights.
     """
     paths = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*.safetensors")
-        if not path.name.startswith("lda_")
+        path.as_posix()
+        for path in (found.relative_to(folder) for found in folder.rglob("*.safetensors"))
+        if path.parts[0] != BASELINES_FOLDER and path.as_posix() not in _FORMER_BASELINES
     )
     if not paths:
         raise FileNotFoundError(f"{folder} holds no safetensors file, so no weights of a model")

@@ -19,8 +19,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dreamdiffusion.decoders.config import FinetuneConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import add_time_condition
+from dreamdiffusion.decoders.dreamdiffusion.build import make_conditioner
 from dreamdiffusion.decoders.dreamdiffusion.convert import SD15_UNET, SD15_VAE
-from dreamdiffusion.decoders.dreamdiffusion.finetune import make_conditioner
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor

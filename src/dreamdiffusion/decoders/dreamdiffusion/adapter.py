@@ -54,7 +54,7 @@ def write_adapter(
     conditioner: EEGConditioner,
     unet: UNet2DConditionModel,
     generator: str | Path,
-    clip: str | None = None,
+    clip: str | Path | None = None,
 ) -> None:
     """Write a fine-tuned model; of the U-Net the cross-attention alone, in half precision.
 
@@ -139,12 +139,19 @@ def clip_source(model: Path) -> str | Path:
     )
 
 
-def generator_source(model: Path) -> str | Path | None:
-    """Return folder or hub id of the generator that a model was fine-tuned from, where it says."""
+def adapter_sources(model: Path) -> tuple[str | Path, str | Path | None] | None:
+    """Return what an adapter names: generator, and CLIP where it is another; None of a pipeline."""
     if not (model / ADAPTER).is_file():
         return None
     content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
-    return _resolve(content["generator"], model)
+    clip = _resolve(content["clip"], model) if "clip" in content else None
+    return _resolve(content["generator"], model), clip
+
+
+def generator_source(model: Path) -> str | Path | None:
+    """Return folder or hub id of the generator that a model was fine-tuned from, where it says."""
+    sources = adapter_sources(model)
+    return None if sources is None else sources[0]
 
 
 def _relative(source: str | Path, folder: Path) -> str:

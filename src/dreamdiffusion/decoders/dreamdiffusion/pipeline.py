@@ -116,7 +116,9 @@ class EEGToImagePipeline(DiffusionPipeline):
                 value[0] = "dreamdiffusion"
         return loaded
 
-    def save_adapter(self, folder: Path, generator: str | Path, clip: str | None = None) -> None:
+    def save_adapter(
+        self, folder: Path, generator: str | Path, clip: str | Path | None = None
+    ) -> None:
         """Write only what fine-tuning made, and where the generator lies, relative to the folder.
 
         Parameters

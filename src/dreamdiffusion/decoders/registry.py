@@ -1,0 +1,76 @@
+"""Every decoder by its name; one is imported when it is asked for, and torch with it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dreamdiffusion.decoders.base import Decoder
+    from dreamdiffusion.decoders.config import FitConfig
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a decoder and the schema of its `fit` live, ``module:Name`` below this package."""
+
+    summary: str
+    decoder: str
+    schema: str
+
+
+ENTRIES: dict[str, Entry] = {
+    "dreamdiffusion": Entry(
+        "the paper's: EEG tokens condition the cross-attention of a diffusion model",
+        "dreamdiffusion.decoder:DreamDiffusion",
+        "config:FinetuneConfig",
+    ),
+    "lda": Entry(
+        "the linear baseline: shrinkage LDA on window means",
+        "lda:LDA",
+        "config:LdaConfig",
+    ),
+}
+
+
+class Registry(Mapping[str, "type[Decoder]"]):
+    """Name -> class of a decoder, a mapping that imports a class when it is looked up."""
+
+    def __getitem__(self, name: str) -> type[Decoder]:
+        return _load(_entry(name).decoder)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(ENTRIES)
+
+    def __len__(self) -> int:
+        return len(ENTRIES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in ENTRIES
+
+    def schema(self, name: str) -> type[FitConfig]:
+        """Return the schema that configures the decoder's `fit`; no torch is imported."""
+        return _load(_entry(name).schema)
+
+    def summary(self, name: str) -> str:
+        """Return one line about a decoder."""
+        return _entry(name).summary
+
+
+def _entry(name: str) -> Entry:
+    if name not in ENTRIES:
+        near = difflib.get_close_matches(str(name), ENTRIES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise KeyError(f"unknown decoder {name!r}{hint}; decoders: {', '.join(ENTRIES)}")
+    return ENTRIES[name]
+
+
+def _load(target: str):
+    module, attribute = target.split(":")
+    return getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
+
+
+registry = Registry()
