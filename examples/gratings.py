@@ -55,7 +55,7 @@ def main() -> None:
         changes = {
             "data": trials,
             "output": WORK / f"run-{run}",
-            "split": SplitConfig(by="run", test=[run]),
+            "split": SplitConfig(by="run", test=[run], allow_shared_stimuli=True),
         }
         models.append(finetune(base.model_copy(update=changes)))
     scores = evaluate(

@@ -116,6 +116,8 @@ def test_an_honest_run_is_not_withheld_and_not_above(copy: Path) -> None:
     scores = score(copy)
     assert reasons(scores) == set()
     assert scores.headline.verdict == "not above"
+    assert not scores.headline.known_pictures
+    assert "known pictures" not in (copy / "scores" / "report.html").read_text("utf-8")
 
 
 def test_a_decoder_that_ignores_the_eeg_is_at_chance(copy: Path) -> None:
@@ -174,6 +176,27 @@ def test_a_test_picture_in_training_under_another_name(tmp_path: Path) -> None:
     shutil.copy(stimuli / names[tested][0], stimuli / names[~tested][0])
     fine_tune(tmp_path, trials, ("shared_stimuli",))
     assert reasons(score(tmp_path)) == {"shared_stimuli"}
+
+
+def test_known_pictures_are_claimed_as_such(tmp_path: Path) -> None:
+    """The same pictures in every run: no reason to withhold, but another claim."""
+    trials = experiment(2)
+    names = np.random.default_rng(0).integers(4, size=len(trials)).astype(str)
+    kinds = trials.metadata["category"].str[-1]
+    trials.metadata["stim_file"] = kinds + "-" + names + ".png"
+    refused = {"by": "run", "test": ["0"]}
+    with pytest.raises(ValueError, match=r"8 pictures are on two .*--split.allow_shared_stimuli"):
+        fine_tune(tmp_path, trials, split=refused)
+    fine_tune(tmp_path, trials, split=refused | {"allow_shared_stimuli": True})
+    write_judge(tmp_path / "judge")
+    shown = list(set(Trials.load(tmp_path / "trials").images()))
+    for who in ("judge", "generator"):  # all of it is known, and that is what is claimed
+        save_prints(tmp_path / who, read_images(shown, SIZE))
+    scores = score(tmp_path)
+    assert reasons(scores) == set()
+    assert scores.headline.known_pictures
+    said = (tmp_path / "scores" / "report.html").read_text("utf-8")
+    assert "The claim is which of the known pictures was seen" in said
 
 
 def test_a_tested_recording_that_was_trained_on_under_another_name(tmp_path: Path) -> None:

@@ -1,12 +1,21 @@
 """Splits: every trial on one side, nothing shared, errors that name the values."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from dreamdiffusion.trials.splits import Split, choose_pairs, leave_one_out, split_by
+from dreamdiffusion.trials.config import SplitConfig
+from dreamdiffusion.trials.splits import (
+    Split,
+    leave_one_out,
+    split_by,
+    split_trials,
+    subset_training,
+)
 
 
 def make_metadata(n_runs=4, per_run=10, stimuli="unique"):
@@ -19,6 +28,7 @@ def make_metadata(n_runs=4, per_run=10, stimuli="unique"):
     return pd.DataFrame(
         {
             "subject": ["1" if i < n // 2 else "2" for i in range(n)],
+            "session": "1",
             "run": [str(i // per_run + 1) for i in range(n)],
             "category": [("face", "house")[i % 2] for i in range(n)],
             "stim_file": names,
@@ -69,7 +79,7 @@ def test_drawn_validation_never_shares_a_picture(stimuli, fraction, seed):
     assert sorted([*split.train, *split.validation]) == list(range(len(metadata)))
 
 
-def test_shared_pictures_are_refused_or_told():
+def test_shared_pictures_are_refused_or_stated():
     with pytest.raises(ValueError, match=r"10 pictures are on two sides .*0\.png, 1\.png"):
         split_by(make_metadata(stimuli="repeated"), "run", ["1"], 0.0, 0)
     allowed = split_by(make_metadata(stimuli="repeated"), "run", ["1"], 0.0, 0, True)
@@ -83,7 +93,7 @@ def test_shared_pictures_are_refused_or_told():
 @pytest.mark.parametrize(
     ("column", "test", "validation", "message"),
     [
-        ("runs", ["1"], 0.1, "no column runs; they have subject, run"),
+        ("runs", ["1"], 0.1, "no column runs; they have subject, session, run"),
         ("run", ["9"], 0.1, "test names run 9, which no trial has; there are 1, 2, 3, 4"),
         ("run", ["1"], ["7"], "validation names run 7"),
         ("run", ["1"], ["1"], "run 1 is in both test and validation"),
@@ -134,10 +144,10 @@ def test_overlap_is_refused():
         Split(np.array([1, 2]), np.array([2]), np.array([3]), "by hand")
 
 
-def test_pairs_are_chosen_alike_in_each_category_and_the_fewer_are_among_the_more():
+def test_training_trials_are_chosen_alike_in_each_category_and_the_fewer_are_among_the_more():
     categories = np.array(["a"] * 10 + ["b"] * 10 + ["c"] * 3 + ["d"] * 7)
     split = Split(np.arange(2, 25), np.array([0, 1]), np.arange(25, 30), "by hand")
-    chosen = {n: choose_pairs(split, categories, n, seed=4) for n in range(1, 24)}
+    chosen = {n: subset_training(split, categories, n, seed=4) for n in range(1, 24)}
     counts = {
         n: [int((categories[part.train] == name).sum()) for name in "abcd"]
         for n, part in chosen.items()
@@ -151,10 +161,82 @@ def test_pairs_are_chosen_alike_in_each_category_and_the_fewer_are_among_the_mor
         assert set(chosen[n].train) < set(chosen[n + 1].train)
     assert chosen[8].validation.tolist() == [0, 1]
     assert chosen[8].test.tolist() == [25, 26, 27, 28, 29]
-    told = "by hand; 8 of 23 training trials, alike in each category (seed 4)"
-    assert chosen[8].rule == told
-    assert choose_pairs(split, categories, 8, seed=4).train.tolist() == chosen[8].train.tolist()
-    others = [choose_pairs(split, categories, 8, seed).train.tolist() for seed in range(5)]
+    assert chosen[8].rule == "by hand; 8 of 23 training trials, alike in each category (seed 4)"
+    assert subset_training(split, categories, 8, seed=4).train.tolist() == chosen[8].train.tolist()
+    others = [subset_training(split, categories, 8, seed).train.tolist() for seed in range(5)]
     assert len(set(map(tuple, others))) > 1
     with pytest.raises(ValueError, match="n_pairs is 24, the split has 23 training trials"):
-        choose_pairs(split, categories, 24, seed=0)
+        subset_training(split, categories, 24, seed=0)
+
+
+def two_sessions(n_people=2, n_runs=2, n_pictures=20, repeats=5):
+    """Twenty pictures, one of a kind, in every run of two sessions of each person."""
+    pictures = np.tile(np.arange(n_pictures), repeats)
+    rows = [
+        {"subject": who, "session": session, "run": run, "category": f"kind {i}",
+         "stim_file": f"{i}.png"}
+        for who in map(str, range(n_people)) for session in "ab"
+        for run in map(str, range(n_runs)) for i in pictures
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_one_session_held_out_where_every_session_shows_the_same_pictures():
+    metadata = two_sessions()
+    asked = SplitConfig(by="session", test=["b"])
+    with pytest.raises(ValueError, match=r"20 pictures are on two .*--split\.allow_shared_stimuli"):
+        split_trials(metadata, asked, 0)
+    known = asked.model_copy(update={"allow_shared_stimuli": True})
+    split = split_trials(metadata, known, 0)
+    assert split.shared_stimuli
+    assert set(metadata.session[split.test]) == {"b"} and len(split.test) == 400
+    counts = metadata.category[split.validation].value_counts()
+    assert set(counts) == {2} and len(counts) == 20  # single trials: a tenth of 20 of each picture
+    assert split.rule == (
+        "test session b; validation 0.1 of the training trials, drawn by trial (seed 0); "
+        "20 pictures on two sides"
+    )
+
+
+def test_validation_is_drawn_as_whole_runs():
+    metadata = two_sessions()
+    known = SplitConfig(by="session", test=["b"], allow_shared_stimuli=True, validation_by="run")
+    split = split_trials(metadata, known.model_copy(update={"validation_fraction": 0.5}), 3)
+    runs = metadata[["subject", "session", "run"]].agg("/".join, axis=1)
+    for side in (split.train, split.validation):
+        assert len(set(runs[side])) == 2 and len(side) == 200
+    assert not set(runs[split.train]) & set(runs[split.validation])
+    with pytest.raises(ValueError, match=r"0.1 draws none of 400 .* 4 whole runs; raise --split"):
+        split_trials(metadata, known, 0)
+
+
+def test_pictures_of_validation_alone_may_not_be_shared_unasked():
+    """Held-out pictures, but validation of single trials: only the setting allows it."""
+    metadata = two_sessions()
+    asked = SplitConfig(by="stim_file", test=["3.png"], validation_by="trial")
+    with pytest.raises(ValueError, match="19 pictures are on two sides"):
+        split_trials(metadata, asked, 0)
+    split = split_trials(metadata, asked.model_copy(update={"allow_shared_stimuli": True}), 0)
+    assert not split.shared_stimuli  # what is tested was never trained on
+    with pytest.raises(ValueError, match=r"760 trials, which are drawn as 19 whole pictures"):
+        split_trials(metadata, asked.model_copy(update={"validation_by": "stim_file"}), 0)
+
+
+def test_allowing_what_does_not_occur_changes_no_claim():
+    split = split_by(make_metadata(), "run", ["4"], ["2"], 0, allow_shared_stimuli=True)
+    assert not split.shared_stimuli
+    assert split.rule.endswith("no picture on two sides")
+    unknown = split_by(make_metadata(stimuli="unknown"), "run", ["1"], 0.1, 0, True)
+    assert not unknown.shared_stimuli  # then only the category is claimed
+
+
+def test_that_pictures_are_shared_is_kept(tmp_path):
+    split = split_by(make_metadata(stimuli="repeated"), "run", ["4"], ["2"], 0, True)
+    kept = subset_training(split, make_metadata().category.to_numpy(), 10, 0)
+    assert split.shared_stimuli and kept.shared_stimuli
+    split.save(tmp_path / "split.json")
+    assert Split.load(tmp_path / "split.json").shared_stimuli
+    content = json.loads((tmp_path / "split.json").read_text())
+    del content["shared_stimuli"]  # as models made before say nothing of it
+    (tmp_path / "split.json").write_text(json.dumps(content))
+    assert not Split.load(tmp_path / "split.json").shared_stimuli

@@ -14,7 +14,7 @@ from dreamdiffusion.decoders.registry import registry
 from dreamdiffusion.evidence.audit.run import audit_trials, check_acknowledged, record, write_audit
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.training.device import is_main_process
-from dreamdiffusion.trials.splits import Split, choose_pairs, split_by
+from dreamdiffusion.trials.splits import Split, split_trials, subset_training
 from dreamdiffusion.trials.trials import Trials
 
 MODEL = "model"
@@ -67,19 +67,13 @@ def fit_stage(config: FitConfig, fit: Callable[[Trials, Split], Decoder]) -> Pat
 
 def make_split(trials: Trials, config: FitConfig) -> Split:
     """Split the trials as the configuration says."""
-    split = split_by(
-        trials.metadata,
-        config.split.by,
-        config.split.test,
-        config.split.validation or config.split.validation_fraction,
-        config.seed,
-        # Where only the class of a picture is known, the sides share pictures; the rule says so,
-        # as it does where the audit's finding of it is acknowledged.
-        trials.pairing == "category" or "shared_stimuli" in config.acknowledge,
-    )
+    sides = config.split
+    if trials.pairing == "category":  # then the sides share pictures; the rule says so
+        sides = sides.model_copy(update={"allow_shared_stimuli": True})
+    split = split_trials(trials.metadata, sides, config.seed)
     if config.n_pairs is None:
         return split
-    return choose_pairs(split, trials.metadata[CATEGORY].to_numpy(), config.n_pairs, config.seed)
+    return subset_training(split, trials.metadata[CATEGORY].to_numpy(), config.n_pairs, config.seed)
 
 
 def run_audit(trials: Trials, split: Split, config: FitConfig) -> dict[str, Any]:

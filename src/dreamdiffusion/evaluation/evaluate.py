@@ -21,7 +21,7 @@ from dreamdiffusion.evaluation.confidence.per_trial import FILE as CONFIDENCE
 from dreamdiffusion.evaluation.confidence.per_trial import Certainty
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.decode import decode, join
-from dreamdiffusion.evaluation.held_out import HeldOut, check_folds, hold_out
+from dreamdiffusion.evaluation.held_out import HeldOut, check_folds, hold_out, shares_pictures
 from dreamdiffusion.evaluation.metrics.suites import ImageSuites
 from dreamdiffusion.evaluation.rivals import score_baselines
 from dreamdiffusion.evaluation.scoring import Gallery, score_images
@@ -108,7 +108,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         split=_split_in_words(folds),
         simulated=trials.simulated,
         noise_level=noise_level(trials),
-        headline=headline(parts["scores"], reasons),
+        headline=headline(parts["scores"], reasons, shares_pictures(folds)),
         baselines=baselines,
         curves=certain.curves,
         confidence=certain.confidence,

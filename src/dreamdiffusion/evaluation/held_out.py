@@ -61,6 +61,11 @@ def check_folds(folds: Sequence[HeldOut]) -> None:
         )
 
 
+def shares_pictures(folds: Sequence[HeldOut]) -> bool:
+    """Whether pictures that are scored were shown in training too, as the split allows."""
+    return any(held.split is not None and held.split.shared_stimuli for held in folds)
+
+
 def hold_out(config: EvaluateConfig, model: Path, trials: Trials) -> HeldOut:
     """Return what one model is scored on: trials, or averages where its protocol says so."""
     split = None if config.split == "new" else Split.load(model / "split.json")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dreamdiffusion.decoders.dreamdiffusion.adapter import generator_source
-from dreamdiffusion.evaluation.held_out import HeldOut
+from dreamdiffusion.evaluation.held_out import HeldOut, shares_pictures
 from dreamdiffusion.evidence.headline import (
     audit_reasons,
     control_reason,
@@ -81,7 +81,8 @@ def gather_reasons(
             found.append(_changed_split(held.model, held.split))
             found.append(_foreign_scale(held.model, trials, held.split))
     rows = np.concatenate([held.rows for held in folds])
-    found += _seen_pictures(folds[0].model, trials, rows, judge, judge_folder, image_size)
+    if not shares_pictures(folds):  # else the claim is of known pictures, to every network
+        found += _seen_pictures(folds[0].model, trials, rows, judge, judge_folder, image_size)
     shuffled = first.controls["shuffled_eeg"].value
     found += [control_reason(first.metric, shuffled, first.chance, control_p), time_reason(first)]
     by_name: dict[str, Reason] = {}

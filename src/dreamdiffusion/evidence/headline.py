@@ -22,7 +22,9 @@ CONTROL_ALPHA = 0.001
 """Of the test that shuffled EEG lies at chance: a false alarm in a thousand evaluations."""
 
 
-def headline(scores: Sequence[Score], reasons: Sequence[Reason]) -> Headline:
+def headline(
+    scores: Sequence[Score], reasons: Sequence[Reason], known_pictures: bool = False
+) -> Headline:
     """Sum up an evaluation.
 
     Parameters
@@ -31,6 +33,8 @@ def headline(scores: Sequence[Score], reasons: Sequence[Reason]) -> Headline:
         The first is the headline's metric, which is thereby fixed before the figures are known.
     reasons
         What forbids a headline.
+    known_pictures
+        Whether pictures that are scored were shown in training too, as the split allows.
     """
     first = scores[0]
     if reasons:
@@ -48,6 +52,7 @@ def headline(scores: Sequence[Score], reasons: Sequence[Reason]) -> Headline:
         strongest=first.strongest,
         reasons=list(reasons),
         beyond_category=None if beyond is None else bool(beyond),
+        known_pictures=known_pictures,
     )
 
 

@@ -82,6 +82,11 @@ class Headline(Schema):
         description="whether something beats what the name of the category alone gives; None: no "
         "such control was drawn",
     )
+    known_pictures: bool = Field(
+        default=False,
+        description="pictures that were scored were shown in training too, as the split allows: "
+        "the claim is which of the known pictures was seen, not that unseen ones are reconstructed",
+    )
 
     @model_validator(mode="after")
     def _is_borne_out(self) -> Self:

@@ -67,7 +67,7 @@ def headline(scores: Scores) -> str:
     verdict = scores.headline.verdict
     style = verdict.replace(" ", "-")
     return (
-        f'<div class="hero {style}">{write[verdict](scores)}'
+        f'<div class="hero {style}">{write[verdict](scores)}{_of_known(scores)}'
         f'<ul class="checks">{"".join(_checks(scores))}</ul></div>'
     )
 
@@ -115,6 +115,16 @@ def _withheld(scores: Scores) -> str:
         "<p><b>What to do:</b> mend each of these in the recordings, the split or the choice of "
         "the model, train again, and evaluate once. The figures further down were measured, and "
         "are shown so that the fault can be found.</p>"
+    )
+
+
+def _of_known(scores: Scores) -> str:
+    """Say, where pictures of training are scored, that the claim is no larger than that."""
+    if not scores.headline.known_pictures:
+        return ""
+    return (
+        "<p><b>The claim is which of the known pictures was seen.</b> Pictures that are scored "
+        "were shown in training too. That pictures never seen are reconstructed is not claimed.</p>"
     )
 
 

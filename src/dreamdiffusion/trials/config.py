@@ -14,6 +14,9 @@ from pydantic import (
 from dreamdiffusion.files.schema import Schema
 from dreamdiffusion.recordings.config import SignalConfig
 
+ValidationBy = Literal["stim_file", "run", "trial"]
+"""What a validation fraction draws whole."""
+
 
 class PrepareConfig(Schema):
     """Recordings -> labelled trials, or unlabelled windows for pre-training."""
@@ -63,4 +66,14 @@ class SplitConfig(Schema):
     )
     validation_fraction: float = Field(
         default=0.1, ge=0, lt=1, description="of the training trials, where no values are named"
+    )
+    validation_by: ValidationBy | None = Field(
+        default=None,
+        description="what that fraction draws whole: the trials of a picture, a run, or single "
+        "trials; empty: pictures, or trials where pictures may be shared",
+    )
+    allow_shared_stimuli: bool = Field(
+        default=False,
+        description="pictures of training may be tested: scores then say which of the known "
+        "pictures was seen, and nothing of pictures never seen",
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dreamdiffusion.trials.config import SplitConfig, ValidationBy
+
 
 @dataclass
 class Split:
@@ -22,12 +24,17 @@ class Split:
         Row numbers of the metadata; no row is on two sides.
     rule
         One sentence that goes with every score of this split.
+    shared_stimuli
+        True where pictures of the tested trials (of validation where there is no test side) were
+        shown in training too, and the split allows that. A score then says which of the known
+        pictures was seen, and nothing of pictures never seen in training.
     """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
     rule: str
+    shared_stimuli: bool = False
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
@@ -42,7 +49,13 @@ class Split:
     def save(self, path: Path | str) -> None:
         """Write the split as JSON."""
         sides = {name: getattr(self, name).tolist() for name in ("train", "validation", "test")}
-        Path(path).write_text(json.dumps({"rule": self.rule, **sides}), "utf-8")
+        content = {"rule": self.rule, "shared_stimuli": self.shared_stimuli, **sides}
+        Path(path).write_text(json.dumps(content), "utf-8")
+
+    @property
+    def tested(self) -> np.ndarray:
+        """Rows of the side that a score speaks of: test, or validation where there is none."""
+        return self.test if len(self.test) else self.validation
 
     @property
     def sha256(self) -> str:
@@ -63,8 +76,12 @@ class Split:
         if not path.is_file():
             raise FileNotFoundError(f"split {path} does not exist")
         try:
-            told = json.loads(path.read_text("utf-8"))
-            return cls(told["train"], told["validation"], told["test"], told["rule"])
+            content = json.loads(path.read_text("utf-8"))
+            return cls(
+                content["train"], content["validation"], content["test"], content["rule"],
+                # Splits made before pictures could be shared say nothing of it.
+                bool(content.get("shared_stimuli", False)),
+            )  # fmt: skip
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is not a split: {error!r}") from error
 
@@ -76,6 +93,7 @@ def split_by(
     validation: list[str] | float,
     seed: int,
     allow_shared_stimuli: bool = False,
+    validation_by: ValidationBy | None = None,
 ) -> Split:
     """Hold out the trials whose `column` has one of the stated values.
 
@@ -90,12 +108,16 @@ def split_by(
         Values whose trials are the test side; empty: no test side.
     validation
         Values whose trials are the validation side; or the fraction of the training trials that
-        is drawn, in every category alike, all trials of one picture together.
+        is drawn.
     seed
         Of that draw.
     allow_shared_stimuli
         Accept one picture on two sides, or pictures that are not known. A score then no longer
-        speaks for pictures never seen in training: the rule says so.
+        speaks for pictures never seen in training: `rule` and `shared_stimuli` say so.
+    validation_by
+        What a fraction draws whole: the trials of one picture ("stim_file") or single trials
+        ("trial"), in every category alike, or the runs of each person and session ("run"). None:
+        pictures, or single trials where pictures may be shared.
 
     Returns
     -------
@@ -109,35 +131,33 @@ def split_by(
         empty training or validation side.
     """
     keys = column_keys(metadata, column)
-    present = set(keys)
     values = {"test": [str(v) for v in test]}
     if not isinstance(validation, float | int):
         values["validation"] = [str(v) for v in validation]
-    for side, wanted in values.items():
-        unknown = [v for v in wanted if v not in present]
-        if unknown:
-            raise ValueError(
-                f"{side} names {column} {', '.join(unknown)}, which no trial has; "
-                f"there are {', '.join(sorted(present))}"
-            )
-    both = sorted(set(values["test"]) & set(values.get("validation", [])))
-    if both:
-        raise ValueError(f"{column} {', '.join(both)} is in both test and validation")
+    _check_values(column, values, set(keys))
     in_test = keys.isin(values["test"]).to_numpy()
+    # First, since a picture on both sides is the cause of what else the draw would object to.
+    _check_stimuli(metadata, np.where(in_test, "test", "train"), allow_shared_stimuli)
     if "validation" in values:
         in_validation = keys.isin(values["validation"]).to_numpy()
-        told = f"validation {column} {', '.join(values['validation']) or 'none'}"
+        how = f"validation {column} {', '.join(values['validation']) or 'none'}"
     else:
         fraction = float(validation)  # pyright: ignore[reportArgumentType]
-        in_validation = _draw(metadata, ~in_test, fraction, seed, allow_shared_stimuli)
-        told = f"validation {fraction:g} of the training trials (seed {seed})"
+        by = validation_by or ("trial" if allow_shared_stimuli else "stim_file")
+        in_validation = _draw(metadata, ~in_test, fraction, seed, by)
+        words = "" if by == "stim_file" else f", drawn by {by}"
+        how = f"validation {fraction:g} of the training trials{words} (seed {seed})"
     side = np.where(in_test, "test", np.where(in_validation, "validation", "train"))
     note = _check_stimuli(metadata, side, allow_shared_stimuli)
-    rule = f"test {column} {', '.join(values['test']) or 'none'}; {told}{note}"
-    return Split(*(np.flatnonzero(side == n) for n in ("train", "validation", "test")), rule=rule)
+    rule = f"test {column} {', '.join(values['test']) or 'none'}; {how}{note}"
+    split = Split(*(np.flatnonzero(side == n) for n in ("train", "validation", "test")), rule=rule)
+    names = metadata["stim_file"].astype(str).to_numpy()
+    known = set(names[split.train]) - {""}
+    split.shared_stimuli = bool(known & set(names[split.tested]))
+    return split
 
 
-def choose_pairs(split: Split, categories: np.ndarray, n: int, seed: int) -> Split:
+def subset_training(split: Split, categories: np.ndarray, n: int, seed: int) -> Split:
     """Keep `n` training trials, as many of each category as there are; the other sides stay.
 
     The choice of a smaller `n` is part of that of a larger one, so that a curve over `n` adds
@@ -171,7 +191,21 @@ def choose_pairs(split: Split, categories: np.ndarray, n: int, seed: int) -> Spl
         turn[members] = place
     kept = split.train[np.lexsort((turn, rounds))[:n]]
     rule = f"{split.rule}; {n} of {len(split.train)} training trials, alike in each category"
-    return Split(kept, split.validation, split.test, f"{rule} (seed {seed})")
+    rule = f"{rule} (seed {seed})"
+    return Split(kept, split.validation, split.test, rule, split.shared_stimuli)
+
+
+def split_trials(metadata: pd.DataFrame, config: SplitConfig, seed: int) -> Split:
+    """Split the trials as a configuration says; see `split_by` for what it can raise."""
+    return split_by(
+        metadata,
+        config.by,
+        config.test,
+        config.validation or config.validation_fraction,
+        seed,
+        config.allow_shared_stimuli,
+        config.validation_by,
+    )
 
 
 def leave_one_out(
@@ -227,10 +261,24 @@ def column_keys(metadata: pd.DataFrame, column: str) -> pd.Series:
     return pd.Series(["/".join(values) for values in zip(*columns, strict=True)], dtype=str)
 
 
+def _check_values(column: str, values: dict[str, list[str]], present: set[str]) -> None:
+    """Raise for a value of test or validation that no trial has, or that is in both."""
+    for side, wanted in values.items():
+        unknown = [v for v in wanted if v not in present]
+        if unknown:
+            raise ValueError(
+                f"{side} names {column} {', '.join(unknown)}, which no trial has; "
+                f"there are {', '.join(sorted(present))}"
+            )
+    both = sorted(set(values["test"]) & set(values.get("validation", [])))
+    if both:
+        raise ValueError(f"{column} {', '.join(both)} is in both test and validation")
+
+
 def _draw(
-    metadata: pd.DataFrame, among: np.ndarray, fraction: float, seed: int, by_trial: bool
+    metadata: pd.DataFrame, among: np.ndarray, fraction: float, seed: int, by: ValidationBy
 ) -> np.ndarray:
-    """Draw a fraction of the trials, stratified by category, whole pictures at a time."""
+    """Draw a fraction of the trials, a bool for each; see `validation_by` of `split_by`."""
     if not 0 <= fraction < 1:
         raise ValueError(f"the validation fraction is {fraction}, expected 0 <= fraction < 1")
     chosen = np.zeros(len(metadata), dtype=bool)
@@ -238,22 +286,32 @@ def _draw(
         return chosen
     rng = np.random.default_rng(seed)
     rows = np.arange(len(metadata))
-    names = metadata["stim_file"].astype(str).to_numpy()
-    groups = rows.astype(str) if by_trial else np.where(names == "", rows.astype(str), names)
-    categories = metadata["category"].astype(str).to_numpy()
-    for category in sorted(set(categories[among])):
-        inside = rows[among & (categories == category)]
-        wanted = round(fraction * len(inside))
-        for group in rng.permutation(sorted(set(groups[inside]))):
-            members = inside[groups[inside] == group]
-            if wanted < len(members):
-                continue
-            chosen[members] = True
-            wanted -= len(members)
+    if by == "run":
+        groups = column_keys(metadata, "subject+session+run").to_numpy(str)
+        runs = sorted(set(groups[among]))
+        drawn = rng.permutation(runs)[: round(fraction * len(runs))]
+        chosen = among & np.isin(groups, drawn)
+    else:
+        names = metadata["stim_file"].astype(str).to_numpy(str)
+        groups = np.where((names == "") | (by == "trial"), rows.astype(str), names)
+        categories = metadata["category"].astype(str).to_numpy(str)
+        for category in sorted(set(categories[among])):
+            inside = rows[among & (categories == category)]
+            wanted = round(fraction * len(inside))
+            for group in rng.permutation(sorted(set(groups[inside]))):
+                members = inside[groups[inside] == group]
+                if wanted < len(members):
+                    continue
+                chosen[members] = True
+                wanted -= len(members)
     if not chosen.any():
+        whole = {"stim_file": "pictures", "run": "runs", "trial": "trials"}[by]
         raise ValueError(
-            f"a validation fraction of {fraction:g} draws none of {int(among.sum())} trials; "
-            "raise it, or allow shared stimuli where pictures repeat"
+            f"a validation fraction of {fraction:g} draws none of {int(among.sum())} trials, which "
+            f"are drawn as {len(set(groups[among]))} whole {whole}; raise "
+            "--split.validation_fraction, set it to 0 for no validation, name --split.validation, "
+            "or draw runs or single trials (--split.validation_by) where pictures may be shared "
+            "(--split.allow_shared_stimuli)"
         )
     return chosen
 
@@ -267,7 +325,7 @@ def _check_stimuli(metadata: pd.DataFrame, side: np.ndarray, allowed: bool) -> s
             return "; which picture was shown is unknown, so sides share pictures"
         raise ValueError(
             f"{n_unknown} trials have no stim_file, so the sides may share "
-            "pictures; pass allow_shared_stimuli to accept that"
+            "pictures; pass --split.allow_shared_stimuli to accept that"
         )
     seen: dict[str, set[str]] = {}
     for name, where in zip(names, side, strict=True):
@@ -279,5 +337,6 @@ def _check_stimuli(metadata: pd.DataFrame, side: np.ndarray, allowed: bool) -> s
         return f"; {len(shared)} pictures on two sides"
     raise ValueError(
         f"{len(shared)} pictures are on two sides of the split ({', '.join(shared[:3])}, ...); "
-        "split by stim_file, or pass allow_shared_stimuli"
+        "hold out pictures with --split.by stim_file, or pass --split.allow_shared_stimuli: a "
+        "score then says which of the known pictures was seen, and nothing of pictures never seen"
     )

@@ -181,8 +181,10 @@ def test_adapter_names_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "copy" / "generator")
     with pytest.raises(FileNotFoundError, match="train-generator"):
         EEGToImagePipeline.from_pretrained(model)
-    with pytest.raises(FileNotFoundError, match="holds no model"):
+    with pytest.raises(FileNotFoundError, match=r"holds no model .*give --model"):
         EEGToImagePipeline.from_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match="gone does not exist"):
+        EEGToImagePipeline.from_pretrained(tmp_path / "gone")
 
 
 def test_generator_opens_as_stable_diffusion(tmp_path: Path) -> None:

@@ -109,6 +109,10 @@ def test_a_picture_on_both_sides(tmp_path):
     trials.metadata.loc[100, "stim_file"] = "1.png"
     found = named(trials, split)["shared_stimuli"]
     assert (found.evidence["n_shared"], found.evidence["n_tested_trials_of_them"]) == (1, 2)
+    split.shared_stimuli = True
+    allowed = named(trials, split)["shared_stimuli"]
+    assert (allowed.severity, allowed.evidence) == ("note", found.evidence)
+    assert allowed.what.startswith("2 pictures are on both sides of the split as the split allows")
     trials.metadata["stim_file"] = ""
     assert named(trials, split)["shared_stimuli"].severity == "note"
 

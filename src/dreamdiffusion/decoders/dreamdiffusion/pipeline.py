@@ -90,7 +90,8 @@ class EEGToImagePipeline(DiffusionPipeline):
         Raises
         ------
         FileNotFoundError
-            If the generator that an adapter names is not where it says.
+            If a folder does not exist or holds no model, or the generator that an adapter names
+            is not where it says.
         """
         folder = Path(pretrained_model_name_or_path)
         if (folder / ADAPTER).is_file():
@@ -98,13 +99,15 @@ class EEGToImagePipeline(DiffusionPipeline):
             for name in ("eeg_encoder", "conditioner", "vae", "unet"):
                 getattr(pipeline, name).eval().requires_grad_(False)
             return pipeline
-        if folder.is_dir() and not (folder / "model_index.json").is_file():
+        is_folder = folder.is_dir() or isinstance(pretrained_model_name_or_path, Path)
+        if is_folder and not (folder / "model_index.json").is_file():
+            found = f"holds no model ({ADAPTER} or model_index.json)"
             raise FileNotFoundError(
-                f"{folder} holds no model ({ADAPTER} or model_index.json); give the model folder "
-                "that finetune wrote"
+                f"{folder} {found if folder.is_dir() else 'does not exist'}; give --model the "
+                "model folder that finetune wrote"
             )
         kwargs.setdefault("use_safetensors", True)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        return super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
 
     @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:

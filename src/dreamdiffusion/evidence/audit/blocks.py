@@ -81,7 +81,7 @@ def time_across_split(design: TrialOrder, shuffles: Ints, split: Split | None) -
     name = "time_across_split"
     if split is None:
         return not_checked(name, "no split was given")
-    train, tested = design.side(split.train), design.side(tested_rows(split))
+    train, tested = design.side(split.train), design.side(split.tested)
     shared = np.intersect1d(design.runs[train], design.runs[tested])
     figures: dict[str, object] = {"n_tested": int(tested.sum()), "n_shared_runs": len(shared)}
     if not len(shared):
@@ -133,7 +133,7 @@ def class_by_run(design: TrialOrder, split: Split | None, seed: int) -> Finding:
     }  # fmt: skip
     apart = False
     if split is not None:
-        train, tested = design.side(split.train), design.side(tested_rows(split))
+        train, tested = design.side(split.train), design.side(split.tested)
         apart = not len(np.intersect1d(design.runs[train], design.runs[tested]))
         figures["split_shares_runs"] = not apart
     one = f" {len(single)} recordings hold one class only ({', '.join(single[:3])})."
@@ -247,11 +247,6 @@ def class_balance(design: TrialOrder, split: Split | None) -> list[Finding]:
             "Record more trials, or join classes.",
         ),
     ]
-
-
-def tested_rows(split: Split) -> Ints:
-    """Return the side that a score speaks of: test, or validation where there is no test."""
-    return split.test if len(split.test) else split.validation
 
 
 def _graded(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dreamdiffusion.evidence.audit.blocks import not_checked, tested_rows
+from dreamdiffusion.evidence.audit.blocks import not_checked
 from dreamdiffusion.evidence.audit.findings import Finding, Floats, Ints
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder, rounded
 from dreamdiffusion.trials.splits import Split
@@ -34,7 +34,7 @@ def duplicate_trials(trials: Trials, design: TrialOrder, split: Split | None) ->
     apart = sorted(pair for pair in pairs if run_of[pair[0]] != run_of[pair[1]])
     side = np.zeros(len(design), int)
     if split is not None:
-        side[split.train], side[tested_rows(split)] = 1, 2
+        side[split.train], side[split.tested] = 1, 2
     crossing = [pair for pair in pairs if {side[pair[0]], side[pair[1]]} == {1, 2}]
     figures = {
         "n_trials": len(design), "n_exact_pairs": len(exact), "n_near_pairs": len(near),
@@ -158,12 +158,12 @@ def shared_stimuli(trials: Trials, split: Split | None) -> Finding:
         )  # fmt: skip
     train, tested = (
         sorted({str(names[row]) for row in rows if names[row]})
-        for rows in (split.train, tested_rows(split))
+        for rows in (split.train, split.tested)
     )
     twins = same_files(train, tested, trials.stimuli_root)
     shared = sorted(set(train) & set(tested))
     both = set(shared) | {twin for _, twin in twins}
-    n_trials = int(np.isin(names[tested_rows(split)], sorted(both)).sum())
+    n_trials = int(np.isin(names[split.tested], sorted(both)).sum())
     figures |= {
         "n_tested_pictures": len(tested), "n_shared": len(shared),
         "n_same_file_other_name": len(twins), "n_tested_trials_of_them": n_trials,
@@ -171,14 +171,16 @@ def shared_stimuli(trials: Trials, split: Split | None) -> Finding:
     if not both:
         return Finding(name, "passed", "No picture is on both sides of the split.", figures)
     examples = [*shared[:2], *(f"{one} = {other}" for one, other in twins[:2])]
+    allowed = " as the split allows" if split.shared_stimuli else ""
     return Finding(
         name,
-        "severe",
-        f"{len(both)} pictures are on both sides of the split ({', '.join(examples)}).",
+        "note" if split.shared_stimuli else "severe",
+        f"{len(both)} pictures are on both sides of the split{allowed} ({', '.join(examples)}).",
         figures,
         "The score says how well pictures of training are recognised, not whether an unseen one "
         "is reconstructed.",
-        "Split by stim_file, or leave the doubled pictures out.",
+        "Split by stim_file or leave the doubled pictures out; or set split.allow_shared_stimuli, "
+        "and claim no more than which of the known pictures was seen.",
     )
 
 

@@ -29,7 +29,7 @@ from dreamdiffusion.evidence.audit.picture import save_picture
 from dreamdiffusion.evidence.audit.signal import drift, rates, units
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder
 from dreamdiffusion.evidence.config import AuditConfig
-from dreamdiffusion.trials.splits import Split, split_by
+from dreamdiffusion.trials.splits import Split, split_trials
 from dreamdiffusion.trials.trials import Trials
 
 logger = logging.getLogger(__name__)
@@ -156,14 +156,11 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     named = config.split.test or config.split.validation
     split = None
     if named:
-        split = split_by(
-            trials.metadata,
-            config.split.by,
-            config.split.test,
-            config.split.validation or config.split.validation_fraction,
-            config.seed,
-            allow_shared_stimuli=True,  # the audit tells them
-        )
+        # Shared pictures are a finding here, where they are not allowed.
+        allowed = config.split.allow_shared_stimuli
+        asked = config.split.model_copy(update={"allow_shared_stimuli": True})
+        split = split_trials(trials.metadata, asked, config.seed)
+        split.shared_stimuli = split.shared_stimuli and allowed
     findings = audit_trials(trials, split)
     config.output.mkdir(parents=True, exist_ok=True)
     write_audit(config.output / "audit.json", record(findings, trials, split))
