@@ -48,8 +48,20 @@ def microvolts(n_others: int = 2) -> np.ndarray:
     return np.vstack([eeg, ecg, labels])[: len(EEG) + n_others]
 
 
-def edf(path: Path, names: Sequence[str], unit: str = "uV", annotations: bool = True) -> Path:
-    """Write EDF+ or BDF+ with records of one second; channels and annotations as bytes."""
+def edf(
+    path: Path,
+    names: Sequence[str],
+    unit: str = "uV",
+    annotations: bool = True,
+    starts: Sequence[float] = range(N_TIMES // SFREQ),
+    notes: Sequence[tuple[float, str]] = [
+        (o, f"class {c}") for o, c in zip(ONSETS, CODES, strict=True)
+    ],
+) -> Path:
+    """Write EDF+ or BDF+ with records of one second; channels and annotations as bytes.
+
+    Records that do not follow each other (`starts`, s) make the file discontinuous.
+    """
     bdf = path.suffix == ".bdf"
     width, top = (3, 8388600) if bdf else (2, 32767)
     data = np.round(microvolts() * 10).astype("<i4").reshape(len(names), -1, SFREQ)
@@ -59,7 +71,8 @@ def edf(path: Path, names: Sequence[str], unit: str = "uV", annotations: bool = 
     kind = b"\xffBIOSEMI" if bdf else b"0       "
     head = kind + _text("X X X X", 80) + _text("Startdate 02-MAR-2020 X X Amp_7", 80)
     head += b"02.03.2010.11.12" + _text(256 * (n_chans + 1), 8)
-    head += _text(("BDF+C" if bdf else "EDF+C") if annotations else "", 44)
+    plus = "C" if list(starts) == list(range(n_records)) else "D"
+    head += _text(("BDF+" if bdf else "EDF+") + plus if annotations else "", 44)
     head += _text(n_records, 8) + _text(1, 8) + _text(n_chans, 4)
     tal = [""] * annotations
     for texts, length in (
@@ -76,10 +89,12 @@ def edf(path: Path, names: Sequence[str], unit: str = "uV", annotations: bool = 
         samples = np.ascontiguousarray(data[:, record]).view("<u1").reshape(-1, 4)[:, :width]
         body += samples.tobytes()
         if annotations:
-            notes = f"+{record}\x14\x14\0"
-            for onset, code in zip(ONSETS, CODES, strict=True):
-                notes += f"+{onset}\x14class {code}\x14\0" if int(onset) == record else ""
-            body += notes.encode().ljust(n_tal, b"\0")
+            text = f"+{starts[record]}\x14\x14\0"
+            later = [*starts[record + 1 :], float("inf")][0]
+            later = later if isinstance(later, int | float) else 9e9
+            for onset, note in notes:
+                text += f"+{onset}\x14{note}\x14\0" if starts[record] <= onset < later else ""
+            body += text.encode().ljust(n_tal, b"\0")
     path.write_bytes(head + body)
     return path
 
@@ -96,7 +111,13 @@ def write_bdf(folder: Path, names: Sequence[str] = EEG, factor: int = 1) -> Path
     return edf(folder / "a.bdf", [*names, *OTHERS], "uV" if factor == 1 else "mV")
 
 
-def write_gdf(folder: Path, names: Sequence[str] = EEG, factor: int = 1) -> Path:
+def write_gdf(
+    folder: Path,
+    names: Sequence[str] = EEG,
+    factor: int = 1,
+    onsets: Sequence[float] = ONSETS,
+    codes: Sequence[int] = CODES,
+) -> Path:
     names = [*names, *OTHERS]
     n, top = len(names), 32767
     head = b"GDF 1.25" + _text("X X", 80) + _text("", 80) + b"2020030210111200"
@@ -108,9 +129,9 @@ def write_gdf(folder: Path, names: Sequence[str] = EEG, factor: int = 1) -> Path
     head += struct.pack("<q", -top) * n + struct.pack("<q", top) * n + bytes(80 * n)
     head += struct.pack("<i", SFREQ) * n + struct.pack("<i", 3) * n + bytes(32 * n)
     data = np.round(microvolts() * 10).astype("<i2").reshape(n, -1, SFREQ)
-    table = struct.pack("<B", 1) + SFREQ.to_bytes(3, "little") + struct.pack("<I", len(ONSETS))
-    table += b"".join(struct.pack("<I", round(onset * SFREQ) + 1) for onset in ONSETS)
-    table += b"".join(struct.pack("<H", code) for code in CODES)
+    table = struct.pack("<B", 1) + SFREQ.to_bytes(3, "little") + struct.pack("<I", len(onsets))
+    table += b"".join(struct.pack("<I", round(onset * SFREQ) + 1) for onset in onsets)
+    table += b"".join(struct.pack("<H", code) for code in codes)
     path = folder / "a.gdf"
     path.write_bytes(head + data.swapaxes(0, 1).tobytes() + table)
     return path
@@ -138,12 +159,16 @@ def write_brainvision(folder: Path, names: Sequence[str] = EEG, factor: int = 1)
     return folder / "a.vhdr"
 
 
-def write_eeglab(folder: Path, names: Sequence[str] = EEG, factor: int = 1) -> Path:
+def write_eeglab(
+    folder: Path, names: Sequence[str] = EEG, factor: int = 1, more: Sequence[dict] = ()
+) -> Path:
+    """`more`: events beside the two; their latency counts samples from 1."""
     names = [*names, *OTHERS]
     events = [
         {"type": f"class {code}", "latency": onset * SFREQ + 1, "duration": 0.0}
         for onset, code in zip(ONSETS, CODES, strict=True)
     ]
+    events += more
     content = {
         "setname": "a", "nbchan": len(names), "trials": 1, "pnts": N_TIMES, "srate": SFREQ,
         "xmin": 0.0, "xmax": (N_TIMES - 1) / SFREQ, "data": (microvolts() * factor),

@@ -12,6 +12,7 @@ import pandas as pd
 
 from dreamdiffusion.recordings.formats.csv_table import to_numbers
 from dreamdiffusion.recordings.formats.text import decode_text
+from dreamdiffusion.recordings.gaps import is_boundary, mark_boundaries
 
 
 def read_events_table(path: Path) -> pd.DataFrame | None:
@@ -40,32 +41,72 @@ def read_events_table(path: Path) -> pd.DataFrame | None:
     return events
 
 
-def events_in(raw: mne.io.BaseRaw) -> pd.DataFrame | None:
-    """Events of a stim channel, else of the annotations; None: there are none."""
+def events_in(raw: mne.io.BaseRaw, notes: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the events of a stim channel, else of the annotations; None: there are none.
+
+    Parameters
+    ----------
+    raw
+        The signal.
+    notes
+        From `notes_in`, or what the file's format says better.
+
+    Returns
+    -------
+    events
+        `onset` (s from the first sample), `duration` (s), `category`, `code` where the events are
+        a stim channel's, and further columns that the annotations have.
+    """
     if "stim" in raw.get_channel_types():
         found = mne.find_events(raw, shortest_event=1, verbose="ERROR")
         if len(found):
             codes = found[:, 2]
             onsets = (found[:, 0] - raw.first_samp) / raw.info["sfreq"]
-            return _table(onsets, np.zeros(len(found)), [str(code) for code in codes], code=codes)
-    notes = [
-        (note, extra or {})
-        for note, extra in zip(raw.annotations, raw.annotations.extras, strict=True)
-        if not str(note["description"]).lower().startswith(("bad", "edge"))
-    ]
-    if not notes:
+            return pd.DataFrame(
+                {
+                    "onset": onsets,
+                    "duration": np.zeros(len(found)),
+                    "category": [str(code) for code in codes],
+                    "code": codes,
+                }
+            )
+    if not len(notes):
         return None
-    events = _table(
-        np.array([note["onset"] for note, _ in notes]) - raw.first_time,
-        np.array([note["duration"] for note, _ in notes]),
-        [str(note["description"]) for note, _ in notes],
+    named = notes["category"].str.lower().str.startswith(("bad", "edge"))
+    events = notes.iloc[np.flatnonzero(~named)].reset_index(drop=True)
+    return events if len(events) else None
+
+
+def notes_in(annotations: mne.Annotations, start: float) -> pd.DataFrame:
+    """Return annotations as a table: `onset`, `duration` (both s), `category`, and their extras.
+
+    Parameters
+    ----------
+    annotations
+        Of a recording or of its file.
+    start
+        Onset that the first sample has among them, s.
+    """
+    table = pd.DataFrame(
+        {
+            "onset": annotations.onset - start,
+            "duration": annotations.duration,
+            "category": [str(text) for text in annotations.description],
+        }
     )
     # MNE keeps further columns of an event, such as the picture, as extras of its annotation.
-    more = pd.DataFrame([extra for _, extra in notes], index=events.index)
-    return events.join(more[[name for name in more if name not in events]])
+    more = pd.DataFrame([extra or {} for extra in annotations.extras], index=table.index)
+    return table.join(more[[name for name in more if name not in table]])
 
 
-def _table(
-    onset: np.ndarray, duration: np.ndarray, category: list[str], **more: np.ndarray
-) -> pd.DataFrame:
-    return pd.DataFrame({"onset": onset, "duration": duration, "category": category, **more})
+def take_boundaries(raw: mne.io.BaseRaw, events: pd.DataFrame) -> pd.DataFrame:
+    """Return the events that are no boundaries; mark those that are in `raw`.
+
+    EEGLAB, BrainVision and others list among the events where time jumps; a row with a picture
+    is an event, whatever its name.
+    """
+    named = np.array([is_boundary(text) for text in events["category"]], bool)
+    if "stim_file" in events:
+        named &= (events["stim_file"].fillna("") == "").to_numpy(bool)
+    mark_boundaries(raw, events["onset"].to_numpy(float)[named])
+    return events.iloc[np.flatnonzero(~named)].reset_index(drop=True)

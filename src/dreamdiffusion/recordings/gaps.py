@@ -2,10 +2,64 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import mne
 import numpy as np
+
+# EEGLAB, BrainVision, MNE's concatenation, and `annotate_boundaries`.
+_BOUNDARY = re.compile(r"boundary|new segment(/.*)?|(edge|bad) boundary|bad_gap", re.IGNORECASE)
+
+
+@dataclass
+class Clock:
+    """When the stretches of a recording were recorded; all arrays (n_stretches,).
+
+    Attributes
+    ----------
+    starts
+        s from the beginning of the first.
+    samples
+        The first sample of each.
+    lengths
+        Number of samples of each.
+    sfreq
+        Hz.
+    """
+
+    starts: np.ndarray
+    samples: np.ndarray
+    lengths: np.ndarray
+    sfreq: float
+
+    def place(self, onsets: np.ndarray) -> np.ndarray:
+        """Return where moments of this clock lie among the samples.
+
+        Parameters
+        ----------
+        onsets
+            s from the beginning of the first stretch.
+
+        Returns
+        -------
+        placed
+            s from the first sample, as samples count (a gap takes no time); NaN in a gap, where
+            nothing was recorded. What lies before the first or after the last sample stays so.
+        """
+        which = np.searchsorted(self.starts - 0.5 / self.sfreq, onsets, side="right") - 1
+        which = np.clip(which, 0, len(self.starts) - 1)
+        inside = onsets - self.starts[which]
+        in_gap = (inside >= (self.lengths[which] - 0.5) / self.sfreq) & (
+            which < len(self.starts) - 1
+        )
+        return np.where(in_gap, np.nan, self.samples[which] / self.sfreq + inside)
+
+
+def is_boundary(text: str) -> bool:
+    """Whether an annotation or marker says that time jumps there, in the words of any format."""
+    return _BOUNDARY.fullmatch(text.strip()) is not None
 
 
 def annotate_boundaries(raw: mne.io.BaseRaw, samples: Iterable[int]) -> None:
@@ -15,9 +69,34 @@ def annotate_boundaries(raw: mne.io.BaseRaw, samples: Iterable[int]) -> None:
     last 0 s: they lie between two samples, so a window that begins at the boundary is whole.
     """
     sfreq = float(raw.info["sfreq"])
-    onsets = np.array(list(samples), float) / sfreq
+    onsets = np.array(list(samples), float) / sfreq + raw.first_time
     for text in ("BAD_gap", "EDGE boundary"):
         raw.annotations.append(onsets, np.zeros(len(onsets)), [text] * len(onsets))
+
+
+def mark_boundaries(raw: mne.io.BaseRaw, onsets: Iterable[float] = ()) -> None:
+    """Say in one way, by `annotate_boundaries`, where time jumps.
+
+    Parameters
+    ----------
+    raw
+        Its annotations that are boundaries in the words of their format (`is_boundary`) are
+        replaced. Those that last (`EDGE` and `BAD` of MNE-Python, over samples) stay.
+    onsets
+        More boundaries, s from the first sample. One between two samples (EEGLAB: 511.5) stands
+        before the second; at either end there is none.
+    """
+    notes, sfreq = raw.annotations, float(raw.info["sfreq"])
+    own = [
+        place
+        for place, (text, lasts) in enumerate(zip(notes.description, notes.duration, strict=True))
+        if is_boundary(str(text)) and not (lasts > 0 and str(text).lower()[:4] in ("edge", "bad "))
+    ]
+    seconds = np.concatenate([notes.onset[own] - raw.first_time, np.array(list(onsets), float)])
+    notes.delete(own)
+    places = seconds[np.isfinite(seconds)] * sfreq
+    samples = np.unique(np.ceil(places - 0.01).astype(int))
+    annotate_boundaries(raw, samples[(samples > 0) & (samples < raw.n_times)])
 
 
 def stretches(raw: mne.io.BaseRaw) -> list[tuple[int, int]]:
@@ -32,10 +111,10 @@ def stretches(raw: mne.io.BaseRaw) -> list[tuple[int, int]]:
             continue
         stop = round((onset - raw.first_time) * sfreq)
         if stop > start:
-            found.append((start, min(stop, raw.n_times)))
+            found.append((start, min(stop, int(raw.n_times))))
         start = max(start, stop + round(duration * sfreq))
     if start < raw.n_times:
-        found.append((start, raw.n_times))
+        found.append((start, int(raw.n_times)))
     return found
 
 

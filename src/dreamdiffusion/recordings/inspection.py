@@ -99,6 +99,10 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
             problems.append(
                 f"{outside} of {len(onsets)} events lie outside the recording (0 to {lasts:g} s)"
             )
+        if lost := int(np.sum(onsets.isna())):
+            problems.append(
+                f"{lost} of {len(onsets)} events lie in a gap, where nothing was recorded"
+            )
     types = zip(raw.ch_names, raw.get_channel_types(), strict=True)
     found: dict[str, Any] = {
         "holds": "a recording" + (" (SIMULATED)" if recording.simulated else ""),

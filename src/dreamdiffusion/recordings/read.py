@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mne
+import pandas as pd
 
 from dreamdiffusion.recordings.amplitude import check_amplitude
 from dreamdiffusion.recordings.channels import name_channels
 from dreamdiffusion.recordings.entities import entities_from_path
-from dreamdiffusion.recordings.events import events_in, read_events_table
+from dreamdiffusion.recordings.events import events_in, read_events_table, take_boundaries
 from dreamdiffusion.recordings.find import bids_root, find_recordings
 from dreamdiffusion.recordings.formats.extensions import FORMATS, check_kind, stem_of
 from dreamdiffusion.recordings.formats.muse import read_muse_csv
@@ -71,11 +72,9 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         elif extension == ".csv":
             raw, events = read_muse_csv(path)
         else:
-            events = read_events_table(path)
-            raw = read_with_mne(path, root)
+            raw, events = _read_mne_format(path, root)
     with failures_named(path):
         renamed, labels = name_channels(raw)
-        events = events_in(raw) if events is None else events
     for name in labels:
         logger.warning(
             "%s: channel %s holds a few whole numbers, each held for long: taken for labels or "
@@ -122,6 +121,18 @@ def read_bids(folder: Path | str) -> Iterator[Recording]:
         raise ValueError(f"{folder} has no dataset_description.json, so it is not a BIDS folder")
     for path in find_recordings([folder]):
         yield read_recording(path)
+
+
+def _read_mne_format(path: Path, root: Path | None) -> tuple[mne.io.BaseRaw, pd.DataFrame | None]:
+    table = read_events_table(path)
+    raw, notes, clock = read_with_mne(path, root)
+    with failures_named(path):
+        notes = take_boundaries(raw, notes)
+        if table is None:
+            return raw, events_in(raw, notes)
+    if clock is not None:
+        table["onset"] = clock.place(table["onset"].to_numpy(float))
+    return raw, take_boundaries(raw, table)
 
 
 def _is_openvibe(path: Path) -> bool:

@@ -26,8 +26,9 @@ class Recording:
     source
         The file.
     events
-        Columns `onset` (s from the first sample), `duration`, `category`, `stim_file` ("" where
-        unknown), `code` where a marker has one, and whatever else the source tells.
+        Columns `onset`, `duration` (both s), `category`, `stim_file` ("" where unknown), `code`
+        where a marker has one, and the source's other columns. An onset counts samples from the
+        first, so a gap takes no time; NaN: the event lies in a gap, where nothing was recorded.
     sha256
         Of the samples rounded to 0.01 microvolt.
     stimuli_root

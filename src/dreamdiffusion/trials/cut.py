@@ -138,7 +138,7 @@ def choose_events(recording: Recording, wanted: dict[str, int] | None) -> pd.Dat
     Raises
     ------
     ValueError
-        If none is left, or an onset is not a number.
+        If none is left.
     """
     events = recording.events
     if events is None or not len(events):
@@ -146,8 +146,6 @@ def choose_events(recording: Recording, wanted: dict[str, int] | None) -> pd.Dat
             f"{recording.source} has no events (markers, stim channel, annotations or events.tsv); "
             'labelled trials need them: for unlabelled data use kind "windows"'
         )
-    if not np.isfinite(events["onset"].to_numpy(float)).all():
-        raise ValueError(f"{recording.source} has an event without an onset")
     chosen = events.copy()
     if wanted:
         is_stimulus = np.isin(chosen["category"].to_numpy(dtype=object), list(wanted))
@@ -173,6 +171,9 @@ def _cut(
 ) -> tuple[list[int], np.ndarray]:
     signal, sfreq = config.signal, float(raw.info["sfreq"])
     data, spans = np.asarray(raw.get_data()), bad_spans(raw)
+    recorded = np.isfinite(onsets)  # the others lie in a gap
+    rejected["gap"] += int(np.sum(~recorded))
+    onsets = np.where(recorded, onsets, 0.0)
     starts = np.round((onsets + config.tmin) * sfreq).astype(int)
     first, last = np.zeros_like(starts), np.zeros_like(starts)
     if config.baseline is not None:
@@ -183,7 +184,8 @@ def _cut(
         first = np.round((onsets + low) * sfreq).astype(int)
         last = first + length
     kept, pieces = [], []
-    for index, start in enumerate(starts):
+    for index in np.flatnonzero(recorded).tolist():
+        start = int(starts[index])
         begin, end = start, start + n_times
         if config.baseline is not None:
             begin, end = min(begin, first[index]), max(end, last[index])

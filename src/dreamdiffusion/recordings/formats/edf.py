@@ -7,14 +7,34 @@ Electroencephalogr. Clin. Neurophysiol. 82, and https://www.biosemi.com/faq/file
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 
 
-def check_edf_header(path: Path) -> None:
-    """Raise a ValueError, which names the file, where header and size contradict each other.
+class EdfHeader(NamedTuple):
+    """How a file is laid out."""
+
+    n_bytes: int
+    """Length of the header."""
+    n_records: int
+    record: int
+    """Bytes of a data record."""
+    seconds: float
+    """Duration of a data record."""
+    annotations: list[tuple[int, int]]
+    """(first byte, byte after the last) in a record, of every annotation signal."""
+    sfreq: float
+    """Hz, of the fastest signal: the rate that MNE reads all of them at."""
+    discontinuous: bool
+    """The header says EDF+D or BDF+D: records may lie apart in time."""
+
+
+def check_edf_header(path: Path) -> EdfHeader:
+    """Read a header; raise a ValueError, which names the file, where it and the size disagree.
 
     Checked: the header's own length against the number of channels, sampling rates above zero,
     ranges that are not empty, and records x bytes per record against the size of the file. The
@@ -60,13 +80,19 @@ def check_edf_header(path: Path) -> None:
                     f"{name} channel {labels[i]} has the {what} range {low:g} to {high:g}, from "
                     "which no voltage follows; export the recording again"
                 )
-    record = sum(samples) * (3 if fixed[:1] == b"\xff" or b"BDF" in fixed[192:197] else 2)
+    width = 3 if fixed[:1] == b"\xff" or b"BDF" in fixed[192:197] else 2
+    record = sum(samples) * width
     n_found, rest = divmod(size - header_bytes, record) if record > 0 else (0, 1)
     if rest or n_found < 1 or n_records not in (-1, n_found):
         raise ValueError(
             f"{name} the header declares {n_records} records of {record} bytes, and the file has "
             f"room for {n_found} and {rest} bytes more; copy or export it again"
         )
+    edges = [0, *itertools.accumulate(n * width for n in samples)]
+    annotations = [(edges[i], edges[i + 1]) for i in range(n_chans) if i not in signals]
+    apart = fixed[192:197] in (b"EDF+D", b"BDF+D")
+    sfreq = max((samples[i] / seconds for i in signals), default=0.0)
+    return EdfHeader(header_bytes, n_found, record, seconds, annotations, sfreq, apart)
 
 
 def recording_equipment(path: Path) -> str | None:

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
+import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mne
+import pandas as pd
 
+from dreamdiffusion.recordings.events import notes_in
 from dreamdiffusion.recordings.formats.archives import check_gzip
 from dreamdiffusion.recordings.formats.brainvision import checked_brainvision
 from dreamdiffusion.recordings.formats.edf import check_edf_header
+from dreamdiffusion.recordings.formats.edf_records import EdfRecords, read_edf_records
 from dreamdiffusion.recordings.formats.extensions import extension_of
+from dreamdiffusion.recordings.gaps import Clock, mark_boundaries
+
+logger = logging.getLogger(__name__)
+
+_GDF_NEW_SEGMENT = "32766"  # 0x7ffe in GDF's table of events: a new segment, after a break
+_MOVED = re.compile(r"(Omitted|Limited) (\d+) annotation")  # MNE, of what lies outside the samples
 
 
-def read_with_mne(path: Path, root: Path | None) -> mne.io.BaseRaw:
+class Opened(NamedTuple):
+    """A file as MNE-Python reads it, and what MNE leaves out."""
+
+    raw: mne.io.BaseRaw
+    """Loaded, volts."""
+    notes: pd.DataFrame
+    """Every annotation, also of moments at which nothing was recorded; as `events.notes_in`."""
+    clock: Clock | None
+    """Where the file says when its samples were recorded."""
+
+
+def read_with_mne(path: Path, root: Path | None) -> Opened:
     """Read and load a file that MNE-Python knows; `root`: the BIDS folder it lies in.
 
     Raises
@@ -23,25 +47,37 @@ def read_with_mne(path: Path, root: Path | None) -> mne.io.BaseRaw:
     ValueError
         For a file that contradicts itself, or at which MNE gives up. The message names the file.
     """
-    extension, options = extension_of(path), {}
+    extension = extension_of(path)
+    records: EdfRecords | None = None
+    options: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         if extension in (".edf", ".bdf"):
-            check_edf_header(path)
+            records = read_edf_records(path, check_edf_header(path))
+            options = {"encoding": records.encoding} if records else {}
         elif extension == ".vhdr":
             options["overrides"] = stack.enter_context(checked_brainvision(path))
         elif extension == ".fif.gz":
             check_gzip(path)
         stack.enter_context(failures_named(path))
-        stack.enter_context(mne.utils.use_log_level("ERROR"))
-        try:
-            return _read(path, root, options)
-        except Exception as error:
-            if extension not in (".edf", ".bdf") or "encoding='latin1'" not in str(error):
-                raise
-            return _read(path, root, {"encoding": "latin1"})  # annotations that are not UTF-8
+        stack.enter_context(mne.utils.use_log_level("WARNING"))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            raw = _load(path, root, options)
+        if records is not None:
+            return _with_records(raw, records)
+        n_moved = sum(int(m[2]) for entry in said if (m := _MOVED.search(str(entry.message))))
+        if root is None:  # of a BIDS file, events.tsv has every event
+            notes = _every_annotation(path, raw, n_moved)
+        else:
+            notes = notes_in(raw.annotations, raw.first_time)
+    if extension == ".gdf":
+        notes["category"] = notes["category"].replace(_GDF_NEW_SEGMENT, "boundary")
+        known = {_GDF_NEW_SEGMENT} & set(map(str, raw.annotations.description))
+        raw.annotations.rename(dict.fromkeys(known, "boundary"))
+    return Opened(raw, notes, None)
 
 
-def _read(path: Path, root: Path | None, options: dict[str, Any]) -> mne.io.BaseRaw:
+def _load(path: Path, root: Path | None, options: dict[str, Any]) -> mne.io.BaseRaw:
     if root is not None and path.name.startswith("sub-"):
         import mne_bids
 
@@ -62,6 +98,41 @@ def _check_inside(raw: mne.io.BaseRaw, path: Path) -> None:
                 f"{path} cannot be read: it names {file}, expected a file beside it; put both into "
                 "one folder and correct the name"
             )
+
+
+def _with_records(raw: mne.io.BaseRaw, records: EdfRecords) -> Opened:
+    """Put annotations, which MNE places by the clock, to the samples; mark the gaps."""
+    notes, clock = records.notes, records.clock
+    notes["onset"] = clock.place(notes["onset"].to_numpy(float))
+    if len(clock.starts) > 1:
+        inside = notes[notes["onset"].between(0, raw.n_times / clock.sfreq)]
+        raw.set_annotations(
+            mne.Annotations(inside["onset"], inside["duration"], inside["category"])
+        )
+        mark_boundaries(raw, clock.samples[1:] / clock.sfreq)
+    return Opened(raw, notes, clock)
+
+
+def _every_annotation(path: Path, raw: mne.io.BaseRaw, n_moved: int) -> pd.DataFrame:
+    """Return the annotations of a file with those that MNE drops, or moves to the first sample."""
+    extension = extension_of(path)
+    if extension in (".fif", ".fif.gz") and len(raw.annotations) + n_moved:  # it does so in silence
+        found = mne.read_annotations(path)
+        date = raw.info["meas_date"]
+        if date is None:  # such annotations count from where the acquisition began
+            return notes_in(found, raw.first_time)
+        began = found.orig_time or date + timedelta(seconds=raw.first_time)
+        return notes_in(found, (date - began).total_seconds() + raw.first_time)
+    if extension == ".set" and n_moved:
+        return notes_in(mne.read_annotations(path), 0.0)
+    if extension == ".gdf" and n_moved:
+        _, first, codes, _, lasts = raw._raw_extras[0]["events"]  # samples
+        sfreq = float(raw.info["sfreq"])
+        table = {"onset": first / sfreq, "duration": lasts / sfreq, "category": codes.astype(str)}
+        return pd.DataFrame(table)
+    if n_moved:
+        logger.warning("%s: %d events lie outside the recording", path, n_moved)
+    return notes_in(raw.annotations, raw.first_time)
 
 
 @contextlib.contextmanager
