@@ -31,7 +31,7 @@ types: $(STAMP)  ## check types
 docs: $(STAMP)  ## regenerate docs/cli.md, datasets.md, protocols.md and scores.schema.json
 	$(BIN)/python -c "from dreamdiffusion.cli.commands import reference; print(reference(), end='')" > docs/cli.md
 	$(BIN)/python -c "from dreamdiffusion.datasets.command import page; print(page(), end='')" > docs/datasets.md
-	$(BIN)/python -c "from dreamdiffusion.evidence.protocols.command import page; print(page(), end='')" > docs/protocols.md
+	$(BIN)/python -c "from dreamdiffusion.evidence.protocols.command import protocols_page; print(protocols_page(), end='')" > docs/protocols.md
 	$(BIN)/python -c "from dreamdiffusion.evidence.scores import json_schema; print(json_schema(), end='')" > docs/scores.schema.json
 
 weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped

@@ -25,7 +25,7 @@ from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.evaluation.metrics.pairs import auc_pairs, top1_pairs, trial_groups
 from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_ci, seed_interval
 from dreamdiffusion.evidence.statistics.exchange import Exchange
-from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score
+from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score_metric
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.trials.config import PrepareConfig
@@ -107,13 +107,15 @@ def one(rng: np.random.Generator, shape: dict[str, int]) -> dict[str, float]:
         restricted = groups if name == "ssim" else None
         controls = {"shuffled_eeg": others[0][name]}
         counts = (N_PERMUTATIONS, N_BOOTSTRAP)
-        record = score(name, own, controls, rng, design, *counts, restricted)
+        record = score_metric(name, own, controls, rng, design, *counts, restricted)
         records.append(record)
         low, high = record.difference_ci95
         hits[f"p/{name}"] = record.p <= ALPHA
         hits[f"difference/{name}"] = low > 0 or high < 0
         six = {str(at): other[name] for at, other in enumerate(others)}
-        low, _ = score(name, own, six, rng, design, 1, N_BOOTSTRAP, restricted).difference_ci95
+        low, _ = score_metric(
+            name, own, six, rng, design, 1, N_BOOTSTRAP, restricted
+        ).difference_ci95
         hits[f"above_strongest_of_6/{name}"] = low > 0
         if name != "ssim":
             one_run = Exchange.one_run(len(design))

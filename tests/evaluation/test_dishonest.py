@@ -161,7 +161,7 @@ def test_one_order_in_all_runs(tmp_path: Path) -> None:
     for column in ("category", "onset"):
         metadata[column] = np.tile(first[column].to_numpy(), len(set(runs)))
     metadata["stim_file"] = [f"{i}.png" for i in range(len(metadata))]
-    # One order is one draw of intervals too, and this one happens to tell the class.
+    # One order is one draw of intervals too, and this one happens to predict the class.
     found = ("fixed_order", "event_timing")
     fine_tune(tmp_path, replace(trials, metadata=metadata), found)
     assert reasons(score(tmp_path)) == set(found)

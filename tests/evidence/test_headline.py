@@ -10,12 +10,12 @@ import pytest
 from dreamdiffusion.evidence.headline import (
     audit_reasons,
     control_reason,
-    headline,
     metrics_beyond_category,
     pictures_reason,
     scale_reason,
     side_reason,
     split_reason,
+    state_headline,
     time_reason,
 )
 from dreamdiffusion.evidence.scores import ControlScore, Reason, Score
@@ -47,14 +47,14 @@ def record(difference: float = 0.2, half: float = 0.1, p: float = 0.001, **contr
     ],
 )
 def test_verdict(score: Score, verdict: str) -> None:
-    made = headline([score], [])
+    made = state_headline([score], [])
     assert made.verdict == verdict
     assert (made.metric, made.strongest) == ("category_top1", "shuffled_eeg")
     assert made.difference == score.difference
 
 
 def test_any_reason_withholds_it() -> None:
-    made = headline([record()], [Reason(name="drift", what="...")])
+    made = state_headline([record()], [Reason(name="drift", what="...")])
     assert made.verdict == "withheld"
     assert [reason.name for reason in made.reasons] == ["drift"]
 

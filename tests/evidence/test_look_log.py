@@ -76,15 +76,15 @@ def test_looks_are_counted_and_told(tmp_path):
     )  # fmt: skip
     assert first.when.endswith("+00:00")
     both = look(tmp_path, output=Path("elsewhere"))
-    assert [told.number for told in both] == [1, 2]
+    assert [each.number for each in both] == [1, 2]
     assert both[0] == first
     for folder in ("model", "data"):
         lines = (tmp_path / folder / "looks.jsonl").read_text("utf-8").splitlines()
         assert len(lines) == 2
-        told = json.loads(lines[1])
-        assert told["model"] == first.model
-        assert (told["side"], told["n_trials"]) == ("test", 3)
-        assert told["trials"] == trials_hash(metadata().iloc[[1, 3, 5]])
+        kept = json.loads(lines[1])
+        assert kept["model"] == first.model
+        assert (kept["side"], kept["n_trials"]) == ("test", 3)
+        assert kept["trials"] == trials_hash(metadata().iloc[[1, 3, 5]])
 
 
 def test_only_locked_sides_are_logged_and_each_has_its_own_count(tmp_path):
@@ -103,7 +103,7 @@ def test_looks_of_other_models_at_the_same_trials_count(tmp_path):
     make_model(tmp_path / "b", 2)
     assert selection_suspected(look(tmp_path, "a")) is None
     found = look(tmp_path, "b")
-    assert [told.model for told in found] == [model_hash(tmp_path / m) for m in ("a", "b")]
+    assert [each.model for each in found] == [model_hash(tmp_path / m) for m in ("a", "b")]
     reason = selection_suspected(found)
     assert reason is not None
     assert reason.name == "selection_on_test"
@@ -166,7 +166,7 @@ def test_two_processes_at_once_lose_no_look(tmp_path):
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     for folder in ("model", "data"):
         assert len({line.id for line in read_looks(tmp_path / folder / "looks.jsonl")}) == 40
-    assert [told.number for told in look(tmp_path)] == list(range(1, 42))
+    assert [each.number for each in look(tmp_path)] == list(range(1, 42))
 
 
 def test_a_look_that_crashed_counts(tmp_path):
@@ -178,7 +178,7 @@ def test_a_look_that_crashed_counts(tmp_path):
 
     with pytest.raises(RuntimeError, match="out of memory"):
         evaluate()
-    assert [told.number for told in look(tmp_path)] == [1, 2]
+    assert [each.number for each in look(tmp_path)] == [1, 2]
 
 
 def test_a_damaged_log_ends_it_and_no_line_is_added(tmp_path):
@@ -216,7 +216,7 @@ def test_folders_that_cannot_be_written_to(tmp_path, monkeypatch, caplog):
     assert len(look(tmp_path)) == 2
     assert "model/looks.jsonl cannot be written to" in caplog.text
     locked.add(tmp_path / "data" / "looks.jsonl")
-    assert [told.number for told in look(tmp_path)] == [1, 2, 3]  # two kept, and this one
+    assert [each.number for each in look(tmp_path)] == [1, 2, 3]  # two kept, and this one
     assert "this look at the test side is in no log" in caplog.text
     assert len(read_looks(tmp_path / "model" / "looks.jsonl")) == 1
     assert len(read_looks(tmp_path / "data" / "looks.jsonl")) == 2
@@ -266,4 +266,4 @@ def test_the_log_survives_that_trials_are_prepared_again(tmp_path):
         model=tmp_path / "model", data=tmp_path / "data", metadata=again.metadata,
         rows=np.array([5, 3, 1]), n_trials=3, side="test", config=EvaluateConfig(),
     )  # fmt: skip
-    assert [told.number for told in found] == [1, 2]
+    assert [each.number for each in found] == [1, 2]

@@ -11,7 +11,12 @@ from dreamdiffusion.decoders.base import CATEGORY, RECORD, Decoder, read_record
 from dreamdiffusion.decoders.baselines import fit_baselines
 from dreamdiffusion.decoders.config import FitConfig
 from dreamdiffusion.decoders.registry import registry
-from dreamdiffusion.evidence.audit.run import audit_trials, check_acknowledged, record, write_audit
+from dreamdiffusion.evidence.audit.run import (
+    audit_record,
+    audit_trials,
+    check_acknowledged,
+    write_audit,
+)
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.trials.splits import Split, split_trials, subset_training
@@ -87,7 +92,7 @@ def run_audit(trials: Trials, split: Split, config: FitConfig) -> dict[str, Any]
         For a severe finding that is not acknowledged.
     """
     findings = audit_trials(trials, split)
-    audited = record(findings, trials, split, config.acknowledge)
+    audited = audit_record(findings, trials, split, config.acknowledge)
     if is_main_process():
         write_audit(config.output / "audit.json", audited)
     check_acknowledged(findings, config.acknowledge)

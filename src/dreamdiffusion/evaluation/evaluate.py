@@ -27,7 +27,7 @@ from dreamdiffusion.evaluation.rivals import score_baselines
 from dreamdiffusion.evaluation.scoring import Gallery, score_images
 from dreamdiffusion.evaluation.suspicions import gather_reasons, time_suspected
 from dreamdiffusion.evidence.audit.run import SEVERITIES, read_audit
-from dreamdiffusion.evidence.headline import headline
+from dreamdiffusion.evidence.headline import state_headline
 from dreamdiffusion.evidence.look_log import log_look, selection_suspected
 from dreamdiffusion.evidence.protocols.follow import Planned, follow
 from dreamdiffusion.evidence.protocols.schema import load_protocol
@@ -108,7 +108,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         split=_split_in_words(folds),
         simulated=trials.simulated,
         noise_level=noise_level(trials),
-        headline=headline(parts["scores"], reasons, shares_pictures(folds)),
+        headline=state_headline(parts["scores"], reasons, shares_pictures(folds)),
         baselines=baselines,
         curves=certain.curves,
         confidence=certain.confidence,

@@ -12,7 +12,7 @@ from dreamdiffusion.evaluation.metrics.retrieval import score_retrieval
 from dreamdiffusion.evaluation.scoring import Gallery
 from dreamdiffusion.evidence.scores import Score
 from dreamdiffusion.evidence.statistics.exchange import Exchange
-from dreamdiffusion.evidence.statistics.score import score
+from dreamdiffusion.evidence.statistics.score import score_metric
 from dreamdiffusion.trials.averages import n_averaged
 
 
@@ -36,7 +36,9 @@ def score_baselines(
     def add(metric: str, pairs: np.ndarray, how: str) -> None:
         # Without seeds, shuffled EEG only moves the answers.
         control = {"shuffled_eeg": pairs[np.arange(len(pairs)), decoded.moved]}
-        scores.append(score(metric, pairs, control, rng, design, n_permutations, n_bootstrap))
+        scores.append(
+            score_metric(metric, pairs, control, rng, design, n_permutations, n_bootstrap)
+        )
         protocol[metric] = how
 
     labels = metadata["category"].astype(str).tolist()

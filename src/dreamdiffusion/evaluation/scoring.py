@@ -22,7 +22,7 @@ from dreamdiffusion.evaluation.metrics.pairs import (
 from dreamdiffusion.evaluation.metrics.suites import ImageSuites, as_published
 from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
 from dreamdiffusion.evidence.statistics.exchange import Exchange
-from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score
+from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score_metric
 from dreamdiffusion.models.generator.generator import Embed
 from dreamdiffusion.models.judge.judge import Judge, check_images, label_indices
 
@@ -197,7 +197,7 @@ def score_images(
             measured |= _measure_suites(suites, sets, groups) | measured
 
     records = [
-        score(
+        score_metric(
             name, m.pairs, m.controls, rng, design, n_permutations, n_bootstrap, m.groups,
             against=controls_of_kind("without_brain"),
         )

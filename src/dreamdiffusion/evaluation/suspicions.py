@@ -40,7 +40,7 @@ TIME = {
 
 
 def time_suspected(audit: dict[str, Any] | None) -> bool:
-    """Whether an audit found that time, or what changes slowly, may tell the class."""
+    """Whether an audit found that time, or what changes slowly, may predict the class."""
     findings = (audit or {}).get("findings", [])
     return any(f["name"] in TIME and f["severity"] in ("severe", "warning") for f in findings)
 

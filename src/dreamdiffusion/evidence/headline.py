@@ -17,12 +17,12 @@ from scipy.stats import norm
 from dreamdiffusion.evidence.controls import controls_of_kind
 from dreamdiffusion.evidence.scores import Headline, Reason, Score
 
-ALPHA = 0.05
+HEADLINE_ALPHA = 0.05
 CONTROL_ALPHA = 0.001
 """Of the test that shuffled EEG lies at chance: a false alarm in a thousand evaluations."""
 
 
-def headline(
+def state_headline(
     scores: Sequence[Score], reasons: Sequence[Reason], known_pictures: bool = False
 ) -> Headline:
     """Sum up an evaluation.
@@ -39,7 +39,7 @@ def headline(
     first = scores[0]
     if reasons:
         verdict = "withheld"
-    elif first.difference_ci95[0] > 0 and first.p <= ALPHA:
+    elif first.difference_ci95[0] > 0 and first.p <= HEADLINE_ALPHA:
         verdict = "above"
     else:
         verdict = "not above"
@@ -80,8 +80,8 @@ def metrics_beyond_category(scores: Sequence[Score]) -> list[str] | None:
 def audit_reasons(audit: Mapping[str, Any] | None) -> list[Reason]:
     """Name what the audit of the training trials and their split found to be severe."""
     if audit is None:
-        told = "the training trials and their split were never audited (dreamdiffusion audit)"
-        return [Reason(name="not_audited", what=told)]
+        what = "the training trials and their split were never audited (dreamdiffusion audit)"
+        return [Reason(name="not_audited", what=what)]
     return [
         Reason(name=finding["name"], what=" ".join([finding["what"], finding["consequence"]]))
         for finding in audit["findings"]
@@ -91,15 +91,15 @@ def audit_reasons(audit: Mapping[str, Any] | None) -> list[Reason]:
 
 def side_reason(side: str) -> Reason | None:
     """Name it where the trials were trained or chosen on."""
-    told = {
+    reasons = {
         "train": "these trials were trained on",
         "validation": "on these trials it was watched how the training went",
     }
-    return Reason(name="not_held_out", what=told[side]) if side in told else None
+    return Reason(name="not_held_out", what=reasons[side]) if side in reasons else None
 
 
 def control_reason(metric: str, value: float, chance: float, p: float) -> Reason | None:
-    """Name it where shuffled EEG scores above chance: then more than the EEG tells the truth.
+    """Name it where shuffled EEG scores above chance: then the EEG is not what predicts the truth.
 
     Parameters
     ----------
@@ -108,11 +108,11 @@ def control_reason(metric: str, value: float, chance: float, p: float) -> Reason
     """
     if p > CONTROL_ALPHA:
         return None
-    told = (
+    what = (
         f"{metric} of shuffled EEG is {value:.3f}, above its chance level of {chance:.3f} "
-        f"(p {p:.2g}): something else than the trial's EEG tells what was shown"
+        f"(p {p:.2g}): something else than the trial's EEG predicts what was shown"
     )
-    return Reason(name="control_above_chance", what=told)
+    return Reason(name="control_above_chance", what=what)
 
 
 def time_reason(score: Score) -> Reason | None:
@@ -124,11 +124,11 @@ def time_reason(score: Score) -> Reason | None:
     # Gone: what is lost is beyond its interval, and less than half of the difference is left.
     if control.difference_ci95[0] <= 0 or left > score.difference / 2:
         return None
-    told = (
+    what = (
         f"{score.metric} falls from {score.value:.3f} to {control.value:.3f} when what changes "
         "slowly over a recording is removed from the EEG: it rests on when a trial was recorded"
     )
-    return Reason(name="rests_on_time", what=told)
+    return Reason(name="rests_on_time", what=what)
 
 
 def pictures_reason(
@@ -149,11 +149,11 @@ def pictures_reason(
     both = int(np.isin(distinct, trained_on).sum())
     if not both:
         return None
-    told = (
+    what = (
         f"the {who} was trained on {both} of the {len(distinct)} pictures that were shown, so it "
         f"can {'name' if who == 'judge' else 'draw'} them from memory"
     )
-    return Reason(name=f"{who}_saw_the_pictures", what=told)
+    return Reason(name=f"{who}_saw_the_pictures", what=what)
 
 
 def scale_reason(stored: NDArray[np.floating], refitted: NDArray[np.floating]) -> Reason | None:
@@ -161,11 +161,11 @@ def scale_reason(stored: NDArray[np.floating], refitted: NDArray[np.floating]) -
     error = float(np.abs(stored - refitted).max() / np.abs(refitted).max())
     if error < 1e-3:
         return None
-    told = (
+    what = (
         f"the scale in the model differs by {100 * error:.2g} % from the one that its training "
         "trials give: it was fitted on other trials, perhaps on those that are scored"
     )
-    return Reason(name="scale_not_of_training", what=told)
+    return Reason(name="scale_not_of_training", what=what)
 
 
 def split_reason(recorded: str | None, found: str) -> Reason | None:
@@ -178,7 +178,7 @@ def split_reason(recorded: str | None, found: str) -> Reason | None:
     """
     if recorded is None or recorded == found:
         return None
-    told = (
+    what = (
         "split.json was changed after the fine-tuning, so a trial that is scored may have trained"
     )
-    return Reason(name="split_changed", what=told)
+    return Reason(name="split_changed", what=what)

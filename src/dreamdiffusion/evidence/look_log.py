@@ -36,7 +36,7 @@ _FORMER_BASELINES = ("lda_class.safetensors", "lda_pooled.safetensors")
 LOCKED = ("test", "new")
 SELECTION = "selection_on_test"
 _IDENTITY = ("subject", "session", "run", "onset", "stim_file", "repetition")
-# Where things lie and how fast they are computed; what lies there is told by its own hash.
+# Where things lie and how fast they are computed; what lies there has a hash of its own.
 _ASIDE = ("output", "runtime", "model", "data", "batch_size")
 
 
@@ -114,12 +114,12 @@ def log_look(
     if not any(kept):
         logger.warning("this look at the %s side is in no log: neither folder is writable", side)
     # Read after the line is there: of two processes at once, at least one sees the other.
-    found = {told.id: told for path in paths for told in read_looks(path) if told.trials == key}
+    found = {look.id: look for path in paths for look in read_looks(path) if look.trials == key}
     found.pop(line.id, None)
-    older = sorted(found.values(), key=lambda told: told.when)
+    older = sorted(found.values(), key=lambda look: look.when)
     return [
-        Look(number=number, when=told.when, model=told.model, config=told.config)
-        for number, told in enumerate([*older, line], start=1)
+        Look(number=number, when=look.when, model=look.model, config=look.config)
+        for number, look in enumerate([*older, line], start=1)
     ]
 
 
@@ -144,8 +144,8 @@ def selection_suspected(looks: list[Look]) -> Reason | None:
         )
     if not said:
         return None
-    told = "; ".join(f"{part} may have been chosen on test" for part in said)
-    what = f"this is look {len(looks)} at these trials since {looks[0].when[:10]}: {told}"
+    suspicion = "; ".join(f"{part} may have been chosen on test" for part in said)
+    what = f"this is look {len(looks)} at these trials since {looks[0].when[:10]}: {suspicion}"
     return Reason(name=SELECTION, what=what)
 
 

@@ -123,7 +123,7 @@ class Bin(Schema):
 
 
 class Confidence(Schema):
-    """How well the confidence of each trial tells whether the image's category is right."""
+    """How well the confidence of each trial predicts whether the image's category is right."""
 
     fitted_on: str
     n_fitted: int

@@ -25,7 +25,7 @@ METRICS = {
 REMEDIES = {
     "not_audited": "Run dreamdiffusion audit on the training trials, and fine-tune again with it.",
     "not_held_out": "Evaluate the test side, or another recording with --split new.",
-    "control_above_chance": "Look in the audit for an order of trials that tells the class; "
+    "control_above_chance": "Look in the audit for an order of trials that predicts the class; "
     "shuffle the trials of the experiment, or hold out whole runs.",
     "rests_on_time": "High-pass the EEG, and record the classes in random order.",
     "judge_saw_the_pictures": "Train the judge on other pictures than those that were shown.",

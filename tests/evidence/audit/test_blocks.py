@@ -1,4 +1,4 @@
-"""Does order, time, recording or timing tell the class? Planted faults and clean twins."""
+"""Does order, time, recording or timing predict the class? Planted faults and clean twins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dreamdiffusion.evidence.audit.trial_order import max_p
 def test_block_design():
     trials = blocked(experiment(2))
     found = named(trials)
-    # Runs of equal blocks have one order, or two; what drifts tells the class, before onset too.
+    # Runs of equal blocks have one order, or two; what drifts predicts the class, before onset too.
     also = {"fixed_order", "prestimulus_signal"}
     assert {"block_design", "drift"} <= severe(found) <= {"block_design", "drift"} | also
     figures = found["block_design"].evidence
@@ -59,13 +59,13 @@ def test_class_by_run():
 
 def test_event_timing():
     trials = experiment(2, rejected=0)
-    tells = trials.metadata["label"].to_numpy() * 0.2
-    late = np.concatenate([np.cumsum(part) for part in np.split(tells, 6)])
+    delay = trials.metadata["label"].to_numpy() * 0.2
+    late = np.concatenate([np.cumsum(part) for part in np.split(delay, 6)])
     trials.metadata["onset"] += late
     assert severe(named(trials)) == {"event_timing"}
     # The same delays, dealt out without regard to the class.
     trials.metadata["onset"] -= late
-    dealt = np.random.default_rng(0).permutation(tells)
+    dealt = np.random.default_rng(0).permutation(delay)
     trials.metadata["onset"] += np.concatenate([np.cumsum(p) for p in np.split(dealt, 6)])
     assert not severe(named(trials))
 

@@ -17,7 +17,7 @@ from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evidence.audit.findings import Finding
-from dreamdiffusion.evidence.audit.run import check_acknowledged, read_audit, record
+from dreamdiffusion.evidence.audit.run import audit_record, check_acknowledged, read_audit
 from dreamdiffusion.files.schema import read_yaml, write_yaml
 from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.judge.judge import Judge
@@ -42,7 +42,7 @@ def test_a_well_made_experiment_passes_every_check_with_its_figures():
         assert found[name].remedy == ""
     assert found["block_design"].evidence["n_trials"] == len(trials)
     assert found["few_trials"].evidence["fewest_training_trials"] > 50
-    json.dumps(record(list(found.values()), trials, split_by_run(trials)))
+    json.dumps(audit_record(list(found.values()), trials, split_by_run(trials)))
 
 
 def test_random_experiments_are_rarely_severe():
@@ -69,10 +69,10 @@ def test_the_command_writes_text_json_and_a_picture(tmp_path, capsys):
     with Image.open(tmp_path / "out" / "audit.png") as picture:
         assert picture.size[0] > 800
     assert main([*arguments, "--split.test", "1", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["split"].startswith("test run 1")
-    assert "block_design" in told["severe"]
-    assert told["passed"]["time_across_split"]["evidence"]["n_shared_runs"] == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["split"].startswith("test run 1")
+    assert "block_design" in printed["severe"]
+    assert printed["passed"]["time_across_split"]["evidence"]["n_shared_runs"] == 0
 
 
 @pytest.mark.global_rng
@@ -88,9 +88,9 @@ def test_finetune_stops_at_a_severe_finding_until_it_is_acknowledged(tmp_path, c
     write_yaml(harmed, tmp_path / "finetune.yaml")
     arguments = ["finetune", "--config", str(tmp_path / "finetune.yaml")]
     assert main(arguments) == 2
-    told = capsys.readouterr().err
-    assert "error: the audit found block_design: Trials that are near in time" in told
-    assert "--acknowledge block_design;" in told
+    printed = capsys.readouterr().err
+    assert "error: the audit found block_design: Trials that are near in time" in printed
+    assert "--acknowledge block_design;" in printed
     stopped = read_audit(config.output)
     assert stopped is not None and stopped["severe"] == ["block_design"]
     assert not (config.output / "log.jsonl").exists()

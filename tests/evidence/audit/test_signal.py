@@ -1,4 +1,4 @@
-"""Does drift or the time before onset tell the class? Are units and rates possible?"""
+"""Does drift or the time before onset predict the class? Are units and rates possible?"""
 
 from __future__ import annotations
 

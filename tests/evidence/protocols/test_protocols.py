@@ -16,7 +16,7 @@ from dreamdiffusion.cli import options
 from dreamdiffusion.datasets.config import SimulateConfig
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.registry import DATASETS, get_dataset
-from dreamdiffusion.evidence.protocols.command import page, prepare_commands
+from dreamdiffusion.evidence.protocols.command import prepare_commands, protocols_page
 from dreamdiffusion.evidence.protocols.follow import Planned, departures, follow
 from dreamdiffusion.evidence.protocols.schema import FOLDER, Protocol, load_protocol, protocol_names
 from dreamdiffusion.trials.averages import average_repeats
@@ -77,7 +77,9 @@ def make_trials(**changes) -> Trials:
 SPLIT = Split(np.array([0, 1]), np.array([2, 3]), np.array([4, 5]), "by hand")
 
 
-def told(wanted=None, trials=None, split: Split | None = SPLIT, planned=PLANNED, scored=None):
+def departures_of(
+    wanted=None, trials=None, split: Split | None = SPLIT, planned=PLANNED, scored=None
+):
     trials = trials or make_trials()
     scored = trials.metadata.iloc[[4, 5]] if scored is None else scored
     return departures(wanted or protocol(), trials, split, planned, scored)
@@ -230,7 +232,7 @@ def test_an_evaluation_that_follows():
     assert (followed.name, followed.departures) == ("small", [])
     assert followed.sha256 == protocol().sha256
     made = split_by(trials.metadata, "run", ["3"], ["2"], 0)
-    assert told(split=made) == []
+    assert departures_of(split=made) == []
 
 
 def with_metadata(**columns) -> Trials:
@@ -360,7 +362,7 @@ HARD = {
 @pytest.mark.parametrize("case", HARD)
 def test_hard_differences_end_it(case):
     given, text, fix = HARD[case]
-    (found,) = told(**given)
+    (found,) = departures_of(**given)
     assert found.hard
     assert str(found).startswith(text)
     assert found.fix.startswith(fix)
@@ -455,29 +457,29 @@ def test_what_a_protocol_leaves_open_is_no_departure():
         gallery={"kind": "exact", "size": None},
     )  # fmt: skip
     other = Split(np.array([0, 5]), np.array([1, 2]), np.array([3, 4]), "")
-    assert told(free, split=other, planned=replace(PLANNED, gallery_size=7)) == []
+    assert departures_of(free, split=other, planned=replace(PLANNED, gallery_size=7)) == []
     # The order of channels is no difference, and a judge of one's own cannot be compared.
-    assert told(trials=make_trials(ch_names=["TP10", "TP9"])) == []
+    assert departures_of(trials=make_trials(ch_names=["TP10", "TP9"])) == []
     own = protocol(judges=[{"kind": "classifier", "model": "own", "scores": "x"}])
-    assert told(own, planned=replace(PLANNED, judge="weights/judge")) == []
+    assert departures_of(own, planned=replace(PLANNED, judge="weights/judge")) == []
 
 
 def test_one_model_for_several_people():
     table = make_trials().metadata
     trials = replace(make_trials(), metadata=table.assign(subject=["1", "2"] * 3))
     wanted = protocol(subjects=["1", "2"])
-    (found,) = told(wanted, trials)
+    (found,) = departures_of(wanted, trials)
     assert str(found) == (
         "training: one model for 2 people, the protocol says one model for each person"
     )
-    assert told(protocol(subjects=["1", "2"], trained="across"), trials) == []
+    assert departures_of(protocol(subjects=["1", "2"], trained="across"), trials) == []
 
 
 def test_averages_follow_a_protocol_of_averages(rng):
     trials = with_metadata(stim_file=["0", "0", "1", "1", "2", "2"])
     test = trials.select(SPLIT.test)
     _, scored = average_repeats(test.data, test.metadata, 2, rng)
-    assert told(protocol(repeats={"test": 2}), trials, scored=scored) == []
+    assert departures_of(protocol(repeats={"test": 2}), trials, scored=scored) == []
 
 
 def test_the_prepared_simulated_viewer_follows_its_protocol():
@@ -552,4 +554,4 @@ def test_list_and_show(capsys, tmp_path):
 
 def test_the_page_is_current():
     written = (ROOT / "docs" / "protocols.md").read_text("utf-8")
-    assert written == page(), "docs/protocols.md is not current; run make docs"
+    assert written == protocols_page(), "docs/protocols.md is not current; run make docs"

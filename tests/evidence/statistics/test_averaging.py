@@ -11,7 +11,7 @@ from dreamdiffusion.evidence.statistics.averaging import n_trial_curve
 
 
 def signed(eeg, frame):
-    """Right where the sign of the mean voltage tells the category."""
+    """Right where the sign of the mean voltage gives the category."""
     named = (eeg.mean(axis=(1, 2)) > 0).astype(int)
     return (named[None] == frame["category"].to_numpy()[:, None]).astype(float)
 
@@ -46,7 +46,7 @@ def test_no_trial_is_in_two_averages_nor_two_people_or_pictures_in_one():
         ],
         ignore_index=True,
     )
-    # Each trial is a time point of its own, so that a mean tells its trials.
+    # Each trial is a time point of its own, so that a mean shows its trials.
     eeg = np.zeros((120, 1, 120))
     eeg[np.arange(120), 0, np.arange(120)] = 1
 

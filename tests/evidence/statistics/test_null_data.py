@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dreamdiffusion.evaluation.metrics.pairs import trial_groups
-from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_means, interval
+from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_means, percentile_interval
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import permutation_p
 
@@ -52,7 +52,9 @@ def test_p_and_intervals_object_at_their_rate(null_data, name):
             hits.setdefault(f"p {metric}", []).append(ps[-1] <= 0.05)
         hits.setdefault("any, Holm", []).append(4 * min(ps) <= 0.05)
         difference = pairs["category_top1"].diagonal() - control["category_top1"].diagonal()
-        low, high = interval(bootstrap_means(difference[:, None], design, 200, rng)[:, 0])
+        low, high = percentile_interval(
+            bootstrap_means(difference[:, None], design, 200, rng)[:, 0]
+        )
         hits.setdefault("difference", []).append(low > 0 or high < 0)
     shares = {test: float(np.mean(found)) for test, found in hits.items()}
     assert shares.pop("any, Holm") <= 0.09

@@ -12,7 +12,12 @@ from dreamdiffusion.evaluation.metrics.pairs import top1_pairs, trial_groups
 from dreamdiffusion.evidence.audit.permutation import random_derangement
 from dreamdiffusion.evidence.scores import Score
 from dreamdiffusion.evidence.statistics.exchange import Exchange
-from dreamdiffusion.evidence.statistics.score import chance_level, correct, permutation_p, score
+from dreamdiffusion.evidence.statistics.score import (
+    chance_level,
+    correct,
+    permutation_p,
+    score_metric,
+)
 
 
 def runs_of(*lengths):
@@ -81,12 +86,12 @@ def test_pairs_within_groups_alone_suffice():
     pairs = rng.standard_normal((60, 60)) + 3 * np.eye(60)
     same = groups[:, None] == groups
     known = np.where(same, pairs, np.nan)
-    record = score("ssim", known, {"a": np.zeros(60)}, rng, design, 199, 100, groups)
+    record = score_metric("ssim", known, {"a": np.zeros(60)}, rng, design, 199, 100, groups)
     means = [known[same[:, j], j].mean() for j in range(60)]
     assert record.chance == pytest.approx(np.mean(means))
     assert record.p == 1 / 200
     with pytest.raises(ValueError, match="pass the groups"):
-        score("ssim", known, {"a": np.zeros(60)}, rng, design, 199, 100)
+        score_metric("ssim", known, {"a": np.zeros(60)}, rng, design, 199, 100)
 
 
 def test_score_of_perfect_predictions():
@@ -94,7 +99,7 @@ def test_score_of_perfect_predictions():
     pairs = top1_pairs(truth[:, None].repeat(4, 1), truth, 24)
     control = pairs[np.arange(96), random_derangement(96, np.random.default_rng(0))]
     rng, design = np.random.default_rng(1), Exchange.one_run(96)
-    record = score("category_top1", pairs, {"shuffled_eeg": control}, rng, design, 500, 500)
+    record = score_metric("category_top1", pairs, {"shuffled_eeg": control}, rng, design, 500, 500)
     assert (record.value, record.n, record.n_people) == (1, 96, 1)
     assert record.chance == pytest.approx(1 / 24)
     assert record.ci95 == (1, 1)
@@ -112,7 +117,7 @@ def test_the_strongest_control_is_chosen_anew_in_every_draw():
     own = rng.standard_normal(n)
     rivals = {str(at): rng.standard_normal(n) for at in range(6)}
     pairs = np.diag(own)
-    one = score("m", pairs, rivals, np.random.default_rng(0), Exchange.one_run(n), 9, 2000)
+    one = score_metric("m", pairs, rivals, np.random.default_rng(0), Exchange.one_run(n), 9, 2000)
     means = {name: rival.mean() for name, rival in rivals.items()}
     assert one.strongest == max(means, key=means.get)
     assert one.difference == pytest.approx(own.mean() - max(means.values()))
@@ -127,7 +132,7 @@ def test_differences_are_paired():
     rng, n = np.random.default_rng(5), 200
     hard = 3 * rng.standard_normal(n)  # what makes a trial hard for both
     own, control = hard + 0.1 * rng.standard_normal(n) + 0.1, hard
-    record = score("m", np.diag(own), {"c": control}, rng, Exchange.one_run(n), 9, 1000)
+    record = score_metric("m", np.diag(own), {"c": control}, rng, Exchange.one_run(n), 9, 1000)
     low, high = record.difference_ci95
     assert high - low == pytest.approx(2 * 1.96 * 0.1 / np.sqrt(n), rel=0.15)
     assert record.ci95[1] - record.ci95[0] > 0.7
@@ -137,7 +142,7 @@ def test_score_is_reproducible_and_checks_shapes():
     pairs, design = np.random.default_rng(8).random((20, 20)), Exchange.one_run(20)
 
     def made(pairs=pairs, design=design, **controls):
-        return score("pcc", pairs, controls, np.random.default_rng(1), design, 200, 200)
+        return score_metric("pcc", pairs, controls, np.random.default_rng(1), design, 200, 200)
 
     assert made(a=pairs[0]) == made(a=pairs[0])
     assert made(a=pairs) == made(a=pairs.diagonal())

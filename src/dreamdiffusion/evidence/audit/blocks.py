@@ -1,4 +1,4 @@
-"""Does the design tell the class without any brain? Order, time and timing of the trials."""
+"""Does the design predict the class without any brain? Order, time and timing of the trials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTHS = (1, 4, 16)
 FEW = 10
 """Training trials of a class below which there is little to learn from."""
 LEAST_EXCESS = 0.1
-"""How much of the way from chance to certainty time has to tell before it is severe."""
+"""How far from chance (0) to certainty (1) time has to predict the class to be severe."""
 
 
 def not_checked(name: str, why: str) -> Finding:
@@ -48,10 +48,10 @@ def block_design(design: TrialOrder, shuffles: Ints) -> list[Finding]:
     result = [
         _graded(
             "block_design", p, most, LEAST_EXCESS, evidence,
-            found="Trials that are near in time show the same class: the class can be told from "
-            "the time within a recording alone.",
+            found="Trials that are near in time show the same class: the class can be "
+            "predicted from the time within a recording alone.",
             passed="Neighbours in time do not share their class more often than by chance.",
-            consequence="Whatever changes slowly (electrodes, sweat, fatigue) tells the class. "
+            consequence="Whatever changes slowly (electrodes, sweat, fatigue) predicts the class. "
             "A split that puts neighbours on two sides scores drift, not a response.",
             remedy="Record with the classes in random order. With these recordings, hold out whole "
             "blocks or runs whose order differs, and report the accuracy from time alone.",
@@ -64,11 +64,11 @@ def block_design(design: TrialOrder, shuffles: Ints) -> list[Finding]:
             Finding(
                 "alternating_order",
                 "warning",
-                "A class hardly ever follows itself, so the trial before tells something of this "
+                "A class hardly ever follows itself, so the trial before says something of this "
                 "one.",
                 rounded(figures),
-                "What is left of the response to the trial before tells which class this is not; "
-                "with two classes it tells the class.",
+                "What is left of the response to the trial before shows which class this is not; "
+                "with two classes it gives the class.",
                 "Record with repeats allowed, or cut trials that end before the next begins and "
                 "begin after the last response.",
             )
@@ -107,8 +107,8 @@ def time_across_split(design: TrialOrder, shuffles: Ints, split: Split | None) -
     }  # fmt: skip
     return _graded(
         name, p, most, LEAST_EXCESS, figures,
-        found="The class of a tested trial can be told from the training trials nearest in time.",
-        passed="Training trials nearest in time do not tell the class of a tested trial.",
+        found="The class of a tested trial follows from the training trials nearest in time.",
+        passed="Training trials nearest in time do not predict the class of a tested trial.",
         consequence="A model that recognises the moment scores above chance with no response to "
         "the picture in it.",
         remedy="Split by run, session or subject, so that no recording is on both sides.",
@@ -116,7 +116,7 @@ def time_across_split(design: TrialOrder, shuffles: Ints, split: Split | None) -
 
 
 def class_by_run(design: TrialOrder, split: Split | None, seed: int) -> Finding:
-    """Does the recording tell the class?"""
+    """Does the recording predict the class?"""
     name = "class_by_run"
     if len(design.names) < 2 or len(np.unique(design.runs)) < 2:
         return not_checked(name, "it needs two classes and two recordings")
@@ -139,25 +139,25 @@ def class_by_run(design: TrialOrder, split: Split | None, seed: int) -> Finding:
     one = f" {len(single)} recordings hold one class only ({', '.join(single[:3])})."
     found = _graded(
         name, p, figures["excess"], 0.2, figures,
-        found="The recording alone tells the class." + (one if single else ""),
+        found="The recording alone predicts the class." + (one if single else ""),
         passed="Every recording holds the classes in much the same shares.",
-        consequence="What differs between recordings (day, impedance, gain) tells the class: with "
-        "recordings on both sides of a split this is scored; with whole recordings held out, a "
-        "model still learns the recordings instead of the classes.",
+        consequence="What differs between recordings (day, impedance, gain) predicts the class: "
+        "with recordings on both sides of a split this is scored; with whole recordings held out, "
+        "a model still learns the recordings instead of the classes.",
         remedy="Record every class in every run; hold out whole recordings that hold all classes.",
     )  # fmt: skip
     if found.severity == "severe" and apart:
         return Finding(name, "warning", found.what, found.evidence, found.consequence, found.remedy)
     if found.severity == "passed" and single:
-        told = "Some recordings hold one class only." + one
+        what = "Some recordings hold one class only." + one
         return Finding(
-            name, "warning", told, found.evidence, "", "Leave them out, or record again."
+            name, "warning", what, found.evidence, "", "Leave them out, or record again."
         )
     return found
 
 
 def event_timing(design: TrialOrder, shuffles: Ints, metadata: pd.DataFrame) -> Finding:
-    """Does the time to the trial before or after, or the duration, tell the class?"""
+    """Does the time to the trial before or after, or the duration, predict the class?"""
     name = "event_timing"
     if not design.varied:
         return not_checked(name, "no recording holds two classes")
@@ -179,8 +179,8 @@ def event_timing(design: TrialOrder, shuffles: Ints, metadata: pd.DataFrame) -> 
     p = max_p(np.stack(table, axis=1))
     return _graded(
         name, p, most, LEAST_EXCESS, figures | {"excess": most, "p": p},
-        found="The time between trials tells the class.",
-        passed="The time between trials does not tell the class.",
+        found="The time between trials predicts the class.",
+        passed="The time between trials does not predict the class.",
         consequence="Expectation, and what is left of the trial before, differ between classes: "
         "they can be decoded without any response to the picture.",
         remedy="Record with intervals drawn without regard to the class; where classes are "
@@ -189,7 +189,7 @@ def event_timing(design: TrialOrder, shuffles: Ints, metadata: pd.DataFrame) -> 
 
 
 def timings(design: TrialOrder, metadata: pd.DataFrame) -> dict[str, Floats]:
-    """Return seconds to the trial before and after (NaN where none), and the duration if told."""
+    """Return seconds to the trial before and after (NaN: none), and the duration if known."""
     gaps = np.diff(design.onsets)
     gaps[design.runs[1:] != design.runs[:-1]] = np.nan
     nothing = np.array([np.nan])
@@ -226,14 +226,14 @@ def class_balance(design: TrialOrder, split: Split | None) -> list[Finding]:
             "Compare with that accuracy, and score every class alike (balanced accuracy).",
         )
     else:
-        told = "The classes are about equally frequent."
-        balance = Finding("class_balance", "passed", told, figures)
+        what = "The classes are about equally frequent."
+        balance = Finding("class_balance", "passed", what, figures)
     learned = design.labels if split is None else design.labels[design.side(split.train)]
     least = np.bincount(learned, minlength=len(counts))
     few = [design.names[i] for i in np.flatnonzero(least < FEW)]
-    told_n = {"n_classes": len(counts), "fewest_training_trials": int(least.min())}
+    counted = {"n_classes": len(counts), "fewest_training_trials": int(least.min())}
     if len(counts) > 1 and not few:
-        return [balance, Finding("few_trials", "passed", f"{FEW} or more of each class.", told_n)]
+        return [balance, Finding("few_trials", "passed", f"{FEW} or more of each class.", counted)]
     return [
         balance,
         Finding(
@@ -242,7 +242,7 @@ def class_balance(design: TrialOrder, split: Split | None) -> list[Finding]:
             f"{len(few)} classes have fewer than {FEW} training trials ({', '.join(few[:3])})."
             if few
             else "There is one class.",
-            told_n | {"n_classes_below": len(few)},
+            counted | {"n_classes_below": len(few)},
             "What is learned of them is mostly noise, and their scores have wide intervals.",
             "Record more trials, or join classes.",
         ),

@@ -42,8 +42,8 @@ def duplicate_trials(trials: Trials, design: TrialOrder, split: Split | None) ->
         "n_pairs_across_split": len(crossing) if split is not None else None,
     }  # fmt: skip
     if not pairs:
-        told = "No trial is there twice."
-        return Finding("duplicate_trials", "passed", told, rounded(figures))
+        what = "No trial is there twice."
+        return Finding("duplicate_trials", "passed", what, rounded(figures))
     recordings: dict[str, int] = defaultdict(int)
     for one, other in apart:
         names = sorted({design.run_names[run_of[one]], design.run_names[run_of[other]]})
@@ -65,7 +65,7 @@ def same_samples(trials: Trials, rows: Ints) -> list[tuple[int, int]]:
     """Return pairs of trials with the same rounded samples, each with the first of its kind."""
     first: dict[bytes, int] = {}
     pairs = []
-    # Eight channels, spread over the cap, tell trials apart as well as all of them.
+    # Eight channels, spread over the cap, distinguish trials as well as all of them.
     some = np.unique(np.linspace(0, trials.n_chans - 1, min(8, trials.n_chans)).astype(int))
     for part in np.array_split(np.sort(rows), len(rows) // 256 + 1):
         block = np.nan_to_num(np.asarray(trials.data[part][:, some], np.float64))
@@ -105,8 +105,8 @@ def nearly_same(
 def spectral_sketches(trials: Trials) -> Floats:
     """Return what a shift in time leaves of a trial: unit vectors (n_trials, n_features).
 
-    The logarithm of the amplitude spectrum up to the low-pass (40 Hz where none is told) of eight
-    random mixtures of the channels, less the mean over trials.
+    The logarithm of the amplitude spectrum up to the low-pass (40 Hz where none is recorded) of
+    eight random mixtures of the channels, less the mean over trials.
     """
     highest = trials.signal.get("h_freq") or 40.0
     window = np.hanning(trials.n_times + 2)[1:-1].astype(np.float32)
@@ -121,7 +121,7 @@ def spectral_sketches(trials: Trials) -> Floats:
         power = np.abs(np.fft.rfft(block, axis=2))[:, :, :n_bins]
         parts.append(np.log(power + 1e-12).reshape(len(rows), -1).astype(np.float32))
     table = np.concatenate(parts)
-    # The level of a trial tells its recording, not itself: gains may differ between exports.
+    # The level of a trial marks its recording, not itself: gains may differ between exports.
     table -= table.mean(axis=1, keepdims=True)
     table -= table.mean(axis=0)
     return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)

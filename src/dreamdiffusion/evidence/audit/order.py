@@ -22,7 +22,7 @@ LONGEST = 100  # trials of a run that are compared
 MOST_PAIRS = 24  # pairs of runs that are compared
 STRETCH = 6  # trials that stay together when an order is permuted
 SHIFTS = 8  # intervals by which two runs may begin apart
-LEAST_EXCESS = 0.4
+LEAST_ORDER_EXCESS = 0.4
 
 
 def fixed_order(design: TrialOrder, stimuli: Ints | None, seed: int) -> Finding:
@@ -34,7 +34,7 @@ def fixed_order(design: TrialOrder, stimuli: Ints | None, seed: int) -> Finding:
         Number of the stimulus of each trial in the design's order; None where unknown.
     """
     name = "fixed_order"
-    pairs = choose_pairs(design, seed)
+    pairs = choose_run_pairs(design, seed)
     if not pairs:
         return not_checked(name, "it needs two recordings with four trials each")
     kinds = {"class": design.labels}
@@ -51,9 +51,9 @@ def fixed_order(design: TrialOrder, stimuli: Ints | None, seed: int) -> Finding:
             chance, spread = scores.mean(axis=0), np.maximum(scores.std(axis=0), 1e-9)
             columns += [scores.mean(axis=1), ((scores - chance) / spread).max(axis=1)]
             further = [excess(a, b) for a, b in zip(scores[0], chance, strict=True)]
-            told = how.__name__.removeprefix("by_")
-            alike[f"{kind}_{told}_likeness"] = scores[0].mean()
-            alike[f"{kind}_{told}_chance"] = chance.mean()
+            basis = how.__name__.removeprefix("by_")
+            alike[f"{kind}_{basis}_likeness"] = scores[0].mean()
+            alike[f"{kind}_{basis}_chance"] = chance.mean()
             most = max(most, *further)
     p = max_p(np.stack(columns, axis=1))
     figures = {
@@ -62,16 +62,16 @@ def fixed_order(design: TrialOrder, stimuli: Ints | None, seed: int) -> Finding:
         **alike, "excess": most, "p": p,
     }  # fmt: skip
     if p >= ALPHA:
-        told = "The orders of the recordings are no more alike than random ones."
-        return Finding(name, "passed", told, rounded(figures))
+        what = "The orders of the recordings are no more alike than random ones."
+        return Finding(name, "passed", what, rounded(figures))
     return Finding(
         name,
-        "severe" if most >= LEAST_EXCESS else "warning",
+        "severe" if most >= LEAST_ORDER_EXCESS else "warning",
         "Recordings repeat one order of trials."
-        if most >= LEAST_EXCESS
+        if most >= LEAST_ORDER_EXCESS
         else "The orders of recordings are more alike than random ones.",
         rounded(figures),
-        "The place in the run tells the class, in a held-out run too: whatever changes in the "
+        "The place in the run predicts the class, in a held-out run too: whatever changes in the "
         "course of a run (fatigue, drying electrodes), and whatever the person learns to expect, "
         "is decoded as if it were a response.",
         "Draw a new order for every run. With these recordings, compare with a decoder that knows "
@@ -93,7 +93,7 @@ def shuffled_stretches(design: TrialOrder, seed: int, count: int = N_PERMUTATION
     return places
 
 
-def choose_pairs(design: TrialOrder, seed: int) -> list[tuple[Ints, Ints]]:
+def choose_run_pairs(design: TrialOrder, seed: int) -> list[tuple[Ints, Ints]]:
     """Return pairs of recordings, as places of their first trials; at most `MOST_PAIRS`.
 
     Half of the places are kept for pairs within a person, half for pairs across.

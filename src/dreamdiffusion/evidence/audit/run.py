@@ -23,9 +23,9 @@ from dreamdiffusion.evidence.audit.blocks import (
     time_across_split,
 )
 from dreamdiffusion.evidence.audit.duplicates import duplicate_trials, shared_stimuli
+from dreamdiffusion.evidence.audit.figure import save_figure
 from dreamdiffusion.evidence.audit.findings import Finding
 from dreamdiffusion.evidence.audit.order import fixed_order
-from dreamdiffusion.evidence.audit.picture import save_picture
 from dreamdiffusion.evidence.audit.signal import drift, rates, units
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder
 from dreamdiffusion.evidence.config import AuditConfig
@@ -35,8 +35,8 @@ from dreamdiffusion.trials.trials import Trials
 logger = logging.getLogger(__name__)
 
 SEVERITIES = ("severe", "warning", "note", "passed")
-TIME = {"block_design", "time_across_split", "fixed_order", "class_by_run"}
-"""Findings by which time, without any signal, tells the class."""
+ORDER_FINDINGS = {"block_design", "time_across_split", "fixed_order", "class_by_run"}
+"""Findings by which time, without any signal, predicts the class."""
 
 
 def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> list[Finding]:
@@ -54,7 +54,7 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
     Returns
     -------
     findings
-        One or more of each check, the severe first; those that passed tell their figures too.
+        One or more of each check, the severe first; those that passed give their figures too.
 
     Raises
     ------
@@ -78,9 +78,9 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
         class_by_run(design, split, seed),
         event_timing(design, shuffles, trials.metadata),
     ]
-    time_tells = any(f.severity == "severe" and f.name in TIME for f in found)
+    time_predicts = any(f.severity == "severe" and f.name in ORDER_FINDINGS for f in found)
     found += [
-        *drift(trials, design, time_tells, seed),
+        *drift(trials, design, time_predicts, seed),
         duplicate_trials(trials, design, split),
         shared_stimuli(trials, split),
         units(trials, design),
@@ -90,7 +90,7 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def record(
+def audit_record(
     findings: Sequence[Finding],
     trials: Trials,
     split: Split | None,
@@ -123,8 +123,8 @@ def check_acknowledged(findings: Sequence[Finding], acknowledge: Sequence[str]) 
             logger.warning("audit, %s: %s: %s", finding.severity, finding.name, finding.what)
     severe = {finding.name: finding for finding in findings if finding.severity == "severe"}
     counts = [sum(f.severity == severity for f in findings) for severity in SEVERITIES]
-    told = ", ".join(f"{n} {word}" for n, word in zip(counts, SEVERITIES, strict=True))
-    logger.info("audit: %s", told)
+    counted = ", ".join(f"{n} {word}" for n, word in zip(counts, SEVERITIES, strict=True))
+    logger.info("audit: %s", counted)
     for name in acknowledge:
         if name not in severe:
             logger.warning("audit: %s is acknowledged, and was not found to be severe", name)
@@ -163,12 +163,12 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         split.shared_stimuli = split.shared_stimuli and allowed
     findings = audit_trials(trials, split)
     config.output.mkdir(parents=True, exist_ok=True)
-    write_audit(config.output / "audit.json", record(findings, trials, split))
-    save_picture(config.output / "audit.png", trials, findings)
+    write_audit(config.output / "audit.json", audit_record(findings, trials, split))
+    save_figure(config.output / "audit.png", trials, findings)
     groups: dict[str, dict[str, Any]] = {}
     for finding in findings:
-        told = {key: value for key, value in asdict(finding).items() if value and key != "name"}
-        groups.setdefault(told.pop("severity"), {})[finding.name] = told
+        content = {key: value for key, value in asdict(finding).items() if value and key != "name"}
+        groups.setdefault(content.pop("severity"), {})[finding.name] = content
     return {
         "data": str(config.data),
         "n_trials": len(trials),

@@ -1,4 +1,4 @@
-"""Does what lies under the response tell the class? Drift, the time before onset; units, rates."""
+"""Does anything but the response predict the class? Drift, the time before onset; units, rates."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ LEAST_BEFORE = 4
 """Samples before onset from which mean and slope are taken."""
 
 
-def drift(trials: Trials, design: TrialOrder, time_tells: bool, seed: int) -> list[Finding]:
-    """Does the slow part of the trials tell the class, and does it before onset?
+def drift(trials: Trials, design: TrialOrder, time_predicts: bool, seed: int) -> list[Finding]:
+    """Does the slow part of the trials predict the class, and does it before onset?
 
     Looked at are the mean and the slope of each channel: what drift below 1 Hz, which is slower
-    than a trial, leaves in it. They tell the class also where a response has a slow part, so by
-    themselves they are a note. They are severe where time tells the class as well, for then drift
-    is the plain reason; and where the slow part of the time before onset tells the class too and
-    no high-pass can have carried the response back there, for then it is no response.
+    than a trial, leaves in it. They predict the class also where a response has a slow part, so by
+    themselves they are a note. They are severe where time predicts the class as well, for then
+    drift is the plain reason; and where the slow part of the time before onset predicts the class
+    too and no high-pass can have carried the response back there, for then it is no response.
 
     Parameters
     ----------
-    time_tells
-        A check of the design found that the class can be told from time.
+    time_predicts
+        A check of the design found that the class can be predicted from time.
 
     Returns
     -------
@@ -50,18 +50,18 @@ def drift(trials: Trials, design: TrialOrder, time_tells: bool, seed: int) -> li
             slow_part(trials.data[:, :, early], design.rows), design, seed
         )
     too_few = f"it needs a recording of two classes and {LEAST_PER_CLASS} trials of each"
-    no_response = time_tells or (p_early < ALPHA and not high_pass)
+    no_response = time_predicts or (p_early < ALPHA and not high_pass)
     if not figures["n_classes"]:
         whole = not_checked("drift", too_few)
     elif p >= ALPHA:
-        told = "Mean and slope of the trials do not tell the class."
-        whole = Finding("drift", "passed", told, rounded(about | figures))
+        what = "Mean and slope of the trials do not predict the class."
+        whole = Finding("drift", "passed", what, rounded(about | figures))
     elif no_response:
-        also = "so does time" if time_tells else "so they do before onset"
+        also = "so does time" if time_predicts else "so they do before onset"
         whole = Finding(
             "drift",
             "severe",
-            f"Mean and slope of the trials tell the class, and {also}: drift carries the label.",
+            f"Mean and slope of the trials predict the class, and {also}: drift carries the label.",
             rounded(about | figures),
             "A decoder scores above chance by recognising when a trial was recorded, or in what "
             "state, with no response to the picture.",
@@ -72,7 +72,7 @@ def drift(trials: Trials, design: TrialOrder, time_tells: bool, seed: int) -> li
         whole = Finding(
             "drift",
             "note",
-            "Mean and slope of the trials tell the class, though time does not: a slow response "
+            "Mean and slope of the trials predict the class, though time does not: a slow response "
             "to the picture, or a movement of the eyes, explains it.",
             rounded(about | figures),
             "Part of what is decoded lies below 1 Hz or is cut off by the ends of the trial.",
@@ -81,18 +81,18 @@ def drift(trials: Trials, design: TrialOrder, time_tells: bool, seed: int) -> li
     name = "prestimulus_signal"
     about["n_times"] = int(early.sum())
     if early.sum() < LEAST_BEFORE:
-        told = f"the trials begin {trials.tmin:g} s from onset; prepare with tmin below 0 for it"
-        before = not_checked(name, told)
+        what = f"the trials begin {trials.tmin:g} s from onset; prepare with tmin below 0 for it"
+        before = not_checked(name, what)
     elif not figures_early["n_classes"]:
         before = not_checked(name, too_few)
     elif p_early >= ALPHA:
-        told = "The signal before onset does not tell the class."
-        before = Finding(name, "passed", told, rounded(about | figures_early))
+        what = "The signal before onset does not predict the class."
+        before = Finding(name, "passed", what, rounded(about | figures_early))
     else:
         before = Finding(
             name,
             "severe" if no_response else "warning",
-            "The signal before onset tells the class of a picture that was not yet shown.",
+            "The signal before onset predicts the class of a picture that was not yet shown.",
             rounded(about | figures_early),
             "Drift, expectation, what is left of the trial before, or a zero-phase high-pass that "
             "carries the response back in time: none of them is the response.",
@@ -114,7 +114,7 @@ def slow_part(data: np.ndarray, rows: Ints) -> Floats:
 
 
 def decode_slow(features: Floats, design: TrialOrder, seed: int) -> tuple[float, dict[str, object]]:
-    """Test whether slow parts (see `slow_part`) tell the class, within recordings and across them.
+    """Test whether slow parts (see `slow_part`) predict the class within and across recordings.
 
     Within a recording: do the five trials nearest in their means have the same class? That needs
     no straight boundary, as drift has none. Across: linear discriminant analysis with a shrunk
@@ -133,7 +133,7 @@ def decode_slow(features: Floats, design: TrialOrder, seed: int) -> tuple[float,
     order = np.argsort(-counts, kind="stable")
     kept = [int(values[i]) for i in order[:MOST_CLASSES] if counts[i] >= LEAST_PER_CLASS]
     if len(kept) < 2 or not design.varied:
-        return 1.0, {"n_classes": 0}  # nothing to tell apart
+        return 1.0, {"n_classes": 0}  # nothing to distinguish
     chosen = np.isin(design.labels, kept) & np.isfinite(features).all(axis=1)
     labels = np.searchsorted(np.sort(kept), design.labels[chosen])
     runs = design.runs[chosen]
@@ -223,7 +223,7 @@ def _class_means(x: Floats, labels: Ints, n_classes: int) -> Floats:
 def units(trials: Trials, design: TrialOrder) -> Finding:
     """Are the amplitudes those of scalp EEG in volts, and alike in channels and recordings?"""
     some = design.rows
-    if len(some) > 2000:  # spread over all recordings; more tell nothing new
+    if len(some) > 2000:  # spread over all recordings; more add nothing
         some = some[np.linspace(0, len(some) - 1, 2000).astype(int)]
     spreads, n_wrong = [], 0
     for rows in np.array_split(some, len(some) // 256 + 1):
@@ -242,18 +242,18 @@ def units(trials: Trials, design: TrialOrder) -> Finding:
         "quietest_channel_uv": by_channel.min() * 1e6, "loudest_channel_uv": by_channel.max() * 1e6,
         "loudest_over_quietest_run": float(by_run.max()) / quietest,
     }  # fmt: skip
-    told, severity = [], "passed"
+    problems, severity = [], "passed"
     if n_wrong:
-        told.append(f"{n_wrong} values are missing or infinite")
+        problems.append(f"{n_wrong} values are missing or infinite")
         severity = "severe"
     if not LOWEST_V <= typical <= HIGHEST_V:
-        told.append(
+        problems.append(
             f"the typical amplitude is {typical * 1e6:.3g} uV, expected "
             f"{LOWEST_V * 1e6:g} to {HIGHEST_V * 1e6:g}"
         )
         severity = "severe"
     if figures["loudest_over_quietest_run"] >= 100:
-        told.append("recordings differ a hundredfold in amplitude: their units differ")
+        problems.append("recordings differ a hundredfold in amplitude: their units differ")
         severity = "severe"
     off = [
         f"{name} ({level * 1e6:.3g} uV)"
@@ -261,14 +261,14 @@ def units(trials: Trials, design: TrialOrder) -> Finding:
         if not np.median(by_channel) / 20 <= level <= np.median(by_channel) * 20
     ]
     if off:
-        told.append(f"channels unlike the others by a factor of 20: {', '.join(off)}")
+        problems.append(f"channels unlike the others by a factor of 20: {', '.join(off)}")
         severity = "warning" if severity == "passed" else severity
-    if not told:
+    if not problems:
         return Finding("units", "passed", "Amplitudes are those of scalp EEG.", rounded(figures))
     return Finding(
         "units",
         severity,
-        f"Amplitudes are not those of scalp EEG in volts: {'; '.join(told)}.",
+        f"Amplitudes are not those of scalp EEG in volts: {'; '.join(problems)}.",
         rounded(figures),
         "A scale that is fitted on some recordings is wrong for others; a channel that is no EEG "
         "drowns the rest.",
@@ -282,25 +282,25 @@ def rates(trials: Trials, design: TrialOrder) -> Finding:
     gaps = np.diff(design.onsets)[design.runs[1:] == design.runs[:-1]]
     interval = float(np.median(gaps)) if len(gaps) else None
     figures = {"sfreq": trials.sfreq, "trial_s": lasts, "median_interval_s": interval}
-    told = []
+    problems = []
     if not 50 <= trials.sfreq <= 20000:
-        told.append(f"the rate is {trials.sfreq:g} Hz, expected 50 to 20,000")
+        problems.append(f"the rate is {trials.sfreq:g} Hz, expected 50 to 20,000")
     if not 0.05 <= lasts <= 20:
-        told.append(f"a trial lasts {lasts:.3g} s, expected 0.05 to 20: the rate may be wrong")
+        problems.append(f"a trial lasts {lasts:.3g} s, expected 0.05 to 20: the rate may be wrong")
     low_pass = trials.signal.get("h_freq")
     if low_pass and low_pass >= trials.sfreq / 2:
-        told.append(f"the low-pass at {low_pass:g} Hz is not below half the rate")
+        problems.append(f"the low-pass at {low_pass:g} Hz is not below half the rate")
     if interval is not None and not 0.02 <= interval <= 120:
-        told.append(
+        problems.append(
             f"onsets are {interval:.3g} apart, expected 0.02 to 120 s: they may be samples or "
             "milliseconds"
         )
-    if not told:
+    if not problems:
         return Finding("rates", "passed", "Rate, window and onsets fit.", rounded(figures))
     return Finding(
         "rates",
         "warning",
-        f"Rate, window or onsets do not fit: {'; '.join(told)}.",
+        f"Rate, window or onsets do not fit: {'; '.join(problems)}.",
         rounded(figures),
         "Trials are cut at the wrong moments, or last as long as no response does.",
         "Check the rate and the unit of onsets in the recording, and prepare again.",

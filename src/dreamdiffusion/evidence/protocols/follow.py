@@ -51,13 +51,13 @@ class Departure:
     """One thing that is not as the protocol says; a hard one makes it another protocol."""
 
     what: str
-    found: str
+    actual: str
     expected: str
     fix: str
     hard: bool
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.found}, the protocol says {self.expected}"
+        return f"{self.what}: {self.actual}, the protocol says {self.expected}"
 
 
 def follow(
@@ -89,8 +89,8 @@ def follow(
     found = departures(protocol, trials, split, planned, scored)
     hard = [departure for departure in found if departure.hard]
     if hard:
-        told = "; ".join(f"{departure} ({departure.fix})" for departure in hard)
-        raise ValueError(f"this evaluation does not follow the protocol {protocol.name}: {told}")
+        listed = "; ".join(f"{departure} ({departure.fix})" for departure in hard)
+        raise ValueError(f"this evaluation does not follow the protocol {protocol.name}: {listed}")
     return Followed(
         name=protocol.name,
         sha256=protocol.sha256,
@@ -119,7 +119,7 @@ def _of_data(protocol: Protocol, trials: Trials) -> list[Departure]:
     wanted = protocol.data
     if wanted.simulate is not None:
         if not trials.simulated:
-            fix = "simulate and prepare them as dreamdiffusion protocols show tells"
+            fix = "simulate and prepare them with the commands of dreamdiffusion protocols show"
             return [Departure("data", "recorded trials", "simulated ones", fix, True)]
         level = wanted.simulate.noise_level
         if "noise_level" not in trials.metadata:
@@ -127,9 +127,9 @@ def _of_data(protocol: Protocol, trials: Trials) -> list[Departure]:
         levels = sorted({float(found) for found in trials.metadata["noise_level"]})
         if levels == [level]:
             return []
-        told = ", ".join(f"{found:g}" for found in levels)
+        actual = ", ".join(f"{found:g}" for found in levels)
         fix = f"simulate with --noise_level {level:g}"
-        return [Departure("noise level", told, f"{level:g}", fix, True)]
+        return [Departure("noise level", actual, f"{level:g}", fix, True)]
     expected = " or ".join(wanted.datasets)
     fix = f"prepare with --dataset {wanted.datasets[0]}"
     if trials.simulated:
@@ -151,12 +151,12 @@ def _of_people(protocol: Protocol, trials: Trials) -> list[Departure]:
         fix = f"prepare with --subjects {' '.join(protocol.subjects)}"
         found.append(Departure("people", ", ".join(others), expected, fix, True))
     elif len(people) < len(protocol.subjects):
-        told = f"{', '.join(people)} alone"
+        actual = f"{', '.join(people)} alone"
         expected = f"all of {', '.join(protocol.subjects)}"
-        found.append(Departure("people", told, expected, "evaluate each and report all", False))
+        found.append(Departure("people", actual, expected, "evaluate each and report all", False))
     if protocol.trained == "within" and len(people) > 1:
-        told, expected = f"one model for {len(people)} people", "one model for each person"
-        found.append(Departure("training", told, expected, "prepare person by person", True))
+        actual, expected = f"one model for {len(people)} people", "one model for each person"
+        found.append(Departure("training", actual, expected, "prepare person by person", True))
     return found
 
 
@@ -165,8 +165,8 @@ def _of_signal(protocol: Protocol, trials: Trials) -> list[Departure]:
     wanted = protocol.channels
     if wanted is not None and sorted(wanted) != sorted(trials.ch_names):
         fix = f"prepare with --signal.picks {' '.join(wanted)}"
-        told = ", ".join(trials.ch_names)
-        found.append(Departure("channels", told, ", ".join(wanted), fix, True))
+        actual = ", ".join(trials.ch_names)
+        found.append(Departure("channels", actual, ", ".join(wanted), fix, True))
     elif protocol.n_chans is not None and protocol.n_chans != trials.n_chans:
         fix = "prepare without --signal.picks, or pick as many"
         n_chans = (f"{trials.n_chans} channels", f"{protocol.n_chans} channels")
@@ -175,13 +175,13 @@ def _of_signal(protocol: Protocol, trials: Trials) -> list[Departure]:
     tmax = trials.tmin + trials.n_times / trials.sfreq
     sample = 1 / trials.sfreq
     if abs(trials.tmin - window.tmin) > sample / 2 or abs(tmax - window.tmax) > sample:
-        told, expected = f"{trials.tmin:g} to {tmax:g} s", f"{window.tmin:g} to {window.tmax:g} s"
+        actual, expected = f"{trials.tmin:g} to {tmax:g} s", f"{window.tmin:g} to {window.tmax:g} s"
         fix = f"prepare with --tmin {window.tmin:g} --tmax {window.tmax:g}"
-        found.append(Departure("window", told, expected, fix, True))
+        found.append(Departure("window", actual, expected, fix, True))
     if window.sfreq is not None and not np.isclose(window.sfreq, trials.sfreq):
-        told, expected = f"{trials.sfreq:g} Hz", f"{window.sfreq:g} Hz"
+        actual, expected = f"{trials.sfreq:g} Hz", f"{window.sfreq:g} Hz"
         fix = f"prepare with --signal.sfreq {window.sfreq:g}"
-        found.append(Departure("sampling rate", told, expected, fix, False))
+        found.append(Departure("sampling rate", actual, expected, fix, False))
     if window.filter is not None:
         edges = (trials.signal.get("l_freq"), trials.signal.get("h_freq"))
         if not trials.signal:
@@ -219,17 +219,17 @@ def _of_split(
     for column in wanted.disjoint:
         fix = f"fine-tune with a split by {column}"
         if column not in metadata:
-            told = "a column that the metadata have not"
-            found.append(Departure(f"test {column}", told, "not in training", fix, True))
+            actual = "a column that the metadata have not"
+            found.append(Departure(f"test {column}", actual, "not in training", fix, True))
             continue
         values = metadata[column].astype(str).to_numpy()
         shared = sorted({str(v) for v in values[split.test]} & {str(v) for v in values[others]})
         if "" in shared:
-            told = "not known of some trials"
-            found.append(Departure(f"test {column}", told, "not in training", fix, True))
+            actual = "not known of some trials"
+            found.append(Departure(f"test {column}", actual, "not in training", fix, True))
         elif shared:
-            told = f"{len(shared)} also in training or validation, such as {shared[0]}"
-            found.append(Departure(f"test {column}", told, "none of them", fix, True))
+            actual = f"{len(shared)} also in training or validation, such as {shared[0]}"
+            found.append(Departure(f"test {column}", actual, "none of them", fix, True))
     return found
 
 
@@ -240,10 +240,10 @@ def _of_sides(protocol: Protocol, keys: np.ndarray, split: Split) -> list[Depart
     present = [value for value in wanted.left_out if value in set(keys)]
     if present:
         fix = "remove its recordings and prepare again"
-        told = f"trials of {wanted.by} {', '.join(present)}"
-        found.append(Departure("data", told, "none of them", fix, True))
+        actual = f"trials of {wanted.by} {', '.join(present)}"
+        found.append(Departure("data", actual, "none of them", fix, True))
     held = sorted(set(keys[split.test]))
-    told = f"test {wanted.by} {', '.join(held) or 'none'}"
+    actual = f"test {wanted.by} {', '.join(held) or 'none'}"
     if wanted.leave_one_out:
         right = len(held) == 1
         expected = f"one {wanted.by} held out, all of it"
@@ -254,18 +254,18 @@ def _of_sides(protocol: Protocol, keys: np.ndarray, split: Split) -> list[Depart
         fix = f"fine-tune with --split.by {wanted.by} --split.test {' '.join(wanted.test)}"
     missing = int(np.isin(keys, held).sum()) - len(split.test)
     if right and missing:
-        told += f" without {missing} of its trials"
+        actual += f" without {missing} of its trials"
     if not right or missing:
-        found.append(Departure("split", told, expected, fix, True))
+        found.append(Departure("split", actual, expected, fix, True))
     if isinstance(wanted.validation, float | int):
         return found + _of_drawn_validation(wanted.validation, split)
     rows = np.flatnonzero(np.isin(keys, wanted.validation))
     if not np.array_equal(rows, split.validation):
         values = sorted(set(keys[split.validation]))
-        told = f"validation {wanted.by} {', '.join(values) or 'none'}"
+        actual = f"validation {wanted.by} {', '.join(values) or 'none'}"
         expected = f"validation {wanted.by} {', '.join(wanted.validation) or 'none'}, all of it"
         fix = f"fine-tune with --split.validation {' '.join(wanted.validation)}"
-        found.append(Departure("split", told, expected, fix, True))
+        found.append(Departure("split", actual, expected, fix, True))
     return found
 
 
@@ -285,30 +285,33 @@ def _of_scoring(
     averaged, wanted = n_averaged(scored), protocol.repeats.test
     if averaged != wanted:
         fix = f"average {wanted} repeats before decoding" if wanted > 1 else "score single trials"
-        told, expected = f"{averaged} averaged", f"{wanted} averaged"
-        found.append(Departure("repeats", told, expected, fix, True))
+        actual, expected = f"{averaged} averaged", f"{wanted} averaged"
+        found.append(Departure("repeats", actual, expected, fix, True))
     n_side = 0 if split is None else len(getattr(split, planned.side))
     if planned.limit is not None and planned.limit < n_side:
-        told, fix = f"the first {planned.limit} of {n_side} trials", "leave --limit out"
-        found.append(Departure("trials", told, "all of them", fix, False))
+        actual, fix = f"the first {planned.limit} of {n_side} trials", "leave --limit out"
+        found.append(Departure("trials", actual, "all of them", fix, False))
     k = protocol.images_per_trial
     if k is not None and planned.images_per_trial not in (None, k):
-        told, fix = f"{planned.images_per_trial}", f"--sample.num_images_per_prompt {k}"
-        found.append(Departure("images per trial", told, f"{k}", fix, False))
+        actual, fix = f"{planned.images_per_trial}", f"--sample.num_images_per_prompt {k}"
+        found.append(Departure("images per trial", actual, f"{k}", fix, False))
     if planned.selection != protocol.selection:
-        told, expected = (
+        actual, expected = (
             rule.replace("_", " ") for rule in (planned.selection, protocol.selection)
         )
         fix = "scores of another step cannot be compared with those of the protocol"
-        found.append(Departure("step of the training", told, expected, fix, False))
+        found.append(Departure("step of the training", actual, expected, fix, False))
     gallery = protocol.gallery
     if gallery.kind != "none" and planned.gallery is not None:
-        told, expected = planned.gallery, gallery.kind
+        actual, expected = planned.gallery, gallery.kind
         if gallery.size is not None:
-            told, expected = f"{told} of {planned.gallery_size}", f"{expected} of {gallery.size}"
-        if told != expected:
+            actual, expected = (
+                f"{actual} of {planned.gallery_size}",
+                f"{expected} of {gallery.size}",
+            )
+        if actual != expected:
             fix = "retrieval scores cannot be compared with those of the protocol"
-            found.append(Departure("gallery", told, expected, fix, False))
+            found.append(Departure("gallery", actual, expected, fix, False))
     named = [judge.model for judge in protocol.judges if judge.model != "own"]
     if planned.judge is not None and named and planned.judge not in named:
         expected = " or ".join(named)

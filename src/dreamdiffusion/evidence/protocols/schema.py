@@ -21,7 +21,7 @@ from dreamdiffusion.files.schema import Schema, read_yaml
 FOLDER = Path(__file__).parent
 
 
-class Source(Schema):
+class Reference(Schema):
     """Where the protocol is from."""
 
     paper: str
@@ -44,7 +44,7 @@ class Data(Schema):
         return self
 
 
-class Window(Schema):
+class TrialWindow(Schema):
     """The piece of EEG that a trial is."""
 
     tmin: float = Field(description="s, from stimulus onset")
@@ -95,7 +95,7 @@ class Repeats(Schema):
     training: int = Field(default=1, ge=1, le=80)
 
 
-class Gallery(Schema):
+class GalleryRule(Schema):
     """What retrieval chooses from."""
 
     kind: Literal["exact", "prototypes", "none"] = Field(
@@ -113,7 +113,7 @@ class JudgeModel(Schema):
     scores: str = Field(description="the metrics it is used for")
 
 
-class Metric(Schema):
+class ProtocolMetric(Schema):
     """One metric of the protocol; the first in the list is its headline."""
 
     name: str
@@ -127,7 +127,7 @@ class Protocol(Schema):
 
     name: str
     title: str
-    source: Source
+    source: Reference
     data: Data
     subjects: list[str] = Field(default_factory=list, description="empty: all of the data set")
     trained: Literal["within", "across"] = Field(
@@ -135,16 +135,16 @@ class Protocol(Schema):
     )
     channels: list[str] | None = Field(default=None, description="empty: all of the data set")
     n_chans: PositiveInt | None = Field(default=None, description="empty: not prescribed")
-    window: Window
+    window: TrialWindow
     split: Sides
     repeats: Repeats
     images_per_trial: PositiveInt | None = Field(default=None, description="empty: not prescribed")
-    gallery: Gallery
+    gallery: GalleryRule
     selection: Literal["last_step", "best_on_validation"] = Field(
         description="which step of a training is scored; chosen before any look at the test side"
     )
     judges: list[JudgeModel] = Field(default_factory=list)
-    metrics: list[Metric] = Field(min_length=1)
+    metrics: list[ProtocolMetric] = Field(min_length=1)
     warnings: list[str] = Field(
         default_factory=list, description="what a score under this protocol cannot show"
     )
@@ -196,8 +196,8 @@ def load_protocol(name: str | Path) -> Protocol:
     try:
         return Protocol.model_validate(read_yaml(path))
     except ValidationError as error:
-        told = "; ".join(
+        problems = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
         )
-        raise ValueError(f"{path} is not a protocol: {told}") from error
+        raise ValueError(f"{path} is not a protocol: {problems}") from error

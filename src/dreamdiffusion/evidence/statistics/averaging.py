@@ -38,7 +38,7 @@ def n_trial_curve(
     eeg : array, (n, n_chans, n_times)
         Volts; trials of one side of a split.
     metadata : DataFrame
-        Of the n trials; see `design.Exchange.of`.
+        Of the n trials; see `exchange.Exchange.of`.
     score : callable
         Averages (m, n_chans, n_times) and the metadata of their first trials -> pairs (m, m).
     rng : numpy.random.Generator

@@ -1,7 +1,7 @@
 """Intervals: people, and what they were shown, drawn again with replacement.
 
 People first, and within each drawn person its clusters (blocks, pictures or trials; see
-`design.Exchange`), the hierarchical bootstrap (Davison and Hinkley 1997, section 3.8; Saravanan,
+`exchange.Exchange`), the hierarchical bootstrap (Davison and Hinkley 1997, section 3.8; Saravanan,
 Berman and Sober 2020). All columns of scores are drawn together, so that differences are paired.
 """
 
@@ -65,7 +65,7 @@ def bootstrap_means(
     return totals[:, :-1] / totals[:, -1:]
 
 
-def interval(draws: Floats) -> tuple[float, float]:
+def percentile_interval(draws: Floats) -> tuple[float, float]:
     """95 % percentile interval of draws, (count,)."""
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
@@ -75,7 +75,7 @@ def bootstrap_ci(
     scores: Floats, design: Exchange, count: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean of scores (n,)."""
-    return interval(bootstrap_means(scores[:, None], design, count, rng)[:, 0])
+    return percentile_interval(bootstrap_means(scores[:, None], design, count, rng)[:, 0])
 
 
 def seed_interval(
@@ -100,4 +100,4 @@ def seed_interval(
     """
     of_seed = bootstrap_means(values.T, design, count, rng)
     taken = rng.integers(len(values), size=of_seed.shape)
-    return interval(np.take_along_axis(of_seed, taken, axis=1).mean(axis=1))
+    return percentile_interval(np.take_along_axis(of_seed, taken, axis=1).mean(axis=1))

@@ -161,8 +161,8 @@ class Exchange:
         """Draw for each trial, (n,), another one whose EEG the shuffled control decodes.
 
         Within runs and by whole blocks, as truths are permuted: across them it would also take
-        away what the recording or the block alone tells. Where a run has one block only there is
-        nothing to exchange within it, and trials are dealt over all of the data.
+        away what is known from the recording or the block alone. Where a run has one block only
+        there is nothing to exchange within it, and trials are dealt over all of the data.
         """
         run_of_block = self._run_of_block()
         if np.bincount(run_of_block).min() < 2:
@@ -202,12 +202,12 @@ class Exchange:
         what = "trials" if self.n_blocks == len(self) else f"{self.n_blocks} blocks of trials"
         n_runs = int(self.runs.max()) + 1
         where = "of one run" if n_runs == 1 else f"within each of {n_runs} runs"
-        told = f"one-sided; truths of {what} permuted {where}: "
+        text = f"one-sided; truths of {what} permuted {where}: "
         if self.n_exchanges > count:
-            return told + f"{count} draws, (1 + hits) / (1 + draws)"
-        told += f"all {self.n_exchanges:.0f} permutations there are"
+            return text + f"{count} draws, (1 + hits) / (1 + draws)"
+        text += f"all {self.n_exchanges:.0f} permutations there are"
         few = self.n_exchanges < LEAST_EXCHANGES
-        return told + (", too few for p to reach 0.05" if few else "")
+        return text + (", too few for p to reach 0.05" if few else "")
 
     def _run_of_block(self) -> Ints:
         result = np.empty(self.n_blocks, int)

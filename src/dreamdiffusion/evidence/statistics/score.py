@@ -2,7 +2,7 @@
 
 A matrix ``pairs`` (n, n) holds at [i, j] the score of the images decoded from trial *j* against
 what was shown in trial *i* (see `metrics`). Trials are the unit of everything here: the samples of
-one trial are never treated as independent. What may change places says `design.Exchange`.
+one trial are never treated as independent. What may change places says `exchange.Exchange`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamdiffusion.evidence.scores import ControlScore, Score
-from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_means, interval
+from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_means, percentile_interval
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 
 Floats = NDArray[np.float64]
@@ -74,7 +74,7 @@ def permutation_p(pairs: Floats, count: int, rng: np.random.Generator, design: E
     return (1 + found) / (1 + count)
 
 
-def score(
+def score_metric(
     metric: str,
     pairs: Floats,
     controls: Mapping[str, Floats],
@@ -137,20 +137,20 @@ def score(
         n=n,
         n_people=design.n_people,
         chance=chance,
-        ci95=interval(draws[:, 0]),
+        ci95=percentile_interval(draws[:, 0]),
         p=permutation_p(pairs, n_permutations, rng, allowed),
         controls={
             name: ControlScore(
                 value=float(means[1 + at]),
                 difference=float(means[0] - means[1 + at]),
-                difference_ci95=interval(draws[:, 0] - draws[:, 1 + at]),
+                difference_ci95=percentile_interval(draws[:, 0] - draws[:, 1 + at]),
             )
             for at, name in enumerate(controls)
         },
         strongest=list(controls)[strongest - 1],
         difference=float(means[0] - means[strongest]),
         # Chosen anew in every draw, so that a lucky choice of the control is part of the interval.
-        difference_ci95=interval(draws[:, 0] - draws[:, rivals].max(axis=1)),
+        difference_ci95=percentile_interval(draws[:, 0] - draws[:, rivals].max(axis=1)),
     )
 
 

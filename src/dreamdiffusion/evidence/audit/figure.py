@@ -1,4 +1,4 @@
-"""One picture of an audit: the order of the classes, the intervals between them, the tests."""
+"""One figure of an audit: the order of the classes, the intervals between them, the tests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from dreamdiffusion.evidence.audit.findings import ALPHA, Finding
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder
 from dreamdiffusion.trials.trials import Trials
 
-COLORS = {"severe": "#c42a2a", "warning": "#d98b00", "note": "#5d6470", "passed": "#167a3e"}
+SEVERITY_COLORS = {
+    "severe": "#c42a2a",
+    "warning": "#d98b00",
+    "note": "#5d6470",
+    "passed": "#167a3e",
+}
 MOST_RUNS, MOST_NAMED = 24, 8
 
 
-def save_picture(path: Path, trials: Trials, findings: Sequence[Finding]) -> None:
+def save_figure(path: Path, trials: Trials, findings: Sequence[Finding]) -> None:
     """Draw class over time in each recording, intervals by class, and the p of every test."""
     design = TrialOrder.of(trials.metadata)
     shown = min(design.n_runs, MOST_RUNS)
@@ -31,7 +36,8 @@ def save_picture(path: Path, trials: Trials, findings: Sequence[Finding]) -> Non
     _draw_intervals(left, trials, design)
     _draw_tests(right, findings)
     simulated = " (SIMULATED)" if trials.simulated else ""
-    figure.suptitle(f"{len(trials)} trials{simulated}: what tells the class without the response")
+    what = "what predicts the class without the response"
+    figure.suptitle(f"{len(trials)} trials{simulated}: {what}")
     figure.savefig(path, dpi=110)
 
 
@@ -89,11 +95,13 @@ def _draw_intervals(axes: Axes, trials: Trials, design: TrialOrder) -> None:
 def _draw_tests(axes: Axes, findings: Sequence[Finding]) -> None:
     tested = [finding for finding in findings if "p" in finding.evidence][::-1]
     values = [-np.log10(finding.evidence["p"]) for finding in tested]
-    axes.barh(range(len(tested)), values, color=[COLORS[f.severity] for f in tested], height=0.6)
+    axes.barh(
+        range(len(tested)), values, color=[SEVERITY_COLORS[f.severity] for f in tested], height=0.6
+    )
     axes.set_yticks(range(len(tested)), [f"{f.name} ({f.severity})" for f in tested], fontsize=8)
     axes.axvline(-np.log10(ALPHA), color="black", linewidth=1, linestyle="--")
     ticks = [1, 0.1, 0.01, ALPHA, 0.002]
     axes.set_xticks([-np.log10(p) for p in ticks], [f"{p:g}" for p in ticks], fontsize=7)
     axes.set_xlim(0, 2.9)
     axes.set_xlabel(f"p by permutation; dashed: {ALPHA:g}, the limit of one test")
-    axes.set_title("does it tell the class?", fontsize=10)
+    axes.set_title("does it predict the class?", fontsize=10)
