@@ -1,7 +1,4 @@
-"""From EEG tokens to what the generator's cross-attention sees (paper section 3.2).
-
-The path of this module is recorded in saved pipelines and must not change.
-"""
+"""From EEG tokens to what the generator's cross-attention sees (paper section 3.2)."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from dreamdiffusion.models.strict import StrictModel
@@ -76,6 +74,7 @@ class EEGConditioner(StrictModel):
         states = self.dim_mapper(self.channel_mapper(tokens))
         return Condition(states, self.time_mapper(states))
 
+    @apply_forward_hook  # so that enable_model_cpu_offload moves it for this call too
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Project EEG tokens into CLIP's image space, unit norm ``(B, clip_dim)`` (paper 3.3)."""
         pooled = self.clip_pool(tokens).squeeze(1)

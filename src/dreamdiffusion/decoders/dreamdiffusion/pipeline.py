@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import mne
 import numpy as np
 import torch
+from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -19,14 +22,24 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dreamdiffusion.decoders.dreamdiffusion.adapter import ADAPTER, read_adapter, write_adapter
+from dreamdiffusion.decoders.dreamdiffusion.arguments import (
+    CALLBACK_TENSORS,
+    StepCallback,
+    check_callback,
+    check_generators,
+    check_output_type,
+    check_scheduler,
+    check_strengths,
+    takes_generator,
+)
 from dreamdiffusion.decoders.dreamdiffusion.condition import Condition, EEGConditioner
+from dreamdiffusion.decoders.dreamdiffusion.guidance import Weighted, guide, predict, repeat
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import (
     decode_latents,
     encode_images,
     image_size,
-    unet_extras,
 )
 
 FORMER_MODULES = ("dreamdiffusion.encoder", "dreamdiffusion.condition", "dreamdiffusion.processor")
@@ -40,8 +53,11 @@ class EEGToImageOutput(BaseOutput):
     images: Any
 
 
-class EEGToImagePipeline(DiffusionPipeline):
+class EEGToImagePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     """Images of what a person was looking at, from EEG.
+
+    What a user of diffusers expects works: ``to``, another ``scheduler``, callbacks, a list of
+    generators, ``enable_model_cpu_offload``, ``push_to_hub``, LoRAs of the generator.
 
     Parameters
     ----------
@@ -58,6 +74,8 @@ class EEGToImagePipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "eeg_encoder->conditioner->text_encoder->unet->vae"
+    _exclude_from_cpu_offload = ["eeg_processor"]  # noqa: RUF012 - it has no parameter to move
+    _callback_tensor_inputs = CALLBACK_TENSORS
     _optional_components = ["tokenizer", "text_encoder"]  # noqa: RUF012 - diffusers reads a list
 
     def __init__(
@@ -72,6 +90,7 @@ class EEGToImagePipeline(DiffusionPipeline):
         text_encoder: CLIPTextModel | None = None,
     ):
         super().__init__()
+        self._prediction_type = getattr(scheduler, "config", {}).get("prediction_type")
         self.register_modules(
             eeg_processor=eeg_processor,
             eeg_encoder=eeg_encoder,
@@ -119,6 +138,51 @@ class EEGToImagePipeline(DiffusionPipeline):
                 value[0] = "dreamdiffusion"
         return loaded
 
+    def enable_vae_slicing(self) -> None:
+        """Decode images one by one, which takes less memory."""
+        self.vae.enable_slicing()
+
+    def disable_vae_slicing(self) -> None:
+        """Decode images of a batch at once."""
+        self.vae.disable_slicing()
+
+    def enable_vae_tiling(self) -> None:
+        """Decode images in tiles, which takes less memory; seams may show."""
+        self.vae.enable_tiling()
+
+    def disable_vae_tiling(self) -> None:
+        """Decode images whole."""
+        self.vae.disable_tiling()
+
+    def load_lora_weights(
+        self,
+        pretrained_model_name_or_path_or_dict: Any,
+        adapter_name: str | None = None,
+        hotswap: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Load a LoRA of the generator's U-Net or text encoder, from a folder or the hub.
+
+        Raises
+        ------
+        ValueError
+            If peft is not installed, the file is no LoRA, or it is one of a text encoder that the
+            pipeline does not have.
+        """
+        if importlib.util.find_spec("peft") is None:
+            raise ValueError("load_lora_weights needs peft: pip install 'dreamdiffusion[lora]'")
+        source = pretrained_model_name_or_path_or_dict
+        if not isinstance(source, dict):
+            kwargs.setdefault("use_safetensors", True)  # a pickle is not read
+        if self.text_encoder is None:
+            weights: Any = self.lora_state_dict(source, **kwargs)
+            if any(key.startswith("text_encoder") for key in weights[0]):
+                raise ValueError(
+                    "the LoRA changes the text encoder, and this pipeline has none: give it the "
+                    "tokenizer and text_encoder of its generator"
+                )
+        super().load_lora_weights(source, adapter_name, hotswap, **kwargs)
+
     def save_adapter(
         self, folder: Path, generator: str | Path, clip: str | Path | None = None
     ) -> None:
@@ -152,7 +216,7 @@ class EEGToImagePipeline(DiffusionPipeline):
         """Return the EEG's tokens ``(n_trials, n_tokens, embed_dim)``, on the encoder's device."""
         scaled = self.eeg_processor(eeg, ch_names, sfreq)
         encoder = self.eeg_encoder
-        return encoder(scaled.to(device=encoder.device, dtype=encoder.dtype))
+        return encoder(scaled.to(device=self._execution_device, dtype=encoder.dtype))
 
     @torch.no_grad()
     def __call__(
@@ -173,6 +237,8 @@ class EEGToImagePipeline(DiffusionPipeline):
         image: Image.Image | torch.Tensor | None = None,
         strength: float = 0.8,
         eeg_tokens: torch.Tensor | None = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> EEGToImageOutput | tuple[Any]:
         """Draw images for trials.
 
@@ -186,7 +252,7 @@ class EEGToImagePipeline(DiffusionPipeline):
         num_images_per_prompt
             Images for each trial.
         generator
-            Source of the initial noise.
+            Source of the initial noise: one for all, or a list of one for each image.
         latents
             The initial noise itself.
         output_type
@@ -203,97 +269,109 @@ class EEGToImagePipeline(DiffusionPipeline):
             How much of it is drawn anew, 0 to 1.
         eeg_tokens
             What `encode` returns, in place of ``eeg``.
+        callback_on_step_end
+            Called after every step with the pipeline, the number of the step, its timestep and the
+            tensors asked for; what it returns, a dictionary of them, replaces them. Setting
+            ``pipeline._interrupt = True`` in it leaves out the remaining steps.
+        callback_on_step_end_tensor_inputs
+            Names of the tensors that it gets: ``latents``, ``noise_pred``.
 
         Raises
         ------
         ValueError
             If there is not one of ``eeg`` and ``eeg_tokens``, the EEG does not fit the model, the
-            output type is unknown, a strength is outside 0 to 1, or there is a prompt and no text
-            encoder.
+            output type is unknown, a strength is outside 0 to 1, there are too few or too many
+            generators, the callback asks for another tensor, the scheduler is for another kind of
+            prediction, or there is a prompt and no text encoder.
         """
-        if output_type not in ("pil", "np", "pt", "latent"):
-            raise ValueError(f"output_type is {output_type!r}, expected pil, np, pt or latent")
-        for name, value in (
-            ("eeg_strength", eeg_strength),
-            ("text_strength", text_strength),
-            ("strength", strength),
-        ):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}, expected a number from 0 to 1")
-        # A U-Net that was distilled with guidance takes the scale as a number instead.
-        distilled = bool(self.unet.config["time_cond_proj_dim"])
-        scale = 1.0 if distilled else max(1.0, guidance_scale)
+        check_output_type(output_type)
+        check_strengths(eeg_strength=eeg_strength, text_strength=text_strength, strength=strength)
+        check_scheduler(self.scheduler, self._prediction_type)
+        check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs)
         if (eeg is None) == (eeg_tokens is None):
             raise ValueError("give the EEG or its tokens: one of eeg and eeg_tokens")
         tokens = self.encode(eeg, ch_names, sfreq) if eeg_tokens is None else eeg_tokens  # pyright: ignore[reportArgumentType]
-        condition = self.conditioner(tokens.to(self.conditioner.device))
-        calls = _guide(condition, Condition(*map(torch.zeros_like, condition)), scale, eeg_strength)
+        condition = self.conditioner(tokens.to(self._execution_device))
+        # A U-Net that was distilled with guidance takes the scale as a number instead.
+        distilled = bool(self.unet.config["time_cond_proj_dim"])
+        scale = 1.0 if distilled else max(1.0, guidance_scale)
+        calls = guide(condition, scale, eeg_strength)
         if prompt is not None:
             text, empty = self._encode_prompt(prompt, condition)
             calls += [(text, scale * text_strength), (empty, -scale * text_strength)]
-        k = num_images_per_prompt
-        calls = [(Condition(*(p.repeat_interleave(k, 0) for p in c)), w) for c, w in calls]
-        count = len(condition.time_condition) * k
-        latents = self._start(count, latents, generator, condition.time_condition)
-        self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
-        timesteps = self.scheduler.timesteps
-        if image is None:
-            latents = latents * self.scheduler.init_noise_sigma
-        else:
-            timesteps = self._timesteps_left(num_inference_steps, strength)
-            start = self._encode_picture(image, latents)
-            # With nothing to draw anew the picture comes back as the VAE sees it.
-            if len(timesteps):
-                start = self.scheduler.add_noise(start, latents, timesteps[:1])
-            latents = start
-        pixels = image_size(self.unet, self.vae)
-        # Stochastic schedulers draw noise in their steps, from the same source.
-        extra = {"generator": generator} if _takes_generator(self.scheduler) else {}
-        with self.progress_bar(total=len(timesteps)) as bar:  # pyright: ignore[reportCallIssue]
-            for timestep in timesteps:
-                noisy = self.scheduler.scale_model_input(latents, timestep)
-                noise_pred = self._predict(noisy, timestep, calls, pixels, guidance_scale)
-                latents = self.scheduler.step(
-                    noise_pred, timestep, latents, return_dict=False, **extra
-                )[0]
-                bar.update()
-        images: Any = latents
-        if output_type != "latent":
-            images = decode_latents(self.vae, latents).float().cpu()  # pyright: ignore[reportArgumentType]
-        if output_type in ("np", "pil"):
-            images = images.permute(0, 2, 3, 1).numpy()
-        if output_type == "pil":
-            images = [Image.fromarray((image * 255).round().astype(np.uint8)) for image in images]
+        count = len(condition.time_condition) * num_images_per_prompt
+        noise = self._start(count, latents, generator, condition.time_condition)
+        self.scheduler.set_timesteps(num_inference_steps, device=noise.device)
+        latents, timesteps = self._first_latents(noise, image, num_inference_steps, strength)
+        latents = self._denoise(
+            latents,
+            timesteps,
+            repeat(calls, num_images_per_prompt),
+            guidance_scale,
+            generator,
+            callback_on_step_end,
+            callback_on_step_end_tensor_inputs,
+        )
+        images = self._finish(latents, output_type)
         self.maybe_free_model_hooks()
         return EEGToImageOutput(images) if return_dict else (images,)
 
-    def _predict(
+    def _denoise(
         self,
-        noisy: torch.Tensor,
-        timestep: torch.Tensor,
-        calls: list[tuple[Condition, float]],
-        pixels: int,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        calls: Weighted,
         guidance_scale: float,
-    ) -> Any:
-        """Return the weighted sum of the U-Net's predictions; equally long conditions in one go."""
-        by_length: dict[int, list[tuple[Condition, float]]] = {}
-        for condition, weight in calls:
-            length = condition.encoder_hidden_states.shape[1]
-            by_length.setdefault(length, []).append((condition, weight))
-        total: Any = 0
-        for group in by_length.values():
-            states, times = (torch.cat(parts) for parts in zip(*(c for c, _ in group), strict=True))
-            predicted = self.unet(
-                torch.cat([noisy] * len(group)),
-                timestep,
-                encoder_hidden_states=states,
-                class_labels=times,
-                return_dict=False,
-                **unet_extras(self.unet, len(times), pixels, guidance_scale),
-            )[0]
-            for part, (_, weight) in zip(predicted.chunk(len(group)), group, strict=True):
-                total = total + weight * part
-        return total
+        generator: torch.Generator | list[torch.Generator] | None,
+        callback: StepCallback | None,
+        tensor_inputs: Sequence[str],
+    ) -> torch.Tensor:
+        """Run the scheduler's steps."""
+        pixels = image_size(self.unet, self.vae)
+        # Stochastic schedulers draw noise in their steps, from the same source.
+        extra = {"generator": generator} if takes_generator(self.scheduler) else {}
+        self._interrupt = False
+        with self.progress_bar(total=len(timesteps)) as bar:  # pyright: ignore[reportCallIssue]
+            for step, timestep in enumerate(timesteps):
+                if self._interrupt:
+                    break
+                noisy = self.scheduler.scale_model_input(latents, timestep)
+                noise_pred = predict(self.unet, noisy, timestep, calls, pixels, guidance_scale)
+                latents = self.scheduler.step(
+                    noise_pred, timestep, latents, return_dict=False, **extra
+                )[0]
+                if callback is not None:
+                    given = {"latents": latents, "noise_pred": noise_pred}
+                    kept = {name: given[name] for name in tensor_inputs}
+                    changed = callback(self, step, timestep, kept) or {}
+                    latents = changed.get("latents", latents)
+                bar.update()
+        return latents
+
+    def _first_latents(
+        self, noise: torch.Tensor, image: Any, steps: int, strength: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return where drawing starts, noise or a noisy picture, and the steps that are left."""
+        if image is None:
+            return noise * self.scheduler.init_noise_sigma, self.scheduler.timesteps
+        timesteps = self._timesteps_left(steps, strength)
+        start = self._encode_picture(image, noise)
+        # With nothing to draw anew the picture comes back as the VAE sees it.
+        if len(timesteps):
+            start = self.scheduler.add_noise(start, noise, timesteps[:1])
+        return start, timesteps
+
+    def _finish(self, latents: torch.Tensor, output_type: str) -> Any:
+        """Return latents as images of the kind that was asked for."""
+        if output_type == "latent":
+            return latents
+        images: Any = decode_latents(self.vae, latents.to(self.vae.dtype)).float().cpu()
+        if output_type == "pt":
+            return images
+        images = images.permute(0, 2, 3, 1).numpy()
+        if output_type == "np":
+            return images
+        return [Image.fromarray((image * 255).round().astype(np.uint8)) for image in images]
 
     def _encode_prompt(
         self, prompt: str | list[str], condition: Condition
@@ -315,7 +393,7 @@ class EEGToImagePipeline(DiffusionPipeline):
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        states = self.text_encoder(input_ids=ids.to(self.text_encoder.device)).last_hidden_state
+        states = self.text_encoder(input_ids=ids.to(self._execution_device)).last_hidden_state
         with_text, without = states.to(condition.encoder_hidden_states).chunk(2)
         no_eeg = torch.zeros_like(condition.time_condition)
         return Condition(with_text, no_eeg), Condition(without, no_eeg)
@@ -351,6 +429,7 @@ class EEGToImagePipeline(DiffusionPipeline):
         generator: torch.Generator | list[torch.Generator] | None,
         like: torch.Tensor,
     ) -> torch.Tensor:
+        check_generators(generator, count)
         size = self.unet.config["sample_size"]
         shape = (count, self.unet.config["in_channels"], size, size)
         if latents is None:
@@ -358,16 +437,3 @@ class EEGToImagePipeline(DiffusionPipeline):
         if tuple(latents.shape) != shape:
             raise ValueError(f"latents have shape {tuple(latents.shape)}, expected {shape}")
         return latents.to(like)
-
-
-def _guide(
-    with_eeg: Condition, without: Condition, scale: float, strength: float
-) -> list[tuple[Condition, float]]:
-    """Return conditions and weights: ``without + scale * strength * (with_eeg - without)``."""
-    weight = scale * strength
-    calls = [(without, 1 - weight), (with_eeg, weight)]
-    return [(condition, w) for condition, w in calls if w]
-
-
-def _takes_generator(scheduler: Any) -> bool:
-    return "generator" in scheduler.step.__code__.co_varnames

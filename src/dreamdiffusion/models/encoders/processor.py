@@ -60,6 +60,13 @@ class EEGProcessor(ModelMixin, ConfigMixin):
         # A file in half precision would round the scale of every trial.
         self._keep_in_fp32_modules = ["matrix"]
 
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """Move to a device; the scale stays in single precision, whatever the rest computes in."""
+        kwargs.pop("dtype", None)
+        where = [value for value in args if not isinstance(value, torch.dtype)]
+        move: Any = super().to
+        return move(*where, **kwargs) if where or kwargs else self
+
     @classmethod
     def fit(
         cls,
