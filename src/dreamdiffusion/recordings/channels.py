@@ -9,14 +9,14 @@ import mne
 import numpy as np
 
 from dreamdiffusion.recordings.electrodes import (
+    EARS,
+    REPLACED,
     are_amplifier_inputs,
+    derivation,
     standard_names,
     template_montage,
 )
 
-# The 10-20 names that the 10-10 system replaced (Chatrian et al. 1985); the places are the same.
-_REPLACED = {"t3": "T7", "t4": "T8", "t5": "P7", "t6": "P8"}
-_EARS = {"a1", "a2", "m1", "m2"}
 _REFERENCE = r"[-_ :](ref|re|le|avg|av|car|ar|a1|a2|m1|m2|a1\+?a2|m1\+?m2|ears|linked)$"
 _MISC = (
     r"AUX|STATUS|TRIG|MARKER|EVENT|LABEL|COUNTER|TIMESTAMP|BATTERY|ACCEL|\bACC|GYRO|RESP|GSR|\bEDA\b|PPG|"
@@ -38,29 +38,36 @@ def standard_name(name: str) -> str | None:
     """Return the 10-05 name that a channel's name means, None where it means none.
 
     Understood are a leading `EEG`, trailing dots, any case, the suffix of a reference common to all
-    channels (`-Ref`, `-LE`, `-A2`, ...), and T3, T4, T5, T6 for T7, T8, P7, P8. A bipolar
-    derivation (`Fp1-F7`, `A2-A1`) is no place and has none.
+    channels (`-Ref`, `-LE`, `-A2`, ...), and T3, T4, T5, T6 for T7, T8, P7, P8. A bipolar channel
+    (`FP1-T3`) is named after its two electrodes (`Fp1-T7`); `A2-A1` means no place.
     """
     short = _strip(name)
+    if (pair := derivation(short)) is not None:
+        return "-".join(pair)
     base = re.sub(_REFERENCE, "", short, flags=re.IGNORECASE)
-    if base != short and base.lower() in _EARS and short[len(base) + 1 :].lower() in _EARS:
+    if base != short and base.lower() in EARS and short[len(base) + 1 :].lower() in EARS:
         return None
-    return _REPLACED.get(base.lower()) or standard_names().get(base.lower())
+    return REPLACED.get(base.lower()) or standard_names().get(base.lower())
 
 
 def standard_renames(ch_names: Sequence[str]) -> dict[str, str]:
     """Return file's name -> 10-05 name of the channels to rename.
 
     Two channels never become one: where several mean the same place, all keep their names. In a
-    file whose names are amplifier inputs (A1 to A32, B1, ...) these keep theirs too.
+    file whose names are amplifier inputs (A1 to A32, B1, ...) these keep theirs too. Where three or
+    more channels are derivations, all against one electrode (`Fp1-Cz`, `F3-Cz`, `O1-Cz`), that is a
+    common reference, and each is named after its first electrode.
     """
     inputs = are_amplifier_inputs(_strip(name) for name in ch_names)
-    new = {
-        name: name
-        if inputs and re.fullmatch(r"[A-Za-z]\d+", _strip(name))
-        else standard_name(name) or name
-        for name in ch_names
-    }
+    pairs = [pair for name in ch_names if (pair := derivation(_strip(name))) is not None]
+    common = len(pairs) >= 3 and len({second for _, second in pairs}) == 1
+    new = {}
+    for name in ch_names:
+        pair = derivation(_strip(name))
+        if inputs and re.fullmatch(r"[A-Za-z]\d+", _strip(name)):
+            new[name] = name
+        else:
+            new[name] = pair[0] if common and pair else standard_name(name) or name
     names = list(new.values())
     return {old: name for old, name in new.items() if old != name and names.count(name) == 1}
 
@@ -82,7 +89,7 @@ def name_channels(raw: mne.io.BaseRaw) -> tuple[dict[str, str], list[str]]:
     kinds = raw.get_channel_types()
     for place, (name, kind) in enumerate(zip(raw.ch_names, kinds, strict=True)):
         word = _strip(name).upper()
-        if kind != "eeg" or word.lower() in standard_names():
+        if kind != "eeg" or word.lower() in standard_names() or derivation(word) is not None:
             continue
         other = next((other for other, words in _TYPES if re.search(words, word)), None)
         if other in (None, "misc") and holds_labels(raw.get_data(picks=np.array([place]))[0]):
@@ -104,7 +111,7 @@ def holds_labels(samples: np.ndarray) -> bool:
     Those are whole numbers (in volts, or in microvolts where a reader took them for EEG), few
     different ones (2 to `LABEL_VALUES`), each held for many samples (`LABEL_HELD`).
     """
-    for part in (samples[:10_000], samples):  # the first samples tell most channels from labels
+    for part in (samples[:10_000], samples):  # the first samples suffice for most channels
         if not len(part) or not np.isfinite(part).all():
             return False
         if np.mean(part[1:] == part[:-1]) < LABEL_HELD:

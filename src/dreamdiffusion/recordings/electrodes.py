@@ -1,4 +1,4 @@
-"""Standard electrode names and positions."""
+"""Names and positions of the 10-05 system; a bipolar channel lies between its electrodes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from typing import Any
 
 import mne
 import numpy as np
+
+# MNE loads its modules at first use, and two threads that do so at once trip over each other.
+from mne.channels.montage import transform_to_head
+
+# The 10-20 names that the 10-10 system replaced (Chatrian et al. 1985); the places are the same.
+REPLACED = {"t3": "T7", "t4": "T8", "t5": "P7", "t6": "P8"}
+EARS = {"a1", "a2", "m1", "m2"}
+_WORD = r"[A-Za-z]+\d*[A-Za-z]*"
 
 
 @cache
@@ -26,11 +34,28 @@ def standard_names() -> dict[str, str]:
     return {name.lower(): name for name in standard_montage().ch_names}
 
 
+def derivation(name: str) -> tuple[str, str] | None:
+    """Return the two electrodes of a bipolar channel such as `Fp1-F7`; None for any other name.
+
+    Both are 10-05 names of the scalp, in any case (the old T3, T4, T5, T6 too): a channel against
+    an ear or a mastoid has a common reference. A number that MNE-Python appends to names that
+    occur twice (`T8-P8-0`) is understood.
+    """
+    match = re.fullmatch(rf"\s*({_WORD})\s*-\s*({_WORD})(-\d+)?\s*", name)
+    if match is None:
+        return None
+    words = [word.lower() for word in match.groups()[:2]]
+    first, second = (REPLACED.get(word) or standard_names().get(word) for word in words)
+    if first is None or second is None or first == second:
+        return None
+    return None if {first.lower(), second.lower()} & EARS else (first, second)
+
+
 def are_amplifier_inputs(ch_names: Iterable[str]) -> bool:
     """Whether A1, B7, C3, ... are the amplifier's inputs (BioSemi) and not places on the head.
 
     Such files number the inputs of each cable, so their C3 is the third input of cable C, wherever
-    that electrode sits. They are told by A3 or B1, which are no places of the 10-05 system.
+    that electrode sits. A3 or B1, which are no places of the 10-05 system, give them away.
     """
     return not {"A3", "B1"}.isdisjoint(name.upper() for name in ch_names)
 
@@ -41,7 +66,7 @@ def unknown_electrodes(ch_names: Sequence[str]) -> list[str]:
     return [
         name
         for name in ch_names
-        if name.lower() not in standard_names() or (inputs and re.fullmatch(r"[A-Za-z]\d+", name))
+        if _place(name) is None or (inputs and re.fullmatch(r"[A-Za-z]\d+", name))
     ]
 
 
@@ -51,7 +76,8 @@ def electrode_positions(ch_names: Sequence[str]) -> np.ndarray:
     Parameters
     ----------
     ch_names
-        Names of the 10-05 system, in any case. The old T3, T4, T5, T6 are known too.
+        Names of the 10-05 system, in any case. The old T3, T4, T5, T6 are known too, and bipolar
+        channels (`derivation`): midway between their electrodes, on the straight line.
 
     Returns
     -------
@@ -72,8 +98,7 @@ def electrode_positions(ch_names: Sequence[str]) -> np.ndarray:
             f"such as Fp1 or POz{why}; rename the channels, leave them out, or bring positions "
             "with the file (a digitised montage, or electrodes.tsv of BIDS)"
         )
-    known = _head_positions()
-    return np.array([known[name.lower()] for name in ch_names], np.float32).reshape(-1, 3)
+    return np.array([_place(name) for name in ch_names], np.float32).reshape(-1, 3)
 
 
 def template_montage(ch_names: Iterable[str]) -> mne.channels.DigMontage | None:
@@ -81,19 +106,26 @@ def template_montage(ch_names: Iterable[str]) -> mne.channels.DigMontage | None:
 
     MNE copies a montage, place by place, each time it sets one; the whole template has 343.
     """
-    known = _head_positions()
-    places = {name: known[name.lower()] for name in ch_names if name.lower() in known}
+    places = {name: place for name in ch_names if (place := _place(name)) is not None}
     return mne.channels.make_dig_montage(places, **_fiducials()) if places else None
 
 
 @cache
 def _in_head() -> dict[str, Any]:
-    return mne.channels.montage.transform_to_head(standard_montage()).get_positions()
+    return transform_to_head(standard_montage()).get_positions()
 
 
 @cache
 def _head_positions() -> dict[str, np.ndarray]:
     return {name.lower(): place for name, place in _in_head()["ch_pos"].items()}
+
+
+def _place(name: str) -> np.ndarray | None:
+    """Return where a channel sits, (3,) metres; None: its name names no place."""
+    known, pair = _head_positions(), derivation(name)
+    if pair is not None:
+        return (known[pair[0].lower()] + known[pair[1].lower()]) / 2
+    return known.get(name.lower())
 
 
 def _fiducials() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dreamdiffusion.recordings.bad_channels import (
     spectrum_peaks,
 )
 from dreamdiffusion.recordings.config import InspectConfig
-from dreamdiffusion.recordings.electrodes import unknown_electrodes
+from dreamdiffusion.recordings.electrodes import derivation, unknown_electrodes
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.formats.edf import recording_equipment
 from dreamdiffusion.recordings.formats.extensions import TEXT_FORMATS
@@ -73,10 +73,11 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
     Keys: `holds`, `format`, `device` (None where the file names none), `subject`, `session`,
     `run`, `sfreq` (Hz), `duration_s`, `n_stretches` (recorded in one go), `n_chans`, `ch_names`
     (of the EEG), `file_units` (of the EEG, as the file names them), `other_channels` (name ->
-    type), `renamed` (in the file -> here), `label_channels`, `amplitude_uv` and `offset_uv` (of EEG
-    channels: lowest, median, highest standard deviation, robust; and median), `spectrum_peaks_hz`,
-    `line_noise_hz`, `bad_channels` (name -> reason; found, or declared by the file), `positions`,
-    `problems`, and with events `n_events` and `events` (category -> count; the most frequent).
+    type), `renamed` (in the file -> here), `label_channels`, `bipolar_channels` (of the EEG),
+    `amplitude_uv` and `offset_uv` (of EEG channels: lowest, median, highest standard deviation,
+    robust; and median), `spectrum_peaks_hz`, `line_noise_hz`, `bad_channels` (name -> reason;
+    found, or declared by the file), `positions`, `problems`, and with events `n_events` and
+    `events` (category -> count; the most frequent).
     """
     raw, source = recording.raw, recording.source
     sfreq, names = float(raw.info["sfreq"]), [str(name) for name in eeg_names(raw)]
@@ -120,6 +121,7 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
         "other_channels": {str(name): kind for name, kind in types if kind != "eeg"},
         "renamed": dict(recording.renamed),
         "label_channels": list(recording.label_channels),
+        "bipolar_channels": [name for name in names if derivation(name) is not None],
         "amplitude_uv": amplitude,
         "offset_uv": offset,
         "spectrum_peaks_hz": spectrum_peaks(power),

@@ -15,6 +15,7 @@ from scipy.fft import next_fast_len
 
 from dreamdiffusion.recordings.bad_channels import flat_or_missing
 from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.recordings.electrodes import derivation
 from dreamdiffusion.recordings.gaps import stretches
 from dreamdiffusion.recordings.recording import Recording, eeg_names
 
@@ -64,6 +65,7 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     raw = raw.copy().pick(_pick(recording, signal.picks))
     if signal.picks is not None:
         raw.reorder_channels(signal.picks)
+    _check_reference(raw, signal.reference, name)
     if signal.l_freq:
         # MNE's FIR length: 3.3 / transition width, which is min(max(l / 4, 2), l).
         needed = 3.3 / min(max(signal.l_freq / 4, 2.0), signal.l_freq)
@@ -86,8 +88,13 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
             raw.filter(signal.l_freq or None, signal.h_freq, picks="all", fir_design="firwin")
         if sfreq < signal.sfreq - 1e-6:
             raw.resample(signal.sfreq, npad=fast_padding(raw.n_times, sfreq, signal.sfreq))
-        _set_reference(raw, signal.reference, name)
+        _set_reference(raw, signal.reference)
     return raw
+
+
+def bipolar_names(raw: mne.io.BaseRaw) -> list[str]:
+    """Return the channels that are the difference of two electrodes (`electrodes.derivation`)."""
+    return [name for name in raw.ch_names if derivation(name) is not None]
 
 
 def fast_padding(n_times: int, sfreq: float, target: float) -> int | str:
@@ -147,6 +154,12 @@ def _treat_bad_channels(raw: mne.io.BaseRaw, recording: Recording, signal: Signa
             "signal.bad_channels to interpolate"
         )
     good = [name for name in raw.ch_names if name not in reasons]
+    if paired := bipolar_names(raw):
+        raise ValueError(
+            f"{recording.source} has bad channels ({told}) that cannot be interpolated: "
+            f"{', '.join(paired)} are bipolar, differences whose direction no neighbour knows; "
+            "leave the bad ones out of signal.picks"
+        )
     located = {
         ch["ch_name"] for ch in raw.info["chs"]
         if np.isfinite(ch["loc"][:3]).all() and np.any(ch["loc"][:3])
@@ -193,21 +206,29 @@ def _remove_offsets(raw: mne.io.BaseRaw) -> None:
         data[:, start:stop] -= data[:, start:stop].mean(axis=1, keepdims=True)
 
 
-def _set_reference(raw: mne.io.BaseRaw, reference: str | list[str], name: object) -> None:
+def _check_reference(raw: mne.io.BaseRaw, reference: str | list[str], name: object) -> None:
     if reference == "none":
         return
-    if reference == "average":
-        data = _samples(raw)
-        data -= data.mean(axis=0, keepdims=True)
-        return
+    if paired := bipolar_names(raw):
+        raise ValueError(
+            f"{name}: signal.reference is {reference}, and {', '.join(paired)} are bipolar: they "
+            "have no common reference to take off; set signal.reference to none, or leave them out "
+            "of signal.picks"
+        )
     missing = [channel for channel in reference if channel not in raw.ch_names]
-    if missing:
+    if missing and reference != "average":
         raise ValueError(
             f"{name} has no reference channel {', '.join(missing)} among its picked channels "
             f"{', '.join(raw.ch_names)}"
         )
+
+
+def _set_reference(raw: mne.io.BaseRaw, reference: str | list[str]) -> None:
+    if reference == "none":
+        return
     data = _samples(raw)
-    data -= data[[raw.ch_names.index(channel) for channel in reference]].mean(axis=0)
+    channels = raw.ch_names if reference == "average" else reference
+    data -= data[[raw.ch_names.index(channel) for channel in channels]].mean(axis=0)
 
 
 def _samples(raw: mne.io.BaseRaw) -> np.ndarray:

@@ -113,7 +113,7 @@ def draw_occlusion(record: Occlusion) -> Figure:
         figure = _figure(5.2, 8.2)
         grid = figure.add_gridspec(3, 1, height_ratios=(1.3, 0.85, 1))
         names = record.ch_names
-        if len(names) >= MIN_TOPOGRAPHY and not unknown_electrodes(names):
+        if len(names) >= MIN_TOPOGRAPHY and _lie_apart(names):
             _topography(figure, grid[0], record)
         else:
             _bars(figure, grid[0], record)
@@ -146,6 +146,13 @@ def _draw_evoked(axis: Axes, record: Occlusion, limits: tuple[float, float]) -> 
     axis.set(xlim=limits, xlabel="ms from onset", ylabel="µV")
     axis.set_title(f"mean of the {record.n} trials: the electrodes that matter most")
     axis.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.24), columnspacing=1)
+
+
+def _lie_apart(names: Sequence[str]) -> bool:
+    """Whether every channel has a place of its own; `T7-P7` and `P7-T7` share theirs."""
+    if unknown_electrodes(names):
+        return False
+    return len(np.unique(electrode_positions(names), axis=0)) == len(names)
 
 
 def _topography(figure: Figure, place: SubplotSpec, record: Occlusion) -> None:
