@@ -107,8 +107,39 @@ class UnetSizes(Schema):
     )
 
 
+class ImageConditionConfig(Schema):
+    """CLIP image embeddings as a condition of the U-Net, beside or instead of the caption.
+
+    The shares say what a picture of the training is drawn from; the rest, ``1 - text_only - both
+    - neither``, is drawn from its embedding alone.
+    """
+
+    n_tokens: PositiveInt = Field(default=8, description="tokens that an embedding becomes")
+    width: PositiveInt = Field(default=512, description="hidden units of the projection")
+    max_noise_level: PositiveFloat = Field(
+        default=1.2, description="most noise on a standardised embedding, in standard deviations"
+    )
+    noisy: float = Field(default=0.7, ge=0, le=1, description="share of embeddings with noise")
+    text_only: float = Field(default=0.25, ge=0, le=1)
+    both: float = Field(default=0.25, ge=0, le=1)
+    neither: float = Field(default=0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> ImageConditionConfig:
+        shares = self.text_only + self.both + self.neither
+        if shares > 1 + 1e-9:
+            raise ValueError(
+                f"text_only, both and neither sum to {shares:g}; they are shares of all pictures, "
+                "so lower them to at most 1 in all"
+            )
+        return self
+
+
 class TrainGeneratorConfig(Schema):
-    """A small text-to-image generator in Stable Diffusion's own shape, from scratch."""
+    """A small text-to-image generator in Stable Diffusion's own shape.
+
+    A training that is empty leaves its part as it is in ``init``.
+    """
 
     data: Path | None = Field(
         default=None, description="captioned or class folders of pictures; empty: drawn scenes"
@@ -119,18 +150,40 @@ class TrainGeneratorConfig(Schema):
     )
     image_size: PositiveInt = 64
     n_scenes: PositiveInt = Field(default=16000, description="drawn scenes, when data is empty")
+    fresh_scenes: bool = Field(
+        default=False,
+        description="the U-Net learns from new drawn scenes at every step, not from the n_scenes",
+    )
     clip: ClipSizes = ClipSizes()
     vae: VaeSizes = VaeSizes()
     unet: UnetSizes = UnetSizes()
-    clip_train: TrainConfig = TrainConfig(steps=1500, batch_size=128)
-    clip_image_train: TrainConfig = TrainConfig(steps=1500, batch_size=128)
-    vae_train: TrainConfig = TrainConfig(steps=3000, batch_size=16)
+    image_condition: ImageConditionConfig | None = Field(
+        default=None, description="CLIP image embeddings as a condition; empty: captions alone"
+    )
+    clip_train: TrainConfig | None = TrainConfig(steps=1500, batch_size=128)
+    clip_image_train: TrainConfig | None = TrainConfig(steps=1500, batch_size=128)
+    vae_train: TrainConfig | None = TrainConfig(steps=3000, batch_size=16)
     unet_train: TrainConfig = TrainConfig(steps=10000, batch_size=32)
     min_snr_gamma: float = Field(
         default=5.0, description="weighting of the noise loss over timesteps"
     )
     caption_dropout: float = Field(default=0.1, ge=0, lt=1)
     flip: bool = Field(default=False, description="mirror pictures at random (class folders)")
+
+    @model_validator(mode="after")
+    def _parts_come_from_somewhere(self) -> TrainGeneratorConfig:
+        for name in ("clip_train", "clip_image_train", "vae_train"):
+            if getattr(self, name) is None and self.init is None:
+                raise ValueError(
+                    f"{name} is empty, which leaves that part as it is in init, but init is empty "
+                    "too; name a generator to start from"
+                )
+        if self.fresh_scenes and (self.data is not None or self.image_condition is None):
+            raise ValueError(
+                "fresh_scenes draws scenes under image_condition: leave data empty and set "
+                "image_condition, or leave fresh_scenes out"
+            )
+        return self
 
 
 class TrainJudgeConfig(TrainConfig):

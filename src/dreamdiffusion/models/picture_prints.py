@@ -8,6 +8,7 @@ compressed anew has another one.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,20 @@ def picture_prints(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
-def save_prints(folder: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write the prints of the pictures that a network was trained on, each once."""
-    save_file({"prints": np.unique(picture_prints(pixels))}, folder / FILE)
+def save_prints(
+    folder: Path, pixels: NDArray[np.uint8], others: Iterable[NDArray[np.uint64]] = ()
+) -> None:
+    """Write the prints of the pictures that a network was trained on, each once.
+
+    Parameters
+    ----------
+    pixels
+        ``(n, height, width, 3)``.
+    others
+        Prints of further pictures: those of an earlier training, or of pictures drawn in parts.
+    """
+    prints = np.unique(np.concatenate([picture_prints(pixels), *others]))
+    save_file({"prints": prints}, folder / FILE)
 
 
 def load_prints(folder: Path) -> NDArray[np.uint64] | None:

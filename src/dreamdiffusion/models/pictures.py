@@ -40,6 +40,14 @@ class Pictures:
         """Return pictures as float32 ``(k, 3, height, width)`` in [-1, 1], as the VAE takes."""
         return to_tensor(self.pixels[indices])
 
+    def select(self, indices: torch.Tensor) -> Pictures:
+        """Return the pictures at these places, int64 ``(k,)``, with their caption."""
+        return Pictures(self.pixels[indices], [self.captions[i] for i in indices.tolist()])
+
+
+CAPTION_LENGTHS = (0.5, 0.25, 0.25)
+"""How often a drawn picture keeps its full caption, colour and category, or the category alone."""
+
 
 def draw_pictures(n: int, size: int, seed: int) -> Pictures:
     """Draw ``n`` random scenes, a pure function of the arguments.
@@ -54,10 +62,41 @@ def draw_pictures(n: int, size: int, seed: int) -> Pictures:
     pixels = np.empty((n, size, size, 3), dtype=np.uint8)
     for i, scene in enumerate(tqdm(scenes, desc="drawing scenes", unit="picture")):
         pixels[i] = np.asarray(render(scene, size))
-    words = np.random.default_rng([seed, 8]).choice(3, n, p=[0.5, 0.25, 0.25])
+    words = np.random.default_rng([seed, 8]).choice(3, n, p=CAPTION_LENGTHS)
     texts = [(scene.caption, *scene.short_captions) for scene in scenes]
     captions = [texts[i][which] for i, which in enumerate(words)]
     return Pictures(pixels, captions, [list(length) for length in zip(*texts, strict=True)])
+
+
+@dataclass
+class FreshScenes:
+    """An endless list of drawn pictures: picture *i* is a pure function of the seed and *i*.
+
+    A training that reads each place once never sees a picture twice. The random numbers are a
+    stream of their own (9), apart from `draw_pictures` (7 and 8).
+
+    Parameters
+    ----------
+    size
+        Width and height in pixels.
+    seed
+        Another one gives other pictures.
+    """
+
+    size: int
+    seed: int
+
+    def read(self, indices: torch.Tensor) -> Pictures:
+        """Draw the pictures at these places, int64 ``(n,)``, with a caption each."""
+        pixels = np.empty((len(indices), self.size, self.size, 3), dtype=np.uint8)
+        captions = []
+        for i, index in enumerate(indices.tolist()):
+            rng = np.random.default_rng([self.seed, 9, index])
+            scene = random_scene(rng)
+            pixels[i] = np.asarray(render(scene, self.size))
+            texts = (scene.caption, *scene.short_captions)
+            captions.append(texts[rng.choice(3, p=CAPTION_LENGTHS)])
+        return Pictures(pixels, captions)
 
 
 def read_pictures(folder: Path, size: int, flip: bool = False) -> Pictures:

@@ -42,6 +42,15 @@ class Draw:
         """Return uniform numbers in [0, 1), float32 ``(n, *shape)``."""
         return torch.rand(self._batch_size, *shape, generator=self._generator)[self._part]
 
+    def spread(self) -> torch.Tensor:
+        """Return uniform numbers in [0, 1), float32 ``(n,)``, one in every n-th of the batch.
+
+        Shares of a batch that are cut from these are as near to their size as they can be.
+        """
+        place = torch.randperm(self._batch_size, generator=self._generator)
+        jitter = torch.rand(self._batch_size, generator=self._generator)
+        return ((place + jitter) / self._batch_size)[self._part]
+
     def randn(self, *shape: int) -> torch.Tensor:
         """Return standard normal numbers, float32 ``(n, *shape)``."""
         return torch.randn(self._batch_size, *shape, generator=self._generator)[self._part]

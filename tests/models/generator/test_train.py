@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from PIL import Image
+from safetensors.torch import load_file
 from tiny import SIZE, write_generator
 from transformers import CLIPModel
 
 from dreamdiffusion.files.pictures import to_tensor
 from dreamdiffusion.models.config import TrainGeneratorConfig
 from dreamdiffusion.models.generator.generator import prediction_target
+from dreamdiffusion.models.generator.image_projection import ImageProjection
+from dreamdiffusion.models.generator.prompt_task import clip_embeddings
 from dreamdiffusion.models.generator.tasks import (
     ClipImageTask,
     contrastive_loss,
@@ -23,7 +27,8 @@ from dreamdiffusion.models.generator.tasks import (
     whitening,
 )
 from dreamdiffusion.models.generator.train import SCHEDULE, train_generator
-from dreamdiffusion.models.pictures import Pictures, draw_pictures, read_pictures
+from dreamdiffusion.models.picture_prints import load_prints, picture_prints, save_prints
+from dreamdiffusion.models.pictures import FreshScenes, Pictures, draw_pictures, read_pictures
 from dreamdiffusion.training.random_numbers import Draw
 
 # A module that is built draws its first weights from torch's global numbers.
@@ -205,3 +210,47 @@ def test_trains_from_class_folders_and_opens_as_stable_diffusion(tmp_path: Path)
     # A second generator may start from the first.
     again = config.model_copy(update={"init": folder, "output": tmp_path / "again"})
     assert (train_generator(again) / "clip" / "config.json").is_file()
+
+
+def test_learns_from_embeddings_and_opens_for_text_alone(tmp_path: Path) -> None:
+    """CLIP and VAE stay as they are in ``init``; a resumed run ends with the same bits."""
+    start = write_generator(tmp_path / "start")
+    seen = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    save_prints(start, seen)
+
+    def config(output: Path, steps: int = 4) -> TrainGeneratorConfig:
+        short = {"steps": steps, "batch_size": 8, "checkpoint_every": 2}
+        return TrainGeneratorConfig(
+            init=start,
+            output=output,
+            image_size=SIZE,
+            fresh_scenes=True,
+            image_condition={"n_tokens": 2, "width": 16},
+            clip_train=None,
+            clip_image_train=None,
+            vae_train=None,
+            unet_train=short | {"seed": 5, "runtime": {"device": "cpu", "precision": "fp32"}},
+        )
+
+    folder = train_generator(config(tmp_path / "out"))
+    for part in ("vae/diffusion_pytorch_model", "clip/model", "text_encoder/model"):
+        before, after = (load_file(f / f"{part}.safetensors") for f in (start, folder))
+        assert all(torch.equal(before[key], after[key]) for key in before)
+    projection = ImageProjection.from_pretrained(folder / "image_projection")
+    fresh = FreshScenes(SIZE, 5).read(torch.arange(32))
+    clip = CLIPModel.from_pretrained(folder / "clip").float()
+    z = projection.standardise(clip_embeddings(clip, fresh.tensor(slice(None))))
+    torch.testing.assert_close(z.mean(0), torch.zeros(8), atol=0.02, rtol=0)
+    torch.testing.assert_close(z.std(0), torch.ones(8), atol=0.02, rtol=0)
+    prints = load_prints(folder)
+    assert prints is not None
+    assert set(prints) == {*picture_prints(seen), *picture_prints(fresh.pixels)}
+    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    assert pipe("a red apple", num_inference_steps=1, height=SIZE, width=SIZE).images
+
+    stopped = tmp_path / "stopped"
+    train_generator(config(stopped))
+    shutil.rmtree(stopped / "unet-train" / "checkpoints" / "step-00000004")
+    again = load_file(train_generator(config(stopped)) / "unet/diffusion_pytorch_model.safetensors")
+    once = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(once[key], again[key]) for key in once)

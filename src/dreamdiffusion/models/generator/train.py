@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from PIL import Image
 from torch import nn
+from tqdm import tqdm
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from dreamdiffusion.files.schema import write_yaml
@@ -24,9 +26,11 @@ from dreamdiffusion.models.generator.generator import (
     image_size,
     open_text_pipeline,
 )
+from dreamdiffusion.models.generator.image_projection import ImageProjection
+from dreamdiffusion.models.generator.prompt_task import PromptTask, clip_embeddings
 from dreamdiffusion.models.generator.tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
-from dreamdiffusion.models.picture_prints import save_prints
-from dreamdiffusion.models.pictures import Pictures, draw_pictures, read_pictures
+from dreamdiffusion.models.picture_prints import load_prints, picture_prints, save_prints
+from dreamdiffusion.models.pictures import FreshScenes, Pictures, draw_pictures, read_pictures
 from dreamdiffusion.training.config import TrainConfig
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.loop import fit
@@ -53,51 +57,157 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     output = config.output
     output.mkdir(parents=True, exist_ok=True)
     write_yaml(config, output / "config.yaml")
-    if config.data is None:
-        pictures = draw_pictures(config.n_scenes, config.image_size, config.unet_train.seed)
-    else:
-        pictures = read_pictures(config.data, config.image_size, config.flip)
+    pictures = _pictures(config)
     tokenizer, clip, vae, unet = _build(config, pictures)
-    captions, (caption_ids,) = _number([pictures.captions])
-    tokens = _tokenize(tokenizer, captions)
-
-    clip_task = ClipTask(clip, pictures, tokens, caption_ids)
-    fit(clip_task, config.clip_train, output / "clip-train", "CLIP")
-    # From here on the text tower stays as it is: it is what the U-Net is conditioned on.
-    texts, text_ids = _number(pictures.captions_by_length or [pictures.captions])
-    image_task = ClipImageTask(clip.cpu(), pictures, _tokenize(tokenizer, texts), text_ids)
-    fit(image_task, config.clip_image_train, output / "clip-image-train", "CLIP images")
-    vae_task = VaeTask(vae, pictures, config.vae.kl_weight)
-    fit(vae_task, config.vae_train, output / "vae-train", "VAE")
+    _train_clip(config, pictures, tokenizer, clip)
+    if config.vae_train is not None:
+        vae_task = VaeTask(vae, pictures, config.vae.kl_weight)
+        fit(vae_task, config.vae_train, output / "vae-train", "VAE")
+        vae.register_to_config(scaling_factor=_unit_variance(vae, pictures))
     for frozen in (clip, vae):
         frozen.eval().requires_grad_(False)
-
-    vae.register_to_config(scaling_factor=1.0)
-    latents = _encode_all(vae, pictures)
-    # The diffusion assumes latents of unit variance.
-    scale = float(1 / latents.std())
-    vae.register_to_config(scaling_factor=scale)
-    encodings = _encode_captions(clip, torch.cat([tokens, _tokenize(tokenizer, [""])]))
-    scheduler = DDPMScheduler(**SCHEDULE)
-    fit(
-        UnetTask(
-            unet,
-            latents * scale,
-            encodings,
-            caption_ids,
-            scheduler,
-            config.min_snr_gamma,
-            config.caption_dropout,
-        ),
-        config.unet_train,
-        output / "unet-train",
-        "U-Net",
-    )
+    projection = None
+    if config.image_condition is None:
+        _train_unet(config, pictures, tokenizer, clip, vae, unet)
+    else:
+        projection = _train_prompted(config, pictures, tokenizer, clip, vae, unet)
     folder = output / "generator"
-    save_generator(folder, tokenizer, clip, vae, unet)
-    save_prints(folder, pictures.pixels)
-    draw_samples(folder, _spread(captions, 48), output / "samples.png", config.unet_train)
+    save_generator(folder, tokenizer, clip, vae, unet, projection)
+    _save_all_prints(config, folder, pictures)
+    draw_samples(
+        folder,
+        _spread(sorted(set(pictures.captions)), 48),
+        output / "samples.png",
+        config.unet_train,
+    )
     return folder
+
+
+N_STATISTICS = 2048
+"""Pictures that the mean and deviation of the embeddings are taken from, where there are so many"""
+
+
+def _pictures(config: TrainGeneratorConfig) -> Pictures:
+    """Return the fixed pictures; of fresh ones, those that the statistics are taken from."""
+    if config.data is not None:
+        return read_pictures(config.data, config.image_size, config.flip)
+    if config.fresh_scenes and config.clip_train is None and config.vae_train is None:
+        return _fresh(config).read(torch.arange(min(N_STATISTICS, _n_fresh(config))))
+    return draw_pictures(config.n_scenes, config.image_size, config.unet_train.seed)
+
+
+def _fresh(config: TrainGeneratorConfig) -> FreshScenes:
+    return FreshScenes(config.image_size, config.unet_train.seed)
+
+
+def _n_fresh(config: TrainGeneratorConfig) -> int:
+    return config.unet_train.steps * config.unet_train.batch_size
+
+
+def _train_clip(
+    config: TrainGeneratorConfig, pictures: Pictures, tokenizer: CLIPTokenizer, clip: CLIPModel
+) -> None:
+    """Train both towers; from there on the text tower stays as it is, as the U-Net reads it."""
+    captions, (caption_ids,) = _number([pictures.captions])
+    if config.clip_train is not None:
+        task = ClipTask(clip, pictures, _tokenize(tokenizer, captions), caption_ids)
+        fit(task, config.clip_train, config.output / "clip-train", "CLIP")
+    if config.clip_image_train is not None:
+        texts, text_ids = _number(pictures.captions_by_length or [pictures.captions])
+        image_task = ClipImageTask(clip.cpu(), pictures, _tokenize(tokenizer, texts), text_ids)
+        fit(image_task, config.clip_image_train, config.output / "clip-image-train", "CLIP images")
+
+
+def _unit_variance(vae: AutoencoderKL, pictures: Pictures) -> float:
+    """Return the scale that gives latents unit variance, as the diffusion assumes."""
+    vae.eval().requires_grad_(False)
+    vae.register_to_config(scaling_factor=1.0)
+    return float(1 / _encode_all(vae, pictures).std())
+
+
+def _train_unet(
+    config: TrainGeneratorConfig,
+    pictures: Pictures,
+    tokenizer: CLIPTokenizer,
+    clip: CLIPModel,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+) -> None:
+    """Train the U-Net on captions alone, from latents that are computed once."""
+    captions, (caption_ids,) = _number([pictures.captions])
+    task = UnetTask(
+        unet,
+        _encode_all(vae, pictures),
+        _encode_captions(clip, _tokenize(tokenizer, [*captions, ""])),
+        caption_ids,
+        DDPMScheduler(**SCHEDULE),
+        config.min_snr_gamma,
+        config.caption_dropout,
+    )
+    fit(task, config.unet_train, config.output / "unet-train", "U-Net")
+
+
+def _train_prompted(
+    config: TrainGeneratorConfig,
+    pictures: Pictures,
+    tokenizer: CLIPTokenizer,
+    clip: CLIPModel,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+) -> ImageProjection:
+    """Train the U-Net on captions and CLIP image embeddings; return what makes tokens of these."""
+    condition = config.image_condition
+    assert condition is not None
+    device = choose_device(config.unet_train.runtime)
+    clip.to(device)  # pyright: ignore[reportArgumentType]
+    vae.to(device)
+    projection = _build_projection(config, clip)
+    some = pictures.tensor(slice(N_STATISTICS)).to(device)
+    projection.set_statistics(clip_embeddings(clip, some).float().cpu())
+    task = PromptTask(
+        unet,
+        projection,
+        clip,
+        vae,
+        DDPMScheduler(**SCHEDULE),
+        _fresh(config).read if config.fresh_scenes else pictures.select,
+        _n_fresh(config) if config.fresh_scenes else len(pictures.captions),
+        functools.partial(_tokenize, tokenizer),
+        condition,
+        config.min_snr_gamma,
+    )
+    fit(task, config.unet_train, config.output / "unet-train", "U-Net")
+    return projection
+
+
+def _build_projection(config: TrainGeneratorConfig, clip: CLIPModel) -> ImageProjection:
+    """Return the projection of the generator to start from, or a new one."""
+    condition = config.image_condition
+    assert condition is not None
+    if config.init is not None and (config.init / "image_projection").is_dir():
+        return ImageProjection.from_pretrained(config.init / "image_projection").float()
+    with torch.random.fork_rng():
+        torch.manual_seed(config.unet_train.seed)
+        text = clip.config.text_config
+        return ImageProjection(
+            clip.config.projection_dim,
+            condition.n_tokens,
+            text.hidden_size,
+            condition.width,  # pyright: ignore
+        )
+
+
+def _save_all_prints(config: TrainGeneratorConfig, folder: Path, pictures: Pictures) -> None:
+    """Save prints of all pictures that any part learned from, those of ``init`` included."""
+    prints = []
+    if config.init is not None:
+        before = load_prints(config.init)
+        prints += [] if before is None else [before]
+    if config.fresh_scenes:
+        places = torch.arange(_n_fresh(config)).split(256)
+        for part in tqdm(places, desc="prints", unit="batch", mininterval=1):
+            prints.append(picture_prints(_fresh(config).read(part).pixels))
+    save_prints(folder, pictures.pixels, prints)
 
 
 def _number(lists: list[list[str]]) -> tuple[list[str], torch.Tensor]:
@@ -127,6 +237,8 @@ def _build(
             )
         for module in (clip, start.vae, start.unet):
             module.float().requires_grad_(True)
+        # The folder keeps the text tower twice, and whole only in the text encoder.
+        _copy_weights(start.text_encoder, clip.text_model)
         return start.tokenizer, clip, start.vae, start.unet
     with torch.random.fork_rng():
         torch.manual_seed(config.unet_train.seed)
@@ -239,12 +351,13 @@ def save_generator(
     clip: CLIPModel,
     vae: AutoencoderKL,
     unet: UNet2DConditionModel,
+    projection: ImageProjection | None = None,
 ) -> None:
     """Write the folder, weights in safetensors and mostly fp16, whole or not at all."""
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     text_encoder = CLIPTextModel(clip.config.text_config)  # pyright: ignore[reportArgumentType]
-    _copy_text_tower(clip, text_encoder)
+    _copy_weights(clip.text_model, text_encoder)
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -263,16 +376,20 @@ def save_generator(
     text_encoder.eval().float()
     pipeline.save_pretrained(partial, safe_serialization=True)
     clip.save_pretrained(partial / "clip", safe_serialization=True)
+    if projection is not None:
+        # Its statistics lose digits in half precision, and it is small.
+        projection.cpu().eval().save_pretrained(partial / "image_projection")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
 
-def _copy_text_tower(clip: CLIPModel, text_encoder: CLIPTextModel) -> None:
-    """Give the text encoder the weights of CLIP's text tower; every weight must find its place."""
-    tower = clip.text_model.state_dict()
-    own = text_encoder.state_dict()
-    prefix = "text_model." if any(key.startswith("text_model.") for key in own) else ""
-    text_encoder.load_state_dict({prefix + key: value for key, value in tower.items()})
+def _copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy a text tower; every weight must find its place, whichever prefix a class gives it."""
+    prefix = "text_model."
+    weights = {key.removeprefix(prefix): value for key, value in source.state_dict().items()}
+    wanted = target.state_dict()
+    own = prefix if any(key.startswith(prefix) for key in wanted) else ""
+    target.load_state_dict({own + key: value for key, value in weights.items()})
 
 
 def draw_samples(folder: Path, captions: list[str], path: Path, train: TrainConfig) -> None:
