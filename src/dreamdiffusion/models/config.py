@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from dreamdiffusion.files.schema import Schema
+from dreamdiffusion.files.schema import Schema, Weights
 from dreamdiffusion.training.config import OptimConfig, TrainConfig
 
 
@@ -145,7 +145,7 @@ class TrainGeneratorConfig(Schema):
         default=None, description="captioned or class folders of pictures; empty: drawn scenes"
     )
     output: Path = Path("runs/generator")
-    init: Path | None = Field(
+    init: Weights | None = Field(
         default=None, description="a generator to start from instead of nothing"
     )
     image_size: PositiveInt = 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -21,6 +22,7 @@ from dreamdiffusion.models.generator.image_projection import ImageProjection
 from dreamdiffusion.models.generator.tasks import loss_weight
 from dreamdiffusion.models.pictures import Pictures
 from dreamdiffusion.training.random_numbers import Draw
+from dreamdiffusion.training.task import Task
 
 Read = Callable[[torch.Tensor], Pictures]
 """Places, int64 ``(n,)`` -> those pictures."""
@@ -30,12 +32,12 @@ Tokenize = Callable[[list[str]], torch.Tensor]
 @torch.no_grad()
 def clip_embeddings(clip: CLIPModel, images: torch.Tensor) -> torch.Tensor:
     """Return unit-norm embeddings ``(n, projection_dim)`` of images in [-1, 1]."""
-    size = clip.config.vision_config.image_size  # pyright: ignore[reportAttributeAccessIssue]
-    pooled = clip.vision_model(pixel_values=clip_pixels(images, size)).pooler_output
+    vision: Any = clip.config.vision_config
+    pooled = clip.vision_model(pixel_values=clip_pixels(images, vision.image_size)).pooler_output
     return nn.functional.normalize(clip.visual_projection(pooled), dim=-1)
 
 
-class PromptTask:
+class PromptTask(Task):
     """Denoising under a caption, a CLIP image embedding, both, or neither.
 
     The condition is what is there and nothing else: 24 tokens of the caption, followed by the
@@ -113,9 +115,6 @@ class PromptTask:
         """Return what cross-attention sees of captions, ``(n, max_length, width)``."""
         tokens = self.tokenize(captions).to(self.clip.device)
         return self.clip.text_model(input_ids=tokens).last_hidden_state
-
-    def validate(self) -> dict[str, float]:
-        return {}
 
 
 def choose_conditions(

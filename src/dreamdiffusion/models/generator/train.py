@@ -160,7 +160,7 @@ def _train_prompted(
     assert condition is not None
     device = choose_device(config.unet_train.runtime)
     clip.to(device)  # pyright: ignore[reportArgumentType]
-    vae.to(device)
+    vae.to(device)  # pyright: ignore[reportArgumentType]
     projection = _build_projection(config, clip)
     some = pictures.tensor(slice(N_STATISTICS)).to(device)
     projection.set_statistics(clip_embeddings(clip, some).float().cpu())
@@ -188,12 +188,12 @@ def _build_projection(config: TrainGeneratorConfig, clip: CLIPModel) -> ImagePro
         return ImageProjection.from_pretrained(config.init / "image_projection").float()
     with torch.random.fork_rng():
         torch.manual_seed(config.unet_train.seed)
-        text = clip.config.text_config
+        sizes: Any = clip.config
         return ImageProjection(
-            clip.config.projection_dim,
+            sizes.projection_dim,
             condition.n_tokens,
-            text.hidden_size,
-            condition.width,  # pyright: ignore
+            sizes.text_config.hidden_size,
+            condition.width,
         )
 
 
