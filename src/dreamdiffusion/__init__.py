@@ -1,4 +1,8 @@
-"""DreamDiffusion: images of what a person was looking at, from EEG (arXiv 2306.16934)."""
+"""DreamDiffusion: images of what a person was looking at, from EEG (arXiv 2306.16934).
+
+What is offered here is the public interface; everything below may move. A name is imported when it
+is first used, so that ``import dreamdiffusion`` takes neither torch nor time.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,55 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from dreamdiffusion.datasets.registry import load_dataset
+    from dreamdiffusion.datasets.simulation.bids import simulate
     from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
     from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+    from dreamdiffusion.evidence.audit.run import audit_trials as audit
     from dreamdiffusion.models.encoders.eeg import EEGEncoder
+    from dreamdiffusion.models.encoders.pretrain import pretrain
     from dreamdiffusion.models.encoders.processor import EEGProcessor
+    from dreamdiffusion.recordings.preprocessing import preprocess
+    from dreamdiffusion.recordings.read import read_recording
+    from dreamdiffusion.recordings.recording import Recording
+    from dreamdiffusion.trials.cut import cut_trials
+    from dreamdiffusion.trials.splits import split_by
+    from dreamdiffusion.trials.trials import Trials
 
-# Where each public name lives. It is imported when it is first used, so that importing the package
-# takes neither torch nor time.
+# Public name -> where it lives.
 _HOMES = {
-    "EEGConditioner": "dreamdiffusion.decoders.dreamdiffusion.condition",
-    "EEGEncoder": "dreamdiffusion.models.encoders.eeg",
-    "EEGProcessor": "dreamdiffusion.models.encoders.processor",
-    "EEGToImagePipeline": "dreamdiffusion.decoders.dreamdiffusion.pipeline",
+    "EEGConditioner": "decoders.dreamdiffusion.condition:EEGConditioner",
+    "EEGEncoder": "models.encoders.eeg:EEGEncoder",
+    "EEGProcessor": "models.encoders.processor:EEGProcessor",
+    "EEGToImagePipeline": "decoders.dreamdiffusion.pipeline:EEGToImagePipeline",
+    "Recording": "recordings.recording:Recording",
+    "Trials": "trials.trials:Trials",
+    "audit": "evidence.audit.run:audit_trials",
+    "cut_trials": "trials.cut:cut_trials",
+    "load_dataset": "datasets.registry:load_dataset",
+    "preprocess": "recordings.preprocessing:preprocess",
+    "pretrain": "models.encoders.pretrain:pretrain",
+    "read_recording": "recordings.read:read_recording",
+    "simulate": "datasets.simulation.bids:simulate",
+    "split_by": "trials.splits:split_by",
 }
-__all__ = ["EEGConditioner", "EEGEncoder", "EEGProcessor", "EEGToImagePipeline", "__version__"]
+__all__ = [
+    "EEGConditioner",
+    "EEGEncoder",
+    "EEGProcessor",
+    "EEGToImagePipeline",
+    "Recording",
+    "Trials",
+    "__version__",
+    "audit",
+    "cut_trials",
+    "load_dataset",
+    "preprocess",
+    "pretrain",
+    "read_recording",
+    "simulate",
+    "split_by",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,7 +70,8 @@ def __getattr__(name: str) -> Any:
         return ModelMixin
     if name not in _HOMES:
         raise AttributeError(f"module 'dreamdiffusion' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    module, attribute = _HOMES[name].split(":")
+    value = getattr(importlib.import_module(f"dreamdiffusion.{module}"), attribute)
     globals()[name] = value
     return value
 

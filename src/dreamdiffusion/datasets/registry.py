@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dreamdiffusion.datasets.base import PublicDataset
 from dreamdiffusion.datasets.public.alljoined import Alljoined
@@ -45,6 +47,45 @@ def get_dataset(name: str) -> PublicDataset:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"unknown data set {name!r}{hint}; there are {', '.join(DATASETS)}")
     return DATASETS[name]()
+
+
+def load_dataset(
+    name: str, folder: Path | str, subjects: Sequence[str] = (), **settings: Any
+) -> Trials:
+    """Read the trials of a public data set, cut as that data set needs it.
+
+    Parameters
+    ----------
+    name
+        As ``dreamdiffusion datasets list`` shows it.
+    folder
+        Where its files lie; ``dreamdiffusion datasets fetch NAME`` downloads what can be had.
+    subjects
+        People; none: all that are there.
+    settings
+        Fields of `dreamdiffusion.trials.config.PrepareConfig` that differ.
+
+    Returns
+    -------
+    trials
+        Volts; the pictures are found, unless ``pair_by="none"``.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        For an unknown data set or person, and for files that are missing (the message says how to
+        get them) or not as published.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import load_dataset
+    >>> trials = load_dataset("bids", "people", tmax=0.5)
+    >>> trials.data.shape  # trials, channels, samples
+    (48, 4, 128)
+    """
+    return load_public(
+        PrepareConfig(dataset=name, input=[Path(folder)], subjects=list(subjects), **settings)
+    )
 
 
 def load_public(config: PrepareConfig) -> Trials:

@@ -13,6 +13,7 @@ import mne
 import numpy as np
 from scipy.fft import next_fast_len
 
+from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.recordings.bad_channels import flat_or_missing
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.electrodes import derivation
@@ -22,6 +23,7 @@ from dreamdiffusion.recordings.recording import Recording, eeg_names
 logger = logging.getLogger(__name__)
 
 
+@with_keywords(SignalConfig, "signal")
 def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     """Return a cleaned copy of a recording's signal; the recording stays as it was.
 
@@ -38,7 +40,7 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     recording
         Signal in volts.
     signal
-        What to do; see `dreamdiffusion.recordings.config.SignalConfig`.
+        What to do, or its fields as keywords; see `dreamdiffusion.recordings.config.SignalConfig`.
 
     Returns
     -------
@@ -49,6 +51,15 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     ------
     ValueError
         For a missing or bad channel, a rate below the need, a recording shorter than the filter.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import preprocess, read_recording
+    >>> path = "people/sub-01/ses-01/eeg/sub-01_ses-01_task-viewing_run-01_eeg.edf"
+    >>> recording = read_recording(path)
+    >>> raw = preprocess(recording, l_freq=1.0, h_freq=40.0, sfreq=128.0, reference="average")
+    >>> raw.info["sfreq"], raw.info["highpass"]
+    (128.0, 1.0)
     """
     name, raw = recording.source, recording.raw
     sfreq = float(raw.info["sfreq"])

@@ -50,6 +50,16 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
     ValueError
         For an unknown extension, a file that is empty, cut off, too large or not of its format,
         or amplitudes that are not EEG. The message names the file and what was found.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import read_recording
+    >>> path = "people/sub-01/ses-01/eeg/sub-01_ses-01_task-viewing_run-01_eeg.edf"
+    >>> recording = read_recording(path)
+    >>> recording.raw.ch_names
+    ['TP9', 'AF7', 'AF8', 'TP10']
+    >>> recording.events["category"].nunique()
+    24
     """
     path = Path(path)
     if not path.exists():

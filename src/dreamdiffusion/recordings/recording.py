@@ -41,6 +41,16 @@ class Recording:
         The file's name -> the 10-05 name, for the channels that got one.
     label_channels
         Channels found to hold labels and not EEG; their type is misc.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import read_recording
+    >>> path = "people/sub-01/ses-01/eeg/sub-01_ses-01_task-viewing_run-01_eeg.edf"
+    >>> recording = read_recording(path)
+    >>> recording.subject, recording.run, recording.simulated
+    ('01', '01', True)
+    >>> recording.positions.shape  # metres, MNE's head frame
+    (4, 3)
     """
 
     raw: mne.io.BaseRaw

@@ -12,6 +12,7 @@ import mne
 import numpy as np
 import pandas as pd
 
+from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.duplicates import DuplicateCheck
 from dreamdiffusion.recordings.preprocessing import bad_spans, preprocess, reject_reason
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 REASONS = ("outside_file", "gap", "nan", "bad_annotation", "flat", "peak_to_peak")
 
 
+@with_keywords(PrepareConfig)
 def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials:
     """Clean each recording and cut one trial per event.
 
@@ -53,6 +55,15 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
         twice or differ in channels, an event without its picture, or when no trial is left.
     FileNotFoundError
         For a missing class folder with `pair_by="category"`.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import cut_trials, read_recording
+    >>> path = "people/sub-01/ses-01/eeg/sub-01_ses-01_task-viewing_run-01_eeg.edf"
+    >>> recording = read_recording(path)
+    >>> trials = cut_trials([recording], signal={"sfreq": 128.0}, tmin=0.0, tmax=0.5)
+    >>> trials.data.shape  # trials, channels, samples
+    (24, 4, 64)
     """
     signal = config.signal
     n_times = round((config.tmax - config.tmin) * signal.sfreq)

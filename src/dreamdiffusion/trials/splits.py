@@ -129,6 +129,14 @@ def split_by(
     ValueError
         For an unknown column or value, a value on two sides, a shared or unknown picture, an
         empty training or validation side.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import Trials, split_by
+    >>> trials = Trials.load("trials")
+    >>> split = split_by(trials.metadata, "run", test=["02"], validation=0.0, seed=0)
+    >>> len(split.train), len(split.test)
+    (24, 24)
     """
     keys = column_keys(metadata, column)
     values = {"test": [str(v) for v in test]}

@@ -47,6 +47,15 @@ class Trials:
     source
         Where they come from: `dataset`, the name of a public data set or None, and `prepare`, the
         settings that cut them. Empty where that was not recorded.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import Trials
+    >>> trials = Trials.load("trials")
+    >>> len(trials), trials.n_chans, trials.sfreq
+    (48, 4, 256.0)
+    >>> trials.metadata["run"].unique().tolist()
+    ['01', '02']
     """
 
     data: np.ndarray

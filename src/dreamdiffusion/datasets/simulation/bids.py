@@ -9,7 +9,6 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mne
 import mne_bids
@@ -17,13 +16,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dreamdiffusion.datasets.config import SimulateConfig
 from dreamdiffusion.datasets.simulation.person import Viewer
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, Scene, random_scene, render
 from dreamdiffusion.datasets.simulation.sources import get_cap
 from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, simulate_run
-
-if TYPE_CHECKING:
-    from dreamdiffusion.datasets.config import SimulateConfig
+from dreamdiffusion.files.keywords import with_keywords
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +56,7 @@ def balanced_scenes(rng: np.random.Generator, n_trials: int) -> list[Scene]:
     return [random_scene(rng, category=CATEGORIES[i]) for i in categories]
 
 
+@with_keywords(SimulateConfig)
 def simulate(config: SimulateConfig) -> Path:
     """Write simulated recordings of people who look at drawn pictures.
 
@@ -78,6 +77,12 @@ def simulate(config: SimulateConfig) -> Path:
     ------
     FileExistsError
         If the folder already holds one of the people, or is no BIDS folder.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import simulate
+    >>> simulate(output="people-2", montage="muse4", n_runs=1, trials_per_run=24)
+    PosixPath('people-2')
     """
     root = Path(config.output)
     noise = DEFAULT_NOISE_LEVEL if config.noise_level is None else config.noise_level

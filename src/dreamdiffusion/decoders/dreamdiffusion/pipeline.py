@@ -34,6 +34,7 @@ from dreamdiffusion.decoders.dreamdiffusion.arguments import (
 )
 from dreamdiffusion.decoders.dreamdiffusion.condition import Condition, EEGConditioner
 from dreamdiffusion.decoders.dreamdiffusion.guidance import Weighted, guide, predict, repeat
+from dreamdiffusion.files.shipped import find_weights
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import (
@@ -71,6 +72,19 @@ class EEGToImagePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         The generator, its cross-attention fine-tuned.
     tokenizer, text_encoder
         Of the generator, for a text beside the EEG; may be missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dreamdiffusion import EEGToImagePipeline
+    >>> pipe = EEGToImagePipeline.from_pretrained("weights/eeg-scenes")
+    >>> pipe.set_progress_bar_config(disable=True)
+    >>> expected = pipe.eeg_processor.config  # channels, rate, window and filters of its training
+    >>> shape = (2, len(expected.ch_names), expected.n_times)
+    >>> eeg = np.random.default_rng(0).normal(0, 1e-5, shape)  # volts
+    >>> images = pipe(eeg, expected.ch_names, expected.sfreq, num_inference_steps=2).images
+    >>> len(images), images[0].size
+    (2, (64, 64))
     """
 
     model_cpu_offload_seq = "eeg_encoder->conditioner->text_encoder->unet->vae"
@@ -112,7 +126,7 @@ class EEGToImagePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             If a folder does not exist or holds no model, or the generator that an adapter names
             is not where it says.
         """
-        folder = Path(pretrained_model_name_or_path)
+        folder = find_weights(Path(pretrained_model_name_or_path))
         if (folder / ADAPTER).is_file():
             pipeline = cls(**read_adapter(folder))
             for name in ("eeg_encoder", "conditioner", "vae", "unet"):

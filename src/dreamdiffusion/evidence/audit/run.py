@@ -60,6 +60,15 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
     ------
     ValueError
         If the split names trials that are not there, or there is none.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import Trials, audit, split_by
+    >>> trials = Trials.load("trials")
+    >>> split = split_by(trials.metadata, "run", test=["02"], validation=0.0, seed=0)
+    >>> findings = audit(trials, split)
+    >>> [finding.name for finding in findings if finding.severity == "severe"]
+    []
     """
     if not len(trials):
         raise ValueError("there are no trials to audit")

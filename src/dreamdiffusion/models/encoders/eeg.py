@@ -155,6 +155,14 @@ class EEGEncoder(StrictModel):
     ------
     ValueError
         If the sizes do not fit each other.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from dreamdiffusion import EEGEncoder
+    >>> encoder = EEGEncoder(n_chans=4, n_times=128, embed_dim=32, depth=2, num_heads=4)
+    >>> encoder(torch.zeros(8, 4, 128)).shape  # trials, tokens of 4 samples, width
+    torch.Size([8, 32, 32])
     """
 
     _supports_gradient_checkpointing = True

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.config import PretrainConfig
 from dreamdiffusion.models.encoders.mae import MaskedAutoencoder, Placed, token_errors
@@ -277,6 +278,7 @@ def interpolate_hidden(eeg: torch.Tensor, mask: torch.Tensor, patch_size: int) -
     return torch.from_numpy(signal).to(eeg.device)
 
 
+@with_keywords(PretrainConfig)
 def pretrain(config: PretrainConfig) -> Path:
     """Pre-train an encoder on the windows of ``config.data``.
 
@@ -297,6 +299,13 @@ def pretrain(config: PretrainConfig) -> Path:
     ValueError
         If windows, model and configuration do not fit, or ``config.output`` holds a run of another
         configuration.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import EEGEncoder, pretrain
+    >>> folder = pretrain(data="windows", output="pretrained", steps=2, batch_size=4)
+    >>> EEGEncoder.from_pretrained(folder / "encoder").config["n_chans"]
+    4
     """
     windows = WindowStore.load(config.data)
     task = MaskedSignalModelling(windows, config)
