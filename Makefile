@@ -10,7 +10,7 @@ PYTHONS := $(strip $(PYTHON) python3.11 python3.12 python3.13 python3 python)
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs weights bench clean
+.PHONY: help demo test lint types docs site weights bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,10 @@ docs: $(STAMP)  ## regenerate docs/cli.md, datasets.md, protocols.md and scores.
 	$(BIN)/python -c "from dreamdiffusion.datasets.command import page; print(page(), end='')" > docs/datasets.md
 	$(BIN)/python -c "from dreamdiffusion.evidence.protocols.command import protocols_page; print(protocols_page(), end='')" > docs/protocols.md
 	$(BIN)/python -c "from dreamdiffusion.evidence.scores import json_schema; print(json_schema(), end='')" > docs/scores.schema.json
+
+site: $(VENV)/.docs  ## build the documentation site into docs/_build/html; warnings are errors
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped
 	BIN=$(BIN) scripts/make_weights.sh
@@ -64,3 +68,7 @@ $(STAMP): pyproject.toml constraints.txt
 	"$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
+	@touch $(VENV)/.docs
