@@ -110,8 +110,10 @@ class Decoder(ABC):
         """
 
     @abstractmethod
-    def decode(self, trials: Trials) -> Answer:
+    def decode(self, trials: Trials, **settings: Any) -> Answer:
         """Answer for trials, from their EEG alone; their metadata are not looked at.
+
+        Settings are how it answers, where a decoder has such: how images are drawn.
 
         Raises
         ------
@@ -133,6 +135,10 @@ class Decoder(ABC):
         FileNotFoundError, ValueError
             If the folder does not hold such a decoder.
         """
+
+    def to(self, device: str) -> Self:
+        """Compute on a device (``auto``: the best there is); one that needs none stays."""
+        return self
 
     def facts(self) -> dict[str, Any]:
         """Return what ``about.json`` says of the fitted decoder, beside trials and split."""

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dreamdiffusion.decoders.base import CATEGORY, RECORD, Decoder, read_record
+import numpy as np
+
+from dreamdiffusion.decoders.base import CATEGORY, RECORD, Answer, Decoder, read_record
 from dreamdiffusion.decoders.baselines import fit_baselines
 from dreamdiffusion.decoders.config import FitConfig
 from dreamdiffusion.decoders.registry import registry
@@ -17,8 +19,10 @@ from dreamdiffusion.evidence.audit.run import (
     check_acknowledged,
     write_audit,
 )
+from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.training.device import is_main_process
+from dreamdiffusion.trials.config import SplitConfig
 from dreamdiffusion.trials.splits import Split, split_trials, subset_training
 from dreamdiffusion.trials.trials import Trials
 
@@ -26,7 +30,99 @@ MODEL = "model"
 """Folder below ``output`` that holds the fitted decoder."""
 
 
-def fit_stage(config: FitConfig, fit: Callable[[Trials, Split], Decoder]) -> Path:
+def fit(
+    trials: Trials | Path | str,
+    split: Split | SplitConfig | dict[str, Any] | None = None,
+    decoder: str = "dreamdiffusion",
+    **settings: Any,
+) -> Decoder:
+    """Fit a decoder on the training trials, and write it to ``output/model``.
+
+    Parameters
+    ----------
+    trials
+        A folder that `prepare` wrote, or trials in memory: these are written to ``output/trials``,
+        so that the fit can go on when it is stopped, and be evaluated.
+    split
+        Which trials train, validate and test: a split, or a rule such as
+        ``{"by": "run", "test": ["3"]}``. Left out: no test side, a tenth of the trials validates.
+    decoder
+        Its name in the registry (``list(dreamdiffusion.decoders)``).
+    **settings
+        Fields of the decoder's schema: ``output``, ``seed``, for DreamDiffusion ``generator``,
+        ``pretrained``, ``steps`` and so on.
+
+    Returns
+    -------
+    Decoder
+        As `load_decoder` opens it.
+
+    Raises
+    ------
+    KeyError
+        If there is no such decoder.
+    TypeError
+        For a setting that it does not have.
+    FileNotFoundError, ValueError
+        As `fit_stage`; also for a setting whose value is not valid, or if ``output`` holds a fit
+        of other trials or of another split.
+
+    Examples
+    --------
+    >>> lda = fit("runs/scenes-trials", split={"by": "run", "test": ["10"]}, decoder="lda",
+    ...           output="runs/lda")                                        # doctest: +SKIP
+    """
+    schema = registry.schema(decoder)
+    for key, name in (("data", "trials"), ("config", "keywords")):
+        if key in settings:
+            raise TypeError(f"fit takes no {key!r}; give {name}")
+    if split is not None and not isinstance(split, Split):
+        settings["split"] = split
+    given = settings if isinstance(trials, Trials) else {**settings, "data": trials}
+    config = _read_settings(schema, given)
+    if isinstance(trials, Trials):
+        config.data = _keep_trials(trials, config.output / "trials")
+    kind = registry[decoder]
+    whole = split if isinstance(split, Split) else None
+    folder = fit_stage(config, lambda trials, split: kind.fit(trials, split, config), whole)
+    return load_decoder(folder)
+
+
+def decode(
+    decoder: Decoder | Path | str,
+    trials: Trials | Path | str,
+    device: str = "auto",
+    **settings: Any,
+) -> Answer:
+    """Answer for trials with a fitted decoder.
+
+    Parameters
+    ----------
+    decoder
+        What `fit` returned, or a folder of it.
+    trials
+        In memory, or a folder that `prepare` wrote.
+    device
+        That a decoder from a folder computes on: ``auto``, ``cpu``, ``cuda``.
+    **settings
+        For decoders that draw images the fields of `SampleConfig`: ``num_images_per_prompt``,
+        ``num_inference_steps``, ``seed`` and so on.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a folder does not hold what is expected, or the trials do not fit the decoder.
+    """
+    if not isinstance(decoder, Decoder):
+        decoder = load_decoder(decoder).to(device)
+    if not isinstance(trials, Trials):
+        trials = Trials.load(trials)
+    return decoder.decode(trials, **settings)
+
+
+def fit_stage(
+    config: FitConfig, fit: Callable[[Trials, Split], Decoder], split: Split | None = None
+) -> Path:
     """Fit a decoder on the training trials of ``config.data`` and write ``output/model``.
 
     The folder also holds ``split.json``, ``audit.json``, ``about.json`` and the baselines, fitted
@@ -36,6 +132,8 @@ def fit_stage(config: FitConfig, fit: Callable[[Trials, Split], Decoder]) -> Pat
     ----------
     fit
         The decoder's own, given trials and split.
+    split
+        In place of the one that the configuration describes.
 
     Raises
     ------
@@ -48,7 +146,8 @@ def fit_stage(config: FitConfig, fit: Callable[[Trials, Split], Decoder]) -> Pat
     if is_main_process():
         write_yaml(config, output / "config.yaml")
     trials = Trials.load(config.data)
-    split = make_split(trials, config)
+    split = split or make_split(trials, config)
+    _keep_split(split, output / "split.json")
     audited = run_audit(trials, split, config)
     fitted = fit(trials, split)
     folder = output / MODEL
@@ -68,6 +167,33 @@ def fit_stage(config: FitConfig, fit: Callable[[Trials, Split], Decoder]) -> Pat
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
+
+
+def _read_settings(schema: type[FitConfig], settings: dict[str, Any]) -> FitConfig:
+    @with_keywords(schema)
+    def fit(config: FitConfig) -> FitConfig:
+        return config
+
+    return fit(**settings)
+
+
+def _keep_trials(trials: Trials, folder: Path) -> Path:
+    """Write trials that are in memory; those of an earlier fit there have to be the same."""
+    if not (folder / "info.json").is_file():
+        return trials.save(folder)
+    kept = Trials.load(folder)
+    same = trials.ch_names == kept.ch_names and np.array_equal(trials.data, kept.data)
+    if not same or list(trials.metadata[CATEGORY]) != list(kept.metadata[CATEGORY]):
+        raise ValueError(f"{folder} holds the trials of another fit; choose another output")
+    return folder
+
+
+def _keep_split(split: Split, path: Path) -> None:
+    """Write the split of a fit, which has to be the same when the fit goes on."""
+    if path.is_file() and Split.load(path).sha256 != split.sha256:
+        raise ValueError(f"{path} is the split of another fit; choose another output")
+    if is_main_process():
+        split.save(path)
 
 
 def make_split(trials: Trials, config: FitConfig) -> Split:

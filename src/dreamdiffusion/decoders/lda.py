@@ -54,7 +54,7 @@ class LDA(Decoder):
         linear = fit_lda(data, labels, trials.sfreq, config.width_s, config.covariance)
         return cls(linear, list(trials.ch_names))
 
-    def decode(self, trials: Trials) -> Answer:
+    def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give the probability of every category that it was fitted on."""
         names = trials.ch_names if self.ch_names is None else self.ch_names
         data = pick_channels(trials, names, self.linear.sfreq)

@@ -25,11 +25,13 @@ from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans, mean_tokens
 from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
+from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.models.generator.generator import (
     Generator,
     change_scheduler,
     load_generator,
 )
+from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device, is_main_process
 from dreamdiffusion.training.loop import fit
 from dreamdiffusion.trials.splits import Split
@@ -94,20 +96,18 @@ class DreamDiffusion(Decoder):
         sources = (config.generator, config.clip)
         return cls(pipeline, means, sources, config.pretrained is not None)
 
-    def decode(
-        self, trials: Trials, sample: SampleConfig | None = None, batch_size: int = 16
-    ) -> Answer:
+    @with_keywords(SampleConfig, "sample")
+    def decode(self, trials: Trials, sample: SampleConfig, batch_size: int = 16) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Draw images of trials, and give the embedding of their EEG.
 
         Parameters
         ----------
         sample
-            How images are drawn; an image depends on its seed, the place of its trial and its
-            own number alone.
+            How images are drawn, or its fields as keywords; an image depends on the seed, the
+            place of its trial and its own number alone.
         batch_size
             Trials that are drawn at once.
         """
-        sample = sample or SampleConfig()
         pipe, own = self.pipeline, self.pipeline.scheduler
         pipe.scheduler = change_scheduler(own, sample.scheduler)
         given = eeg_of(np.asarray(trials.data), trials.ch_names, trials.sfreq)
@@ -135,6 +135,10 @@ class DreamDiffusion(Decoder):
         pipeline = EEGToImagePipeline.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
         return cls(pipeline, TrainingMeans.load(folder), adapter_sources(folder))
+
+    def to(self, device: str) -> DreamDiffusion:
+        self.pipeline.to(choose_device(RuntimeConfig(device=device)))
+        return self
 
     def facts(self) -> dict[str, Any]:
         return {"pretrained": self.pretrained}

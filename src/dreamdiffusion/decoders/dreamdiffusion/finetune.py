@@ -12,8 +12,10 @@ from dreamdiffusion.decoders.config import FinetuneConfig
 from dreamdiffusion.decoders.dreamdiffusion.decoder import DreamDiffusion, LoadPairs
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_pairs
 from dreamdiffusion.decoders.fit import fit_stage
+from dreamdiffusion.files.keywords import with_keywords
 
 
+@with_keywords(FinetuneConfig)
 def finetune(config: FinetuneConfig, load: LoadPairs = load_pairs) -> Path:
     """Fine-tune on the training trials and write ``output/model``; resumes if it was stopped.
 
@@ -23,6 +25,8 @@ def finetune(config: FinetuneConfig, load: LoadPairs = load_pairs) -> Path:
 
     Parameters
     ----------
+    config
+        Or its fields as keywords.
     load
         What encodes the pictures; many fine-tunings on the same ones need it only once.
 

@@ -285,6 +285,11 @@ def pretrain(config: PretrainConfig) -> Path:
     Interrupted in any way, the same call goes on from the last checkpoint and ends with the same
     weights.
 
+    Parameters
+    ----------
+    config
+        Or its fields as keywords: ``pretrain(data="runs/windows", steps=500)``.
+
     Returns
     -------
     pathlib.Path
