@@ -172,15 +172,15 @@ def write_eeglab(
     content = {
         "setname": "a", "nbchan": len(names), "trials": 1, "pnts": N_TIMES, "srate": SFREQ,
         "xmin": 0.0, "xmax": (N_TIMES - 1) / SFREQ, "data": (microvolts() * factor),
-        "chanlocs": _structs([{"labels": name, "type": "EEG"} for name in names]),
-        "event": _structs(events), "ref": "common", "icawinv": [], "icasphere": [],
+        "chanlocs": structs([{"labels": name, "type": "EEG"} for name in names]),
+        "event": structs(events), "ref": "common", "icawinv": [], "icasphere": [],
         "icaweights": [], "epoch": [],
     }  # fmt: skip
     savemat(folder / "a.set", {"EEG": content}, appendmat=False)
     return folder / "a.set"
 
 
-def _structs(rows: list[dict]) -> np.ndarray:
+def structs(rows: list[dict]) -> np.ndarray:
     """A structure array of MATLAB."""
     array = np.zeros(len(rows), [(key, object) for key in rows[0]])
     for place, row in enumerate(rows):

@@ -51,7 +51,7 @@ def prepare(config: PrepareConfig) -> Path:
     trials = cut_trials((read_recording(path) for path in progress), config)
     if config.pair_by != "none":
         trials.check_images()
-    trials.source = source_of(config)
+    trials.source |= source_of(config)
     folder = trials.save(config.output)
     logger.info("%d trials of %d channels in %s", len(trials), trials.n_chans, folder)
     return folder

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dreamdiffusion.recordings.formats.archives import starts_with
+from dreamdiffusion.recordings.formats.epochs import EPOCHS_NAME
 from dreamdiffusion.recordings.formats.extensions import EXTENSIONS, extension_of
 from dreamdiffusion.recordings.formats.openvibe import START
 from dreamdiffusion.recordings.formats.uci import TRIAL, is_trial_folder
 
 # Derived files, and the later parts of a split file, which MNE reads with the first.
 _NOT_RAW = re.compile(
-    r"([-_](epo|ave|cov|fwd|inv|src|trans|ica|bem|sol|eve|proj)|-\d+|_split-0*[2-9]_\w+)\.fif(\.gz)?$"
+    r"([-_](ave|cov|fwd|inv|src|trans|ica|bem|sol|eve|proj)|-\d+|_split-0*[2-9]_\w+)\.fif(\.gz)?$"
 )
 
 
@@ -21,7 +22,8 @@ def find_recordings(inputs: Iterable[Path | str]) -> list[Path]:
     """List the recordings among files and folders (searched through), each once, in order.
 
     A folder of trials of the UCI EEG Database is one recording. Folders named `stimuli` and
-    `derivatives` and hidden ones are not searched.
+    `derivatives` and hidden ones are not searched. Trials that MNE-Python cut (`-epo.fif`) are
+    listed where a folder holds nothing else: beside recordings they are cut from these.
 
     Raises
     ------
@@ -36,6 +38,7 @@ def find_recordings(inputs: Iterable[Path | str]) -> list[Path]:
             found.append(entry)
             continue
         inside: list[Path] = []
+        epochs: list[Path] = []
         in_bids = bids_root(entry / "any") is not None
         for path in sorted(entry.rglob("*")):
             parts = path.relative_to(entry).parts
@@ -52,7 +55,8 @@ def find_recordings(inputs: Iterable[Path | str]) -> list[Path]:
             if extension_of(path) == ".zip" and not (path.is_file() and starts_with(path, START)):
                 continue  # pictures, perhaps
             if path.is_file() or path.suffix == ".mff":
-                inside.append(path)
+                (epochs if EPOCHS_NAME.fullmatch(path.name) else inside).append(path)
+        inside = inside or epochs
         if not inside:
             raise FileNotFoundError(f"folder {entry} holds no recording ({', '.join(EXTENSIONS)})")
         found += inside

@@ -31,7 +31,8 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     zero phase, MNE's defaults); reference. A recording that is resampled upwards is band-passed
     first: the filter costs less at the lower rate, and the results agree (away from the ends, to
     0.03 % of the signal's standard deviation). Filters do not cross a gap; with a high-pass, each
-    stretch between gaps first loses its mean. Stretches of missing
+    stretch between gaps first loses its mean. Trials that were cut elsewhere are not filtered: they
+    are too short for it, and were filtered before. Stretches of missing
     samples are bridged linearly for the filters' sake and annotated `BAD_nan`, so that every
     trial or window that overlaps one is rejected and counted.
 
@@ -62,6 +63,8 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     (128.0, 1.0)
     """
     name, raw = recording.source, recording.raw
+    if recording.cut is not None:
+        signal = signal.model_copy(update={"l_freq": None, "h_freq": None, "notch": []})
     sfreq = float(raw.info["sfreq"])
     if sfreq < signal.sfreq * (1 - 1e-6) and not signal.resample_up:
         raise ValueError(

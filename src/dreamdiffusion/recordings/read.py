@@ -19,12 +19,13 @@ from dreamdiffusion.recordings.channels import name_channels
 from dreamdiffusion.recordings.entities import entities_from_path
 from dreamdiffusion.recordings.events import events_in, read_events_table, take_boundaries
 from dreamdiffusion.recordings.find import bids_root, find_recordings
+from dreamdiffusion.recordings.formats.epochs import read_epochs
 from dreamdiffusion.recordings.formats.extensions import FORMATS, check_kind, stem_of
 from dreamdiffusion.recordings.formats.muse import read_muse_csv
 from dreamdiffusion.recordings.formats.openvibe import START, read_openvibe
 from dreamdiffusion.recordings.formats.uci import TRIAL, is_trial_folder, read_uci
-from dreamdiffusion.recordings.formats.with_mne import failures_named, read_with_mne
-from dreamdiffusion.recordings.recording import Recording, hash_samples
+from dreamdiffusion.recordings.formats.with_mne import HoldsEpochs, failures_named, read_with_mne
+from dreamdiffusion.recordings.recording import Cut, Recording, hash_samples
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
 
     Channel names such as "EEG Fp1-Ref", "Fc5." or "T3" become their 10-05 name where that is
     unambiguous; ECG, EOG, EMG, AUX and label channels lose the type eeg (`channels`). A file inside
-    a BIDS folder is read by mne-bids, with its `events.tsv`.
+    a BIDS folder is read by mne-bids, with its `events.tsv`. Trials that were cut elsewhere
+    (`-epo.fif`, EEGLAB's `.set` with epochs) are read too: `Recording.cut`.
 
     Parameters
     ----------
@@ -66,6 +68,7 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         raise FileNotFoundError(f"recording {path} does not exist")
     root = bids_root(path)
     entities = entities_from_path(path, stem_of(path))
+    cut: Cut | None = None
     if is_trial_folder(path) or TRIAL.fullmatch(path.name):
         raw, events, subject = read_uci(path)
         form = "UCI EEG Database"
@@ -82,7 +85,7 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         elif extension == ".csv":
             raw, events = read_muse_csv(path)
         else:
-            raw, events = _read_mne_format(path, root)
+            raw, events, cut = _read_mne_format(path, root)
     with failures_named(path):
         renamed, labels = name_channels(raw)
     for name in labels:
@@ -113,6 +116,7 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         simulated=_says_simulated(raw, root),
         renamed=renamed,
         label_channels=labels,
+        cut=cut,
     )
 
 
@@ -133,16 +137,22 @@ def read_bids(folder: Path | str) -> Iterator[Recording]:
         yield read_recording(path)
 
 
-def _read_mne_format(path: Path, root: Path | None) -> tuple[mne.io.BaseRaw, pd.DataFrame | None]:
+def _read_mne_format(
+    path: Path, root: Path | None
+) -> tuple[mne.io.BaseRaw, pd.DataFrame | None, Cut | None]:
     table = read_events_table(path)
-    raw, notes, clock = read_with_mne(path, root)
+    try:
+        raw, notes, clock = read_with_mne(path, root)
+    except HoldsEpochs:
+        with failures_named(path), mne.utils.use_log_level("ERROR"):
+            return read_epochs(path)
     with failures_named(path):
         notes = take_boundaries(raw, notes)
         if table is None:
-            return raw, events_in(raw, notes)
+            return raw, events_in(raw, notes), None
     if clock is not None:
         table["onset"] = clock.place(table["onset"].to_numpy(float))
-    return raw, take_boundaries(raw, table)
+    return raw, take_boundaries(raw, table), None
 
 
 def _is_openvibe(path: Path) -> bool:

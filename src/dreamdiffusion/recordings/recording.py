@@ -14,8 +14,31 @@ from dreamdiffusion.recordings.electrodes import electrode_positions
 
 
 @dataclass
+class Cut:
+    """How another program cut the trials that a file holds.
+
+    Attributes
+    ----------
+    tmin
+        Time of a trial's first sample, s from its event.
+    n_times
+        Samples of a trial.
+    l_freq, h_freq
+        Edges of its filter as far as the file says, Hz; None: none, or not said.
+    n_dropped
+        Trials that it left out, where the file counts them.
+    """
+
+    tmin: float
+    n_times: int
+    l_freq: float | None = None
+    h_freq: float | None = None
+    n_dropped: int = 0
+
+
+@dataclass
 class Recording:
-    """One continuous recording.
+    """One recording: continuous, or trials that were cut elsewhere, end to end.
 
     Attributes
     ----------
@@ -41,6 +64,8 @@ class Recording:
         The file's name -> the 10-05 name, for the channels that got one.
     label_channels
         Channels found to hold labels and not EEG; their type is misc.
+    cut
+        Of trials that were cut elsewhere: how. None: the recording is continuous.
 
     Examples
     --------
@@ -65,6 +90,7 @@ class Recording:
     simulated: bool = False
     renamed: dict[str, str] = field(default_factory=dict)
     label_channels: list[str] = field(default_factory=list)
+    cut: Cut | None = None
 
     @property
     def positions(self) -> np.ndarray:

@@ -16,7 +16,7 @@ from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.duplicates import DuplicateCheck
 from dreamdiffusion.recordings.preprocessing import bad_spans, preprocess, reject_reason
-from dreamdiffusion.recordings.recording import Recording
+from dreamdiffusion.recordings.recording import Cut, Recording
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
@@ -79,8 +79,13 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
     ch_names: list[str] = []
     roots: set[Path] = set()
     simulated, names = False, []
+    cuts: list[Cut | None] = []
     for recording in recordings:
         duplicates.add(recording)
+        cuts.append(recording.cut)
+        if recording.cut is not None:
+            _check_inside(recording, recording.cut, config)
+            rejected["elsewhere"] += recording.cut.n_dropped
         names.append(str(recording.source))
         events = choose_events(recording, config.events)
         raw = preprocess(recording, signal)
@@ -99,6 +104,12 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
             roots.add(recording.stimuli_root)
     if not names:
         raise ValueError("no recording was given; pass files or folders as input")
+    elsewhere = [cut for cut in cuts if cut is not None]
+    if elsewhere and len({(cut.l_freq, cut.h_freq) if cut else cut for cut in cuts}) > 1:
+        raise ValueError(
+            f"{', '.join(names)}: trials that were cut elsewhere go together with trials of the "
+            "same filter only, not with recordings; prepare them apart"
+        )
     told = {reason: count for reason, count in rejected.items() if count}
     if not pieces:
         raise ValueError(f"no trial is left of {', '.join(names)}; rejected: {told or 'none'}")
@@ -127,8 +138,35 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
         stimuli_root=root,
         rejected=dict(rejected),
         simulated=simulated,
-        signal=signal.model_dump(mode="json"),
+        signal=signal.model_dump(mode="json") | _filter_of(elsewhere),
+        source={"cut_elsewhere": True} if elsewhere else {},
     )
+
+
+def _check_inside(recording: Recording, cut: Cut, config: PrepareConfig) -> None:
+    """Raise where the trials of another program are shorter than the trials to be cut."""
+    sfreq = float(recording.raw.info["sfreq"])
+    stop = cut.tmin + cut.n_times / sfreq
+    low, high = config.baseline or (config.tmin, config.tmax)
+    low, high = min(low, config.tmin), max(high, config.tmax)
+    if low < cut.tmin - 0.5 / sfreq or high > stop + 0.5 / sfreq:
+        raise ValueError(
+            f"{recording.source} holds trials that were cut from {cut.tmin:g} to {stop:g} s, and "
+            f"{low:g} to {high:g} s are asked for (tmin, tmax, baseline); choose a part of them"
+        )
+    logger.warning(
+        "%s: trials that were cut elsewhere; signal.l_freq, h_freq and notch are not applied (the "
+        "file says: high-pass %s, low-pass %s)",
+        recording.source,
+        *("none" if edge is None else f"{edge:g} Hz" for edge in (cut.l_freq, cut.h_freq)),
+    )
+
+
+def _filter_of(elsewhere: list[Cut]) -> dict[str, Any]:
+    """Return what the files say of their filter, in the words of `SignalConfig`."""
+    if not elsewhere:
+        return {}
+    return {"l_freq": elsewhere[0].l_freq, "h_freq": elsewhere[0].h_freq, "notch": []}
 
 
 def source_of(config: PrepareConfig) -> dict[str, Any]:
@@ -218,7 +256,15 @@ def _cut(
 
 def _metadata(recording: Recording, events: pd.DataFrame) -> pd.DataFrame:
     who = {"subject": recording.subject, "session": recording.session, "run": recording.run}
+    if recording.cut is not None:  # one file may hold the trials of several people
+        who = {
+            name: events[name].astype(str).to_numpy() if name in events else value
+            for name, value in who.items()
+        }
+        if "recorded_onset" in events:
+            events = events.assign(onset=events["recorded_onset"])
     table = events.drop(columns=[name for name in who if name in events]).reset_index(drop=True)
+    table = table.drop(columns="recorded_onset", errors="ignore")
     for place, (name, value) in enumerate(who.items()):
         table.insert(place, name, value)
     if "stim_file" not in table:

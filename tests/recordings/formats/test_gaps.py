@@ -225,7 +225,7 @@ def test_records_that_go_back_or_have_no_time_are_refused(tmp_path, starts, mess
 
 
 def test_texts_of_an_edf_that_are_not_utf8_are_latin1(tmp_path):
-    path = edf(tmp_path / "a.edf", EVERY, notes=[(2.0, "Stra\xdfe"), (5.5, "b")])
+    path = edf(tmp_path / "a.edf", EVERY, notes=[(2.000000000000001, "Stra\xdfe"), (5.5, "b")])
     content = path.read_bytes()
     assert read_recording(path).events.category.tolist() == ["Straße", "b"]
     path.write_bytes(content.replace("Straße".encode(), "Straße".encode("latin-1") + b"\x14"))

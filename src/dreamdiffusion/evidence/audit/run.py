@@ -95,8 +95,28 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
         units(trials, design),
         rates(trials, design),
         *class_balance(design, split),
+        *_cut_elsewhere(trials),
     ]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def _cut_elsewhere(trials: Trials) -> list[Finding]:
+    """Say what stays unseen where another program filtered and cut the trials."""
+    if not trials.source.get("cut_elsewhere"):
+        return []
+    return [
+        Finding(
+            "cut_elsewhere",
+            "note",
+            "The trials were filtered, cut and chosen by another program; the recordings are not "
+            "there to compare with.",
+            {"high_pass_hz": trials.signal.get("l_freq"), "dropped": trials.rejected["elsewhere"]},
+            "Not checked can be: whether trials overlap or come twice, whether a filter or a "
+            "cleaning saw the trials of the test (ICA, whitening, a mean over all), whether a "
+            "filter carries the response before onset, and by which rule trials were dropped.",
+            "Prepare the recordings themselves, or state how the trials were cut.",
+        )
+    ]
 
 
 def audit_record(

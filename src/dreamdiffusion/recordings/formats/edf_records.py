@@ -19,7 +19,7 @@ from dreamdiffusion.recordings.formats.edf import EdfHeader
 from dreamdiffusion.recordings.gaps import GAP_S, Clock
 
 _TAL = re.compile(
-    rb"([+-]\d{1,12}(?:\.\d{0,12})?)(?:\x15(\d{1,12}(?:\.\d{0,12})?))?\x14([^\0]*?)\x14\0"
+    rb"([+-]\d{1,12}(?:\.\d{0,40})?)(?:\x15(\d{1,12}(?:\.\d{0,40})?))?\x14([^\0]*?)\x14\0"
 )
 
 

@@ -28,6 +28,10 @@ _GDF_NEW_SEGMENT = "32766"  # 0x7ffe in GDF's table of events: a new segment, af
 _MOVED = re.compile(r"(Omitted|Limited) (\d+) annotation")  # MNE, of what lies outside the samples
 
 
+class HoldsEpochs(ValueError):
+    """The file holds trials that were cut elsewhere, and no continuous recording."""
+
+
 class Opened(NamedTuple):
     """A file as MNE-Python reads it, and what MNE leaves out."""
 
@@ -44,6 +48,8 @@ def read_with_mne(path: Path, root: Path | None) -> Opened:
 
     Raises
     ------
+    HoldsEpochs
+        For a file of epochs, which `epochs.read_epochs` reads.
     ValueError
         For a file that contradicts itself, or at which MNE gives up. The message names the file.
     """
@@ -59,13 +65,11 @@ def read_with_mne(path: Path, root: Path | None) -> Opened:
         elif extension == ".fif.gz":
             check_gzip(path)
         stack.enter_context(failures_named(path))
-        stack.enter_context(mne.utils.use_log_level("WARNING"))
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
+        with _mne_warnings() as said:
             raw = _load(path, root, options)
         if records is not None:
             return _with_records(raw, records)
-        n_moved = sum(int(m[2]) for entry in said if (m := _MOVED.search(str(entry.message))))
+        n_moved = sum(int(match[2]) for text in said if (match := _MOVED.search(text)))
         if root is None:  # of a BIDS file, events.tsv has every event
             notes = _every_annotation(path, raw, n_moved)
         else:
@@ -77,14 +81,38 @@ def read_with_mne(path: Path, root: Path | None) -> Opened:
     return Opened(raw, notes, None)
 
 
-def _load(path: Path, root: Path | None, options: dict[str, Any]) -> mne.io.BaseRaw:
-    if root is not None and path.name.startswith("sub-"):
-        import mne_bids
+@contextlib.contextmanager
+def _mne_warnings() -> Iterator[list[str]]:
+    """Collect what MNE warns of; nothing of it is shown."""
+    said: list[str] = []
+    log = logging.getLogger("mne")
 
-        place = mne_bids.get_bids_path_from_fname(path)
-        raw = mne_bids.read_raw_bids(place, extra_params=options)
-    else:
-        raw = mne.io.read_raw(path, **options)
+    def silent(_: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(silent)
+    try:
+        with mne.utils.use_log_level("WARNING"), warnings.catch_warnings(record=True) as entries:
+            warnings.simplefilter("always")
+            yield said
+            said += [str(entry.message) for entry in entries]
+    finally:
+        log.removeFilter(silent)
+
+
+def _load(path: Path, root: Path | None, options: dict[str, Any]) -> mne.io.BaseRaw:
+    try:
+        if root is not None and path.name.startswith("sub-"):
+            import mne_bids
+
+            place = mne_bids.get_bids_path_from_fname(path)
+            raw = mne_bids.read_raw_bids(place, extra_params=options)
+        else:
+            raw = mne.io.read_raw(path, **options)
+    except (TypeError, ValueError) as error:
+        if "No raw data in" in str(error) or "must be 1 for raw files" in str(error):
+            raise HoldsEpochs(f"{path} holds no continuous recording") from error
+        raise
     _check_inside(raw, path)
     return raw.load_data()
 
@@ -140,6 +168,8 @@ def failures_named(path: Path) -> Iterator[None]:
     """Turn whatever MNE trips over into one error that names the file and says what was found."""
     try:
         yield
+    except HoldsEpochs:
+        raise
     except Exception as error:
         if str(error).startswith(f"{path} cannot be read: "):
             raise
