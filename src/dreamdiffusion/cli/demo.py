@@ -14,11 +14,13 @@ from dreamdiffusion.datasets.simulation.bids import simulate
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evidence.scores import Scores
+from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.trials.config import PrepareConfig
 
 
+@writes_output()
 def demo(config: DemoConfig) -> Path:
     """Simulate a session the model has never seen, of the person it was fine-tuned on, and decode.
 

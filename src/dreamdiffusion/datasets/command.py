@@ -9,6 +9,8 @@ from typing import Any
 from dreamdiffusion.datasets.base import PublicDataset
 from dreamdiffusion.datasets.config import DatasetsConfig
 from dreamdiffusion.datasets.registry import DATASETS, get_dataset
+from dreamdiffusion.files.locks import hold
+from dreamdiffusion.files.output import RESUMES, explaining_disk_errors
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +78,8 @@ def datasets(config: DatasetsConfig) -> list[dict[str, Any]] | dict[str, Any] | 
         return describe(dataset)
     folder = config.output or Path("data") / dataset.name
     logger.info("%s: licence %s; cite %s", dataset.name, dataset.licence, dataset.citation)
-    dataset.fetch(folder, config.subjects)
+    with explaining_disk_errors(folder, RESUMES), hold(folder, f"datasets fetch {dataset.name}"):
+        dataset.fetch(folder, config.subjects)
     if dataset.by_hand:
         logger.info("still to be got by hand: %s", dataset.by_hand)
     return folder

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from dreamdiffusion.datasets.registry import load_public
+from dreamdiffusion.files.output import UNCHANGED, writes_output
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.trials.config import PrepareConfig
@@ -17,6 +18,7 @@ from dreamdiffusion.trials.windows.cut import build_windows
 logger = logging.getLogger(__name__)
 
 
+@writes_output(UNCHANGED)
 def prepare(config: PrepareConfig) -> Path:
     """Read, clean and cut the recordings of `config.input` and write them to `config.output`.
 

@@ -11,6 +11,7 @@ from PIL import Image
 from dreamdiffusion.decoders.config import GenerateConfig
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
+from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.generator.generator import change_scheduler
 from dreamdiffusion.recordings.config import SignalConfig
@@ -25,6 +26,7 @@ ROWS = 16
 """Trials shown in ``overview.png``."""
 
 
+@writes_output()
 def generate(config: GenerateConfig) -> Path:
     """Draw images for every trial and write them as they are made.
 

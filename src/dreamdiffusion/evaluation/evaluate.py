@@ -32,6 +32,7 @@ from dreamdiffusion.evidence.look_log import log_look, selection_suspected
 from dreamdiffusion.evidence.protocols.follow import Planned, follow
 from dreamdiffusion.evidence.protocols.schema import load_protocol
 from dreamdiffusion.evidence.scores import Followed, Look, Reason, Scores
+from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.files.pictures import read_image
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.generator.generator import (
@@ -49,6 +50,7 @@ __all__ = ["evaluate", "score_images"]
 logger = logging.getLogger(__name__)
 
 
+@writes_output()
 def evaluate(config: EvaluateConfig) -> Path:
     """Decode held-out trials from their EEG and by every control, and score all of them.
 

@@ -23,12 +23,13 @@ from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
+from dreamdiffusion.files.locks import wait_for
+from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import Schema, read_yaml
 from dreamdiffusion.models.encoders.pretrain import pretrain
 from dreamdiffusion.models.generator.generator import Generator
 from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.studies.grid import Cell, expand, fingerprint, share
-from dreamdiffusion.studies.locks import locked
 from dreamdiffusion.studies.table import Grid, Outcome, Table
 from dreamdiffusion.studies.table_report import draw, to_markdown
 from dreamdiffusion.training.device import process_count
@@ -43,6 +44,7 @@ FAILED = "error.txt"
 """In a cell's folder: why it has no scores."""
 
 
+@writes_output(RESUMES, shared=True)
 def ablate(config: AblateConfig) -> Path:
     """Run the cells of a grid, or a part of them, and collect what is done.
 
@@ -89,7 +91,7 @@ def run(cell: Cell, known: KnownPairs) -> bool:
         Pictures that an earlier cell has encoded; this one's are added.
     """
     try:
-        with locked(cell.folder.with_name(f"{cell.folder.name}.lock"), cell.name):
+        with wait_for(cell.folder.with_name(f"{cell.folder.name}.lock"), cell.name):
             (cell.folder / FAILED).unlink(missing_ok=True)
             if not is_done(cell):
                 logger.info("%s: begins", cell.name)
@@ -135,7 +137,7 @@ def is_done(cell: Cell) -> bool:
 def _compute(cell: Cell, known: KnownPairs) -> None:
     if cell.pretrain is not None:
         folder = cell.pretrain.output
-        with locked(folder.with_name(f"{folder.name}.lock"), f"pre-training {folder.name}"):
+        with wait_for(folder.with_name(f"{folder.name}.lock"), f"pre-training {folder.name}"):
             # Its name is the hash of its configuration, and its scores are what it writes last.
             if not (folder / "scores.json").is_file():
                 pretrain(cell.pretrain)

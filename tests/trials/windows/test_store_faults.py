@@ -22,6 +22,7 @@ from killed import prepare_until
 
 import dreamdiffusion.trials.windows.cut
 from dreamdiffusion.datasets.prepare import prepare
+from dreamdiffusion.files.whole import HOLDER, LOCK
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.duplicates import DuplicateCheck
 from dreamdiffusion.recordings.recording import Recording, hash_samples
@@ -51,8 +52,9 @@ def configure(inputs: Path, output: Path, **more: Any) -> PrepareConfig:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file of a store."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """Every file of a store, without the lock that a killed process leaves."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name not in (LOCK, HOLDER)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -22,11 +22,15 @@ from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, Scene, random_
 from dreamdiffusion.datasets.simulation.sources import get_cap
 from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, simulate_run
 from dreamdiffusion.files.keywords import with_keywords
+from dreamdiffusion.files.output import writes_output
+from dreamdiffusion.files.whole import is_unused
 
 logger = logging.getLogger(__name__)
 
 TASK = "viewing"
 SESSION = "01"
+STAYS = "{output} is not complete, delete it"
+"""Of a full disk: a folder that holds one of the people is not written to again."""
 
 _COLUMNS = {
     "stim_file": "Picture that was shown, relative to /stimuli",
@@ -57,6 +61,7 @@ def balanced_scenes(rng: np.random.Generator, n_trials: int) -> list[Scene]:
 
 
 @with_keywords(SimulateConfig)
+@writes_output(STAYS)
 def simulate(config: SimulateConfig) -> Path:
     """Write simulated recordings of people who look at drawn pictures.
 
@@ -112,7 +117,7 @@ def _check_free(root: Path, subjects: Sequence[int]) -> None:
     if root.exists() and not root.is_dir():
         raise FileExistsError(f"output {root} is a file, expected a folder")
     described = (root / "dataset_description.json").is_file()
-    if root.is_dir() and any(root.iterdir()) and not described:
+    if root.is_dir() and not is_unused(root) and not described:
         raise FileExistsError(
             f"output {root} holds something else than a BIDS folder; name an empty folder"
         )

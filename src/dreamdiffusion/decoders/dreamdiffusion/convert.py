@@ -26,6 +26,7 @@ from dreamdiffusion.decoders.config import ConvertConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import add_time_condition
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.torch_file import StoredTensor, TorchFile
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
@@ -71,6 +72,7 @@ SCHEDULE_BUFFERS = ("alphas", "betas", "log_one_minus", "posterior_", "sqrt_", "
 State = dict[str, torch.Tensor]
 
 
+@writes_output()
 def convert(config: ConvertConfig) -> Path:
     """Read a checkpoint of either stage and write it in our format.
 

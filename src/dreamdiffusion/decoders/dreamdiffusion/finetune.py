@@ -13,9 +13,11 @@ from dreamdiffusion.decoders.dreamdiffusion.decoder import DreamDiffusion, LoadP
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_pairs
 from dreamdiffusion.decoders.fit import fit_stage
 from dreamdiffusion.files.keywords import with_keywords
+from dreamdiffusion.files.output import RESUMES, writes_output
 
 
 @with_keywords(FinetuneConfig)
+@writes_output(RESUMES)
 def finetune(config: FinetuneConfig, load: LoadPairs = load_pairs) -> Path:
     """Fine-tune on the training trials and write ``output/model``; resumes if it was stopped.
 

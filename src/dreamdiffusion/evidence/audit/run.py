@@ -29,6 +29,7 @@ from dreamdiffusion.evidence.audit.order import fixed_order
 from dreamdiffusion.evidence.audit.signal import drift, rates, units
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder
 from dreamdiffusion.evidence.config import AuditConfig
+from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.trials.splits import Split, split_trials
 from dreamdiffusion.trials.trials import Trials
 
@@ -168,6 +169,7 @@ def check_acknowledged(findings: Sequence[Finding], acknowledge: Sequence[str]) 
         )
 
 
+@writes_output()
 def audit(config: AuditConfig) -> dict[str, Any]:
     """Audit a folder of trials; write `audit.json` and `audit.png` into `config.output`.
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dreamdiffusion.files.keywords import with_keywords
+from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.config import PretrainConfig
 from dreamdiffusion.models.encoders.mae import MaskedAutoencoder, Placed, token_errors
@@ -279,6 +280,7 @@ def interpolate_hidden(eeg: torch.Tensor, mask: torch.Tensor, patch_size: int) -
 
 
 @with_keywords(PretrainConfig)
+@writes_output(RESUMES)
 def pretrain(config: PretrainConfig) -> Path:
     """Pre-train an encoder on the windows of ``config.data``.
 

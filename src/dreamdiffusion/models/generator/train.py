@@ -18,6 +18,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.config import ClipSizes, TrainGeneratorConfig, UnetSizes, VaeSizes
 from dreamdiffusion.models.generator.generator import (
@@ -42,6 +43,7 @@ SCHEDULE: dict[str, Any] = NOISE_SCHEDULE | {
 }
 
 
+@writes_output(RESUMES)
 def train_generator(config: TrainGeneratorConfig) -> Path:
     """Train tokenizer, CLIP, VAE and U-Net in turn and write a generator folder.
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, COLORS, random_scene, render
+from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.pictures import read_image
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.config import TrainJudgeConfig
@@ -202,6 +203,7 @@ class JudgeTask(Task):
         return figures
 
 
+@writes_output(RESUMES)
 def train_judge(config: TrainJudgeConfig) -> Path:
     """Train a judge and save it with its held-out accuracy.
 

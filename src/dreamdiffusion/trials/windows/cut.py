@@ -21,7 +21,7 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from dreamdiffusion.files.whole import read_info
+from dreamdiffusion.files.whole import is_unused, read_info
 from dreamdiffusion.recordings.duplicates import DuplicateCheck, signature
 from dreamdiffusion.recordings.electrodes import electrode_positions
 from dreamdiffusion.recordings.preprocessing import bad_spans, preprocess, reject_reasons
@@ -185,7 +185,7 @@ def _claim(folder: Path) -> None:
     other = stranger(folder)
     if other is not None:
         raise FileExistsError(f"{other} is no part of a store of windows; choose another output")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "shards").is_dir():
+    if not is_unused(folder) and not (folder / "shards").is_dir():
         try:
             read_info(folder, "windows")
         except (FileNotFoundError, ValueError) as error:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.files.whole import open_array, read_info, replacing
+from dreamdiffusion.files.whole import DiskError, open_array, read_info, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ def write_shard(folder: Path, key: str, data: np.ndarray, header: dict[str, Any]
         return header
     except OSError as error:
         path.unlink(missing_ok=True)  # without its json it is only in the way
-        raise OSError(
+        raise DiskError(
             error.errno,
             f"{error.strerror or error}, while writing the windows of {header['path']}; the "
             f"recordings in {folder} that are done stay, the same command goes on from them",
