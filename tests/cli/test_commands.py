@@ -464,3 +464,12 @@ def test_info_names_what_is_not_there(tmp_path, capsys):
 def test_text_is_aligned_and_nested():
     text = info.format_text({"a": 1, "long": {"x": [1, 2], "yy": None}, "empty": []})
     assert text == "a      1\nlong\n  x   1, 2\n  yy  -\nempty  -"
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_every_command_that_writes_a_folder_holds_it(name: str) -> None:
+    """`writes_output` marks a stage; `inspect` writes one picture, `datasets` holds by itself."""
+    command = cli.COMMANDS[name]
+    if "output" not in command.load_schema().model_fields or name in ("inspect", "datasets"):
+        return
+    assert hasattr(cli._load(command.target), "stays"), f"{command.target} lacks @writes_output"

@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dreamdiffusion.files.whole import HOLDER, LOCK, write_json
+from dreamdiffusion.files.whole import HOLDER, LOCK
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def wait_for(path: Path, work: str, poll_s: float = 2.0) -> Iterator[None]:
                 announced = found
             time.sleep(poll_s)
     try:
-        write_json(holder, _this_process(work))
+        _write(holder, work)
         yield
     finally:
         _remove(holder)
@@ -121,12 +121,14 @@ def _take(folder: Path, command: str) -> None:
     killed = _read(folder / HOLDER)
     if killed is not None:
         logger.warning("%s: taken over from %s, which was killed", folder, _describe(killed))
-    write_json(folder / HOLDER, _this_process(command))
+    _write(folder / HOLDER, command)
 
 
-def _this_process(command: str) -> dict[str, Any]:
+def _write(path: Path, command: str) -> None:
+    """Write who holds a lock; whoever reads half of it learns less, no more."""
     since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    return {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    holder = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    path.write_text(json.dumps(holder, indent=1) + "\n", encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
