@@ -111,6 +111,36 @@ def test_stim_channel_gives_events(tmp_path):
     np.testing.assert_allclose(events.onset, [0.5, 1.5])
 
 
+def with_stim(values):
+    raw = make_raw(("Fz", "Cz"))
+    info = mne.create_info(["STI"], 200.0, "stim")
+    stim = mne.io.RawArray(values[None].astype(float), info, verbose="error")
+    return raw.add_channels([stim], force_update_info=True)
+
+
+def test_annotations_come_before_a_stim_channel_and_a_warning_says_so(tmp_path, caplog):
+    stim = np.zeros(800)
+    stim[[100, 300, 500]] = [5, 7, 5]
+    raw = with_stim(stim)
+    raw.set_annotations(mne.Annotations([1.0, 2.0], 0, ["cup", "BAD_blink"]))
+    raw.save(tmp_path / "s_raw.fif", verbose="error")
+    recording = read_recording(tmp_path / "s_raw.fif")
+    assert recording.events.category.tolist() == ["cup"]
+    assert "its 1 annotations; 3 events of its stim channel are not used" in caplog.text
+
+
+def test_a_trigger_channel_that_never_rests_is_none(tmp_path, caplog):
+    stim = np.random.default_rng(0).integers(0, 4000, 800)
+    with_stim(stim).save(tmp_path / "a_raw.fif", verbose="error")
+    recording = read_recording(tmp_path / "a_raw.fif")
+    assert recording.events is None
+    assert recording.raw.get_channel_types() == ["eeg", "eeg", "misc"]
+    assert "channel STI changes at 100 % of its samples and never rests" in caplog.text
+    held = np.repeat(np.arange(1, 41), 20)  # each code is held until the next
+    with_stim(held).save(tmp_path / "b_raw.fif", verbose="error")
+    assert len(read_recording(tmp_path / "b_raw.fif").events) == 39
+
+
 def test_names_and_types_become_standard(tmp_path):
     names = ["EEG Fp1-Ref", "Fc5.", "EEG ECG", "EEG A2-A1", "AUX", "odd"]
     make_raw(names).save(tmp_path / "n_raw.fif", verbose="error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import mne
 import numpy as np
 import pandas as pd
 
+from dreamdiffusion.recordings.channels import LABEL_HELD
 from dreamdiffusion.recordings.formats.csv_table import to_numbers
 from dreamdiffusion.recordings.formats.text import decode_text
 from dreamdiffusion.recordings.gaps import is_boundary, mark_boundaries
+
+logger = logging.getLogger(__name__)
 
 
 def read_events_table(path: Path) -> pd.DataFrame | None:
@@ -41,8 +45,11 @@ def read_events_table(path: Path) -> pd.DataFrame | None:
     return events
 
 
-def events_in(raw: mne.io.BaseRaw, notes: pd.DataFrame) -> pd.DataFrame | None:
-    """Return the events of a stim channel, else of the annotations; None: there are none.
+def events_in(raw: mne.io.BaseRaw, notes: pd.DataFrame, name: Path | str) -> pd.DataFrame | None:
+    """Return the events of the annotations, else of the stim channels; None: there are none.
+
+    A stim channel that never rests (an analogue trigger, a counter) is none: it becomes misc, and a
+    warning says so. Where both have events a warning says how many are not used.
 
     Parameters
     ----------
@@ -50,6 +57,8 @@ def events_in(raw: mne.io.BaseRaw, notes: pd.DataFrame) -> pd.DataFrame | None:
         The signal.
     notes
         From `notes_in`, or what the file's format says better.
+    name
+        What the warnings call the recording.
 
     Returns
     -------
@@ -57,24 +66,55 @@ def events_in(raw: mne.io.BaseRaw, notes: pd.DataFrame) -> pd.DataFrame | None:
         `onset` (s from the first sample), `duration` (s), `category`, `code` where the events are
         a stim channel's, and further columns that the annotations have.
     """
-    if "stim" in raw.get_channel_types():
-        found = mne.find_events(raw, shortest_event=1, verbose="ERROR")
-        if len(found):
-            codes = found[:, 2]
-            onsets = (found[:, 0] - raw.first_samp) / raw.info["sfreq"]
-            return pd.DataFrame(
-                {
-                    "onset": onsets,
-                    "duration": np.zeros(len(found)),
-                    "category": [str(code) for code in codes],
-                    "code": codes,
-                }
-            )
+    triggers = _triggers(raw, name)
+    if len(notes):
+        named = notes["category"].str.lower().str.startswith(("bad", "edge"))
+        notes = notes.iloc[np.flatnonzero(~named)].reset_index(drop=True)
     if not len(notes):
+        return triggers
+    if triggers is not None:
+        logger.warning(
+            "%s: its events are its %d annotations; %d events of its stim channel are not used "
+            "(to use them, list them in an events.tsv beside the file)",
+            name,
+            len(notes),
+            len(triggers),
+        )
+    return notes
+
+
+def _triggers(raw: mne.io.BaseRaw, name: Path | str) -> pd.DataFrame | None:
+    channels = []
+    for place, kind in enumerate(raw.get_channel_types()):
+        if kind != "stim":
+            continue
+        values = raw.get_data(picks=np.array([place]))[0]
+        changes = float(np.mean(values[1:] != values[:-1])) if len(values) > 1 else 0.0
+        if changes <= 1 - LABEL_HELD:
+            channels.append(raw.ch_names[place])
+            continue
+        logger.warning(
+            "%s: channel %s changes at %.0f %% of its samples and never rests: it is no channel of "
+            "triggers",
+            name,
+            raw.ch_names[place],
+            100 * changes,
+        )
+        raw.set_channel_types({raw.ch_names[place]: "misc"}, on_unit_change="ignore")
+    if not channels:
         return None
-    named = notes["category"].str.lower().str.startswith(("bad", "edge"))
-    events = notes.iloc[np.flatnonzero(~named)].reset_index(drop=True)
-    return events if len(events) else None
+    found = mne.find_events(raw, channels, shortest_event=1, verbose="ERROR")
+    if not len(found):
+        return None
+    codes = found[:, 2]
+    return pd.DataFrame(
+        {
+            "onset": (found[:, 0] - raw.first_samp) / raw.info["sfreq"],
+            "duration": np.zeros(len(found)),
+            "category": [str(code) for code in codes],
+            "code": codes,
+        }
+    )
 
 
 def notes_in(annotations: mne.Annotations, start: float) -> pd.DataFrame:

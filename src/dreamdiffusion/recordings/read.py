@@ -149,7 +149,7 @@ def _read_mne_format(
     with failures_named(path):
         notes = take_boundaries(raw, notes)
         if table is None:
-            return raw, events_in(raw, notes), None
+            return raw, events_in(raw, notes, path), None
     if clock is not None:
         table["onset"] = clock.place(table["onset"].to_numpy(float))
     return raw, take_boundaries(raw, table), None
