@@ -17,9 +17,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from dreamdiffusion.datasets.config import SimulateConfig
@@ -47,7 +50,6 @@ from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.generator.generator import load_embedder
 from dreamdiffusion.models.judge.judge import Judge, label_indices, load_judge
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.report.occlusion_figure import draw_reliability, draw_risk_coverage
 from dreamdiffusion.training.device import autocast
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
@@ -74,6 +76,13 @@ CASES = {  # (person, run, trials) that are decoded
     "own": [(1, run, 240) for run in range(11, 14)],
     "many": [(person, 1, 120) for person in range(12, 18)],
 }
+
+INK, PALE, BLUE, RED = "#23272e", "#9aa1ab", "#2557c7", "#c8502f"
+STYLE = {
+    "font.size": 11, "axes.edgecolor": PALE, "text.color": INK, "axes.labelcolor": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left",
+    "axes.titlesize": 11, "legend.frameon": False, "legend.fontsize": 10,
+}  # fmt: skip
 
 
 def prepared(folder: Path, subject: int, run: int, n_trials: int) -> Trials:
@@ -262,6 +271,81 @@ def measure(name: str, folder: Path) -> tuple[dict[str, Any], Confidence]:
 
 def _spread(values: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "min": min(values), "max": max(values)}
+
+
+def draw_reliability(record: Confidence) -> Figure:
+    """Draw accuracy against confidence, bin by bin, with 95 % Wilson intervals.
+
+    The bar at the bottom of each bin's place says how many trials it holds.
+    """
+    with mpl.rc_context(STYLE):
+        figure = figure_of(4.8, 4.6)
+        axis = figure.add_subplot()
+        confidence = np.array([b.confidence for b in record.bins])
+        accuracy = np.array([b.accuracy for b in record.bins])
+        n = np.array([b.n for b in record.bins])
+        low, high = _wilson(accuracy, n)
+        axis.plot([0, 1], [0, 1], color=PALE, lw=1, ls="--", label="perfect")
+        axis.vlines(confidence, low, high, color=BLUE, lw=1.2, alpha=0.55)
+        axis.plot(confidence, accuracy, "o", color=BLUE, ms=6, label="bins of equal size")
+        axis.set(
+            xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="confidence",
+            ylabel="share that is right",
+        )  # fmt: skip
+        axis.set_aspect("equal")
+        axis.legend(loc="upper left")
+        axis.set_title(
+            f"calibration error {record.calibration_error:.3f} (perfect at n = {record.n}: "
+            f"{record.error_if_perfect:.3f})",
+            fontsize=10,
+        )
+    return figure
+
+
+def draw_risk_coverage(record: Confidence) -> Figure:
+    """Draw the share of wrong answers among the most confident ones, and the chosen threshold."""
+    with mpl.rc_context(STYLE):
+        figure = figure_of(4.8, 3.9)
+        axis = figure.add_subplot()
+        coverage, risk = np.array(record.coverage), np.array(record.risk)
+        axis.plot(coverage, risk, color=BLUE, lw=2, drawstyle="steps-post" if len(risk) < 3 else
+                  "default", marker="o" if len(risk) < 3 else None)  # fmt: skip
+        axis.axhline(record.risk_limit, color=RED, lw=1, ls="--")
+        axis.annotate(
+            f"limit {record.risk_limit:g}", (1, record.risk_limit), xytext=(0, 3),
+            textcoords="offset points", ha="right", color=RED, fontsize=10,
+        )  # fmt: skip
+        if record.threshold is None:
+            told = "no threshold reaches the limit: every answer is withheld"
+        elif record.risk_kept is None:
+            told = f"no answer has a confidence of {record.threshold:g}: all are withheld"
+        else:
+            axis.plot(record.kept, record.risk_kept, "o", color=RED, ms=8, zorder=3)
+            told = (
+                f"from {record.threshold:g} on {100 * record.kept:.0f} % are kept, "
+                f"{100 * record.risk_kept:.0f} % of them wrong"
+            )
+        axis.set_title(told, fontsize=10)
+        top = max(0.1, float(risk.max()), record.risk_limit)
+        axis.set(
+            xlim=(0, 1.02), ylim=(-0.02 * top, 1.12 * top),
+            xlabel="coverage: share of trials kept, surest first", ylabel="risk: share wrong",
+        )  # fmt: skip
+    return figure
+
+
+def _wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval of a share, 95 %."""
+    z = 1.96
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return middle - half, middle + half
+
+
+def figure_of(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def join(records: dict[str, Confidence], path: Path) -> None:

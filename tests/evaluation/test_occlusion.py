@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 from dreamdiffusion.evaluation.occlusion import nearest_prototype, neighbours, occlude
-from dreamdiffusion.evidence.scores import Bin, Confidence, Occlusion
+from dreamdiffusion.evidence.scores import Occlusion
 from dreamdiffusion.report.occlusion_figure import (
     draw_occlusion,
-    draw_reliability,
-    draw_risk_coverage,
 )
 
 MUSE = ["TP9", "AF7", "AF8", "TP10"]
@@ -194,44 +192,3 @@ def test_a_topography_of_nothing_is_drawn_too():
     names = ["Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4"]
     record = occlusion(names).model_copy(update={"channel_drop": [0.0] * 8})
     assert "loss" in texts(draw_occlusion(record))
-
-
-def confidence(**changes):
-    content = {
-        "fitted_on": "validation", "n_fitted": 240, "n": 100, "accuracy": 0.6, "auc": 0.8,
-        "calibration_error": 0.0412, "error_if_perfect": 0.06, "error_if_perfect_95": 0.09,
-        "bins": [Bin(confidence=0.2, accuracy=0.3, n=50), Bin(confidence=0.8, accuracy=0.9, n=50)],
-        "coverage": [0.2, 0.5, 1.0], "risk": [0.0, 0.1, 0.4], "risk_limit": 0.2, "threshold": 0.65,
-        "kept": 0.5, "risk_kept": 0.1, "of_trial": [0.5] * 100, **changes,
-    }  # fmt: skip
-    return Confidence(**content)
-
-
-def test_reliability_shows_the_bins():
-    figure = draw_reliability(confidence())
-    said = texts(figure)
-    assert "calibration error 0.041 (perfect at n = 100: 0.060)" in said
-    points = figure.axes[0].lines[-1]
-    np.testing.assert_allclose(points.get_xdata(), [0.2, 0.8])
-    np.testing.assert_allclose(points.get_ydata(), [0.3, 0.9])
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({}, "from 0.65 on 50 % are kept, 10 % of them wrong"),
-        (
-            {"threshold": None, "kept": 0.0, "risk_kept": None},
-            "no threshold reaches the limit: every answer is withheld",
-        ),
-        (
-            {"kept": 0.0, "risk_kept": None},
-            "no answer has a confidence of 0.65: all are withheld",
-        ),
-        ({"coverage": [1.0], "risk": [0.4]}, "from 0.65 on 50 % are kept, 10 % of them wrong"),
-    ],
-)
-def test_risk_coverage_says_what_is_kept(changes, told):
-    said = texts(draw_risk_coverage(confidence(**changes)))
-    assert told in said
-    assert "limit 0.2" in said

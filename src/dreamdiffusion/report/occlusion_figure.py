@@ -1,4 +1,4 @@
-"""Figures of the evidence: reliability, risk against coverage, what the model used.
+"""The figure of what the model used: channels, times, the evoked response.
 
 Narrow enough to be read on a phone. Nothing is computed here that is not in the record.
 """
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.patches import Circle
 
-from dreamdiffusion.evidence.scores import Confidence, Occlusion
+from dreamdiffusion.evidence.scores import Occlusion
 from dreamdiffusion.recordings.electrodes import (
     electrode_positions,
     template_montage,
@@ -40,67 +40,6 @@ _STYLE: dict[RcKeyType, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left",
     "axes.titlesize": 11, "legend.frameon": False, "legend.fontsize": 10,
 }  # fmt: skip
-
-
-def draw_reliability(record: Confidence) -> Figure:
-    """Draw accuracy against confidence, bin by bin, with 95 % Wilson intervals.
-
-    The bar at the bottom of each bin's place says how many trials it holds.
-    """
-    with mpl.rc_context(_STYLE):
-        figure = _figure(4.8, 4.6)
-        axis = figure.add_subplot()
-        confidence = np.array([b.confidence for b in record.bins])
-        accuracy = np.array([b.accuracy for b in record.bins])
-        n = np.array([b.n for b in record.bins])
-        low, high = _wilson(accuracy, n)
-        axis.plot([0, 1], [0, 1], color=PALE, lw=1, ls="--", label="perfect")
-        axis.vlines(confidence, low, high, color=BLUE, lw=1.2, alpha=0.55)
-        axis.plot(confidence, accuracy, "o", color=BLUE, ms=6, label="bins of equal size")
-        axis.set(
-            xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="confidence",
-            ylabel="share that is right",
-        )  # fmt: skip
-        axis.set_aspect("equal")
-        axis.legend(loc="upper left")
-        axis.set_title(
-            f"calibration error {record.calibration_error:.3f} (perfect at n = {record.n}: "
-            f"{record.error_if_perfect:.3f})",
-            fontsize=10,
-        )
-    return figure
-
-
-def draw_risk_coverage(record: Confidence) -> Figure:
-    """Draw the share of wrong answers among the most confident ones, and the chosen threshold."""
-    with mpl.rc_context(_STYLE):
-        figure = _figure(4.8, 3.9)
-        axis = figure.add_subplot()
-        coverage, risk = np.array(record.coverage), np.array(record.risk)
-        axis.plot(coverage, risk, color=BLUE, lw=2, drawstyle="steps-post" if len(risk) < 3 else
-                  "default", marker="o" if len(risk) < 3 else None)  # fmt: skip
-        axis.axhline(record.risk_limit, color=RED, lw=1, ls="--")
-        axis.annotate(
-            f"limit {record.risk_limit:g}", (1, record.risk_limit), xytext=(0, 3),
-            textcoords="offset points", ha="right", color=RED, fontsize=10,
-        )  # fmt: skip
-        if record.threshold is None:
-            told = "no threshold reaches the limit: every answer is withheld"
-        elif record.risk_kept is None:
-            told = f"no answer has a confidence of {record.threshold:g}: all are withheld"
-        else:
-            axis.plot(record.kept, record.risk_kept, "o", color=RED, ms=8, zorder=3)
-            told = (
-                f"from {record.threshold:g} on {100 * record.kept:.0f} % are kept, "
-                f"{100 * record.risk_kept:.0f} % of them wrong"
-            )
-        axis.set_title(told, fontsize=10)
-        top = max(0.1, float(risk.max()), record.risk_limit)
-        axis.set(
-            xlim=(0, 1.02), ylim=(-0.02 * top, 1.12 * top),
-            xlabel="coverage: share of trials kept, surest first", ylabel="risk: share wrong",
-        )  # fmt: skip
-    return figure
 
 
 def draw_occlusion(record: Occlusion) -> Figure:
@@ -212,14 +151,6 @@ def _head(axis: Axes, names: Sequence[str]) -> None:
     axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
     axis.set_aspect("equal")
     axis.set_axis_off()
-
-
-def _wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval of a share, 95 %."""
-    z = 1.96
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return middle - half, middle + half
 
 
 def _figure(width: float, height: float) -> Figure:

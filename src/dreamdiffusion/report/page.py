@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-import base64
 import io
+import json
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dreamdiffusion.evidence.scores import Scores
-from dreamdiffusion.report.gallery import gallery_part
-from dreamdiffusion.report.headline import banner, headline
-from dreamdiffusion.report.parts import (
-    audit_part,
-    confidence_part,
-    confusion_part,
-    curves_part,
-    limits_part,
-    looks_part,
-    made_part,
-    occlusion_part,
-    severe_banner,
+from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
+from dreamdiffusion.evidence.scores import Occlusion, Scores
+from dreamdiffusion.report.gallery import data_url, gallery
+from dreamdiffusion.report.headline import (
+    all_controls,
+    checks,
+    headline_score,
+    noise_in_words,
+    remedies,
 )
-from dreamdiffusion.report.scores import controls_part, scores_part
-from dreamdiffusion.report.style import STYLE
+from dreamdiffusion.report.render import render
+from dreamdiffusion.report.words import MINUS, NBSP, is_share
 
 FIGURES = {
     "occlusion": "Loss where channels (topography) or times (course) are covered, beside the "
     "evoked response.",
-    "reliability": "Reliability: share of right trials among those of like confidence.",
-    "risk_coverage": "Risk and coverage: share of wrong trials among those kept.",
-    "n_trial": "Score against the number of trials averaged.",
 }
 """Figures that can be given to the report, with their captions."""
-
-_NAV = {
-    "controls": "Controls",
-    "scores": "Scores",
-    "gallery": "Pictures",
-    "confusion": "Confusions",
-    "curves": "Averaging",
-    "confidence": "Confidence",
-    "occlusion": "What it used",
-    "looks": "Protocol",
-    "audit": "Audit",
-    "made": "How it was made",
-    "limits": "Limits",
-}
 
 
 def write_report(
@@ -74,8 +53,7 @@ def write_report(
     seen : Tensor, (n, 3, H, W), optional
         In [0, 1].
     figures : mapping of str to Figure or bytes, optional
-        Drawn elsewhere, as matplotlib figures or PNG: names of `FIGURES`. Those of curves and
-        confidence replace what is drawn here from the scores.
+        Drawn elsewhere, as matplotlib figures or PNG: names of `FIGURES`.
     n_each : int
         Best, median and worst trials in the gallery, of each.
 
@@ -90,43 +68,113 @@ def write_report(
         If the headline's metric is not among the scores, the trials of ``scores`` and ``generated``
         differ in number, or a figure has an unknown name or is no PNG.
     """
-    drawn = {name: _figure(name, figure) for name, figure in (figures or {}).items()}
-    sections = [
-        controls_part(scores),
-        scores_part(scores),
-        gallery_part(scores, generated, seen, n_each),
-        confusion_part(scores),
-        curves_part(scores, drawn),
-        confidence_part(scores, drawn),
-        occlusion_part(scores, drawn),
-        looks_part(scores),
-        audit_part(scores.audit),
-        made_part(scores),
-        limits_part(scores),
-    ]
-    present = "".join(sections)
-    links = [
-        f'<a href="#{name}">{title}</a>'
-        for name, title in _NAV.items()
-        if f'<h2 id="{name}">' in present
-    ]
-    told = {reason.name for reason in scores.headline.reasons}
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "img-src data:; style-src 'unsafe-inline'\">"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Images decoded from EEG: scores</title><style>{STYLE}</style></head><body><main>"
-        "<h1>dreamdiffusion &middot; images decoded from EEG</h1>"
-        f"{banner(scores)}{severe_banner(scores.audit, told)}{headline(scores)}"
-        f"<nav>{''.join(links)}</nav>{present}</main></body></html>\n"
+    given = {name: _figure(name, figure) for name, figure in (figures or {}).items()}
+    page = render(
+        "page",
+        scores=scores,
+        head=scores.headline,
+        score=headline_score(scores),
+        audit=scores.audit,
+        parts=_parts(scores),
+        noise=noise_in_words(scores.noise_level),
+        all_controls=all_controls(headline_score(scores)),
+        remedies=remedies(scores.audit),
+        checks=checks(scores),
+        control_groups=_control_groups(scores),
+        gallery=gallery(scores, generated, seen, n_each),
+        costly=_costly(scores.occlusion),
+        made=_made(scores),
+        FIGURES=FIGURES,
+        figures_given=given,
     )
     path.write_text(page, encoding="utf-8")
     return path
 
 
+def _parts(scores: Scores) -> dict[str, str]:
+    """Return the parts of the page that have something to show, with their names in its menu."""
+    parts = {
+        "controls": ("Controls", True),
+        "scores": ("Scores", True),
+        "gallery": ("Pictures", True),
+        "confusion": ("Confusions", bool(scores.confusion.get("names"))),
+        "curves": ("Averaging", bool(scores.curves)),
+        "confidence": ("Confidence", scores.confidence is not None),
+        "occlusion": ("What it used", scores.occlusion is not None),
+        "looks": ("Protocol", True),
+        "audit": ("Audit", True),
+        "made": ("How it was made", True),
+        "limits": ("Limits", True),
+    }
+    return {name: title for name, (title, there) in parts.items() if there}
+
+
+def _control_groups(scores: Scores) -> list[dict[str, Any]]:
+    """Return the controls that are present, by what they go without."""
+    present = {name for record in scores.scores for name in record.controls}
+    groups = [
+        (
+            "Without a brain",
+            "The claim is the difference to the strongest.",
+            controls_of_kind("without_brain"),
+        ),
+        (
+            "Without reconstruction",
+            "What does not beat these shows a class that was named, or a picture looked up.",
+            controls_of_kind("without_image"),
+        ),
+        ("Without drift", "What is lost here came from drift.", controls_of_kind("without_time")),
+        ("Others", "", sorted(present - set(CONTROLS))),
+    ]
+    shown = [
+        {"title": title, "use": use, "names": [name for name in names if name in present]}
+        for title, use, names in groups
+    ]
+    return [group for group in shown if group["names"]]
+
+
+def _costly(occlusion: Occlusion | None) -> dict[str, list[str]]:
+    """Return the channels and times whose covering costs most, in words."""
+    if occlusion is None:
+        return {}
+    o = occlusion
+
+    def loss(value: float) -> str:
+        return f"{100 * value:.1f}{NBSP}points" if is_share(o.metric) else f"{value:.3f}"
+
+    channels = sorted(zip(o.channel_drop, o.ch_names, strict=True), reverse=True)[:3]
+    times = sorted(zip(o.time_drop, o.times, strict=True), reverse=True)[:3]
+    return {
+        "channels": [f"{name} ({loss(drop)})" for drop, name in channels if drop > 0],
+        "times": [
+            f"{1000 * (t - o.width / 2):.0f} to {1000 * (t + o.width / 2):.0f}{NBSP}ms "
+            f"({loss(drop)})".replace("-", MINUS)
+            for drop, t in times
+            if drop > 0
+        ],
+    }
+
+
+def _made(scores: Scores) -> dict[str, Any]:
+    """Return everything that is needed to make this again."""
+    made = dict(scores.made)
+    command, config = made.pop("command", None), made.pop("config", None)
+    rows = {"judge": str(scores.judge.get("trained_on") or "")}
+    for key, value in scores.judge.items():
+        if key.endswith("_accuracy_on_seen"):
+            what = key.removesuffix("_accuracy_on_seen")
+            rows[f"judge, {what}"] = f"{100 * value:.1f} % right on the pictures that were seen"
+        elif key != "trained_on":
+            rows[f"judge, {key}"] = str(value)
+    for key, value in made.items():
+        entries = value.items() if isinstance(value, Mapping) else [("", value)]
+        rows |= {f"{key} {name}".strip(): str(entry) for name, entry in entries}
+    text = None if config is None else json.dumps(config, indent=2)
+    return {"command": command, "rows": rows, "config": text}
+
+
 def _figure(name: str, figure: Figure | bytes) -> str:
-    """Put a figure that was drawn elsewhere into the page."""
+    """Return a figure that was drawn elsewhere as a URL that holds it."""
     if name not in FIGURES:
         raise ValueError(f"figure {name!r} has no place in the report; known: {', '.join(FIGURES)}")
     if isinstance(figure, bytes):
@@ -137,8 +185,4 @@ def _figure(name: str, figure: Figure | bytes) -> str:
         data = buffer.getvalue()
     if not data.startswith(b"\x89PNG\r\n"):
         raise ValueError(f"figure {name!r} is not PNG: it begins with {data[:8]!r}")
-    told = escape(FIGURES[name])
-    return (
-        f'<figure class="wide"><img alt="{told}" src="data:image/png;base64,'
-        f'{base64.b64encode(data).decode("ascii")}"><figcaption>{told}</figcaption></figure>'
-    )
+    return data_url(data, "png")

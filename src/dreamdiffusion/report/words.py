@@ -1,14 +1,15 @@
 """The words and numbers of the report: names of metrics and controls, how a figure is written.
 
-Functions return HTML: what comes from data is escaped here.
+Plain text, with the no-break space and the minus sign of typography; the templates escape it.
 """
 
 from __future__ import annotations
 
 import re
-from html import escape
 
 from dreamdiffusion.evidence.controls import CONTROLS
+
+NBSP, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 
 METRICS = {
     "category_top1": "Right category",
@@ -41,15 +42,15 @@ REMEDIES = {
 
 def metric_name(metric: str) -> str:
     """Write the name of a metric, in words where there are some."""
-    return escape(METRICS.get(metric, metric))
+    return METRICS.get(metric, metric)
 
 
 def control_name(control: str, short: bool = False) -> str:
     """Write the name of a control; ``short`` is for marks in a figure."""
     known = CONTROLS.get(control)
     if known is None:
-        return escape(control)
-    return escape(known.short_label if short else known.label)
+        return control
+    return known.short_label if short else known.label
 
 
 def is_share(metric: str) -> bool:
@@ -62,10 +63,10 @@ def number(metric: str, value: float) -> str:
 
     Examples
     --------
-    ``45.7&nbsp;%`` for `category_top1`, ``0.276`` for `pcc`.
+    ``45.7 %`` for `category_top1`, ``0.276`` for `pcc`.
     """
     if is_share(metric):
-        return f"{_signed(100 * value, 1)}&nbsp;%"
+        return f"{_signed(100 * value, 1)}{NBSP}%"
     return _signed(value, 3)
 
 
@@ -74,18 +75,18 @@ def difference(metric: str, value: float) -> str:
 
     Examples
     --------
-    ``+41.2&nbsp;points`` for `category_top1`, ``+0.177`` for `pcc`.
+    ``+41.2 points`` for `category_top1`, ``+0.177`` for `pcc`.
     """
     if is_share(metric):
-        return f"{_signed(100 * value, 1, plus=True)}&nbsp;points"
+        return f"{_signed(100 * value, 1, plus=True)}{NBSP}points"
     return _signed(value, 3, plus=True)
 
 
-def interval(metric: str, ends: tuple[float, float], of_difference: bool = False) -> str:
+def low_to_high(metric: str, ends: tuple[float, float], of_difference: bool = False) -> str:
     """Write an interval as "low to high"."""
     write = difference if of_difference else number
     low, high = (write(metric, end) for end in ends)
-    for unit in ("&nbsp;%", "&nbsp;points"):
+    for unit in (f"{NBSP}%", f"{NBSP}points"):
         if low.endswith(unit):
             low = low.removesuffix(unit)
     return f"{low} to {high}"
@@ -94,12 +95,12 @@ def interval(metric: str, ends: tuple[float, float], of_difference: bool = False
 def plural(n: int, word: str) -> str:
     """Write a count: 1 person, 2 people; 1 trial, 2 trials."""
     if n == 1:
-        return f"1&nbsp;{word}"
-    return f"{n:,}&nbsp;{'people' if word == 'person' else word + 's'}"
+        return f"1{NBSP}{word}"
+    return f"{n:,}{NBSP}{'people' if word == 'person' else word + 's'}"
 
 
 def _signed(value: float, digits: int, plus: bool = False) -> str:
     text = f"{value:+.{digits}f}" if plus else f"{value:.{digits}f}"
     if not text.strip("+-0."):  # no sign before a zero
         text = text.lstrip("+-")
-    return text.replace("-", "&minus;")
+    return text.replace("-", MINUS)

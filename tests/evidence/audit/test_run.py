@@ -21,7 +21,7 @@ from dreamdiffusion.evidence.audit.run import audit_record, check_acknowledged, 
 from dreamdiffusion.files.schema import read_yaml, write_yaml
 from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.judge.judge import Judge
-from dreamdiffusion.report.parts import audit_part, severe_banner
+from dreamdiffusion.report.render import render
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
@@ -143,18 +143,25 @@ def test_the_report_shows_severe_findings_first_and_escapes_them():
            "consequence": "Worse.", "remedy": "Mend."}  # fmt: skip
     good = bad | {"name": "units", "severity": "passed", "what": "Fine.", "evidence": {"n": None}}
     nothing = {"findings": [good], "acknowledged": []}
-    assert severe_banner(nothing) == severe_banner(None) == ""
+
+    def banner(audit):
+        return render("severe", audit=audit, reasons=[]).strip()
+
+    def part(audit):
+        return render("audit", audit=audit)
+
+    assert banner(nothing) == banner(None) == ""
     both = {"findings": [bad, good], "acknowledged": ["block_design"]}
-    shown = severe_banner(both)
+    shown = banner(both)
     assert "<b>block_design</b>A &lt; B. Worse." in shown
     assert "units" not in shown
-    part = audit_part(both)
-    assert part.index("block_design") < part.index("1 checks passed") < part.index("units")
-    assert "p 0.01" in part
-    assert "None" not in part
-    assert "Acknowledged to go on: block_design." in part
-    assert "Acknowledged" not in audit_part(nothing)
-    assert "not audited" in audit_part(None)
+    listed = part(both)
+    assert listed.index("block_design") < listed.index("1 checks passed") < listed.index("units")
+    assert "p 0.01" in listed
+    assert "None" not in listed
+    assert "Acknowledged to go on: block_design." in listed
+    assert "Acknowledged" not in part(nothing)
+    assert "not audited" in part(None)
 
 
 def prepared(name: str, folder: Path, data: Path, **changes: object) -> Trials:
