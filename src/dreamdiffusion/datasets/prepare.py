@@ -50,7 +50,8 @@ def prepare(config: PrepareConfig) -> Path:
     if config.kind == "windows":
         return build_windows(paths, config)
     progress = tqdm(paths, desc="trials", unit="recording")
-    trials = cut_trials((read_recording(path) for path in progress), config)
+    unit = config.signal.unit
+    trials = cut_trials((read_recording(path, unit=unit) for path in progress), config)
     if config.pair_by != "none":
         trials.check_images()
     trials.source |= source_of(config)

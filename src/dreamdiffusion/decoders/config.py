@@ -13,6 +13,7 @@ from pydantic import (
 
 from dreamdiffusion.files.schema import Schema, Source, Weights
 from dreamdiffusion.models.config import EncoderConfig
+from dreamdiffusion.recordings.config import Unit
 from dreamdiffusion.training.config import RuntimeConfig, TrainConfig
 from dreamdiffusion.trials.config import SplitConfig
 
@@ -124,6 +125,10 @@ class GenerateConfig(Schema):
     output: Path = Path("runs/generate")
     events: dict[str, int] | None = Field(
         default=None, description="category -> marker code, as prepare"
+    )
+    unit: Unit | None = Field(
+        default=None,
+        description="of a recording's EEG, where its file says it wrongly or not at all",
     )
     limit: int | None = Field(default=None, description="number of trials at most")
     batch_size: PositiveInt = 16

@@ -78,14 +78,14 @@ def load_trials(config: GenerateConfig, pipe: EEGToImagePipeline) -> Trials:
     signal = SignalConfig(**(settings["signal"] or {}))
     tmin = float(settings["tmin"])
     prepare = PrepareConfig(
-        signal=signal.model_copy(update={"picks": list(settings["ch_names"])}),
+        signal=signal.model_copy(update={"picks": list(settings["ch_names"]), "unit": config.unit}),
         tmin=tmin,
         tmax=tmin + settings["n_times"] / settings["sfreq"],
         events=config.events,
         pair_by="none",
     )
     paths = find_recordings([config.data])
-    return cut_trials((read_recording(path) for path in paths), prepare)
+    return cut_trials((read_recording(path, unit=config.unit) for path in paths), prepare)
 
 
 def _to_pil(image: torch.Tensor) -> Image.Image:

@@ -11,6 +11,8 @@ from dreamdiffusion.recordings.recording import eeg_names
 
 LOWEST_V, HIGHEST_V = 1e-7, 5e-3
 """Median absolute amplitude that scalp EEG can have, volts."""
+STATE_UNIT = "state it (prepare: --signal.unit uV; inspect and generate: --unit uV)"
+"""What messages advise where the unit of a file is wrong or missing."""
 
 
 def check_amplitude(raw: mne.io.BaseRaw, source: Path | str) -> None:
@@ -33,11 +35,10 @@ def check_amplitude(raw: mne.io.BaseRaw, source: Path | str) -> None:
     level = float(np.median([np.median(np.abs(row - np.median(row))) for row in usable]))
     if LOWEST_V <= level <= HIGHEST_V:
         return
-    if Path(source).suffix.lower() in (".csv", ".zip"):
-        fix = "a csv must hold microvolts: convert its columns"
-    else:
-        fix = "correct the unit in the file's header (EDF: physical dimension uV), or rescale it"
+    is_csv = Path(source).suffix.lower() in (".csv", ".zip")
+    fix = "convert it: a csv must hold microvolts" if is_csv else "correct the file's header"
     raise ValueError(
         f"{source}: the median absolute amplitude is {level * 1e6:.4g} uV, which is not EEG "
-        f"(expected {LOWEST_V * 1e6:g} to {HIGHEST_V * 1e6:g} uV); {fix}"
+        f"(expected {LOWEST_V * 1e6:g} to {HIGHEST_V * 1e6:g} uV); where the unit is wrong, "
+        f"{STATE_UNIT}, or {fix}"
     )

@@ -13,6 +13,8 @@ from tyro.conf import Positional
 
 from dreamdiffusion.files.schema import Schema
 
+Unit = Literal["V", "mV", "uV", "nV"]
+
 
 class SignalConfig(Schema):
     """From a raw recording to a clean, comparable signal."""
@@ -29,12 +31,18 @@ class SignalConfig(Schema):
     )
     flat_uv: float = Field(default=0.5, description="peak-to-peak microvolts below: rejected")
     bad_channels: Literal["raise", "interpolate"] = "raise"
+    unit: Unit | None = Field(
+        default=None, description="of the files' EEG, where they say it wrongly or not at all"
+    )
 
 
 class InspectConfig(Schema):
     """What was understood of one recording, and a picture of it; `info` tells it without one."""
 
     path: Positional[Path | None] = Field(None, description="recording, or a folder that holds one")
+    unit: Unit | None = Field(
+        default=None, description="of the file's EEG, where it says it wrongly or not at all"
+    )
     picture: Path | None = Field(
         None, description="PNG to write; empty: runs/inspect/<folder>_<name of the recording>.png"
     )

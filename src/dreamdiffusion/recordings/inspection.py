@@ -53,7 +53,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
             f"{config.path} holds {len(paths)} recordings; inspect one, such as {paths[0]} (`info` "
             "tells what a BIDS folder holds)"
         )
-    recording = read_recording(paths[0], check_units=False)
+    recording = read_recording(paths[0], check_units=False, unit=config.unit)
     power = spectrum(recording.raw)
     found = describe(recording, power)
     name = "_".join(paths[0].absolute().parts[-2:]).replace(".", "_")
@@ -72,12 +72,13 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
 
     Keys: `holds`, `format`, `device` (None where the file names none), `subject`, `session`,
     `run`, `sfreq` (Hz), `duration_s`, `n_stretches` (recorded in one go), `n_chans`, `ch_names`
-    (of the EEG), `file_units` (of the EEG, as the file names them), `other_channels` (name ->
-    type), `renamed` (in the file -> here), `label_channels`, `bipolar_channels` (of the EEG),
-    `amplitude_uv` and `offset_uv` (of EEG channels: lowest, median, highest standard deviation,
-    robust; and median), `spectrum_peaks_hz`, `line_noise_hz`, `bad_channels` (name -> reason;
-    found, or declared by the file), `positions`, `problems`, and with events `n_events` and
-    `events` (category -> count; the most frequent).
+    (of the EEG), `file_units` (of the EEG, as the file names them), `unit_from` (who named the
+    unit: `file`, `channels.tsv` or `stated`), `other_channels` (name -> type), `renamed` (in the
+    file -> here), `label_channels`, `bipolar_channels` (of the EEG), `amplitude_uv` and `offset_uv`
+    (of EEG channels: lowest, median, highest standard deviation, robust; and median),
+    `spectrum_peaks_hz`, `line_noise_hz`, `bad_channels` (name -> reason; found, or declared by the
+    file), `positions`, `problems`, and with events `n_events` and `events` (category -> count; the
+    most frequent).
     """
     raw, source = recording.raw, recording.source
     sfreq, names = float(raw.info["sfreq"]), [str(name) for name in eeg_names(raw)]
@@ -86,7 +87,7 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
     bad = dict.fromkeys(map(str, raw.info["bads"]), "declared bad by the file")
     bad |= find_bad_channels(raw, power)
     amplitude, offset = _levels(recording, names)
-    problems = []
+    problems = [recording.unit_problem] if recording.unit_problem else []
     try:
         check_amplitude(raw, source)
     except ValueError as error:
@@ -118,6 +119,7 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
         "n_chans": len(names),
         "ch_names": names,
         "file_units": _file_units(recording, names),
+        "unit_from": recording.unit_from + (f" ({recording.unit})" if recording.unit else ""),
         "other_channels": {str(name): kind for name, kind in types if kind != "eeg"},
         "renamed": dict(recording.renamed),
         "label_channels": list(recording.label_channels),

@@ -66,16 +66,7 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     if recording.cut is not None:
         signal = signal.model_copy(update={"l_freq": None, "h_freq": None, "notch": []})
     sfreq = float(raw.info["sfreq"])
-    if sfreq < signal.sfreq * (1 - 1e-6) and not signal.resample_up:
-        raise ValueError(
-            f"{name}: the recording has {sfreq:g} Hz, expected at least {signal.sfreq:g} Hz; "
-            "lower signal.sfreq, or set signal.resample_up to accept it"
-        )
-    if signal.h_freq is not None and signal.h_freq >= min(sfreq, signal.sfreq) / 2:
-        raise ValueError(
-            f"{name}: signal.h_freq is {signal.h_freq:g} Hz, expected below half of "
-            f"{min(sfreq, signal.sfreq):g} Hz"
-        )
+    _check_settings(recording, signal)
     raw = raw.copy().pick(_pick(recording, signal.picks))
     if signal.picks is not None:
         raw.reorder_channels(signal.picks)
@@ -104,6 +95,28 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
             raw.resample(signal.sfreq, npad=fast_padding(raw.n_times, sfreq, signal.sfreq))
         _set_reference(raw, signal.reference)
     return raw
+
+
+def _check_settings(recording: Recording, signal: SignalConfig) -> None:
+    """Raise where a recording cannot be treated as the settings say."""
+    name = recording.source
+    if signal.unit != recording.unit:
+        raise ValueError(
+            f"{name} was read with the unit {recording.unit or 'of the file'}, and signal.unit is "
+            f"{signal.unit or 'empty'}; pass the same to read_recording (prepare does for --input, "
+            "not for the recordings of a public --dataset)"
+        )
+    sfreq = float(recording.raw.info["sfreq"])
+    if sfreq < signal.sfreq * (1 - 1e-6) and not signal.resample_up:
+        raise ValueError(
+            f"{name}: the recording has {sfreq:g} Hz, expected at least {signal.sfreq:g} Hz; "
+            "lower signal.sfreq, or set signal.resample_up to accept it"
+        )
+    if signal.h_freq is not None and signal.h_freq >= min(sfreq, signal.sfreq) / 2:
+        raise ValueError(
+            f"{name}: signal.h_freq is {signal.h_freq:g} Hz, expected below half of "
+            f"{min(sfreq, signal.sfreq):g} Hz"
+        )
 
 
 def bipolar_names(raw: mne.io.BaseRaw) -> list[str]:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from dreamdiffusion.recordings.amplitude import check_amplitude
 from dreamdiffusion.recordings.channels import name_channels
+from dreamdiffusion.recordings.config import Unit
 from dreamdiffusion.recordings.entities import entities_from_path
 from dreamdiffusion.recordings.events import events_in, read_events_table, take_boundaries
 from dreamdiffusion.recordings.find import bids_root, find_recordings
@@ -26,11 +27,19 @@ from dreamdiffusion.recordings.formats.openvibe import START, read_openvibe
 from dreamdiffusion.recordings.formats.uci import TRIAL, is_trial_folder, read_uci
 from dreamdiffusion.recordings.formats.with_mne import HoldsEpochs, failures_named, read_with_mne
 from dreamdiffusion.recordings.recording import Cut, Recording, hash_samples
+from dreamdiffusion.recordings.units import (
+    UnitFound,
+    electrodes_without_unit,
+    settle_unit,
+    table_units,
+)
 
 logger = logging.getLogger(__name__)
 
 
-def read_recording(path: Path | str, check_units: bool = True) -> Recording:
+def read_recording(
+    path: Path | str, check_units: bool = True, unit: Unit | None = None
+) -> Recording:
     """Read one recording of any known format.
 
     Channel names such as "EEG Fp1-Ref", "Fc5." or "T3" become their 10-05 name where that is
@@ -44,6 +53,9 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         The file (BrainVision: the .vhdr; UCI EEG Database: a person's folder, or one trial).
     check_units
         Raise where the amplitudes cannot be EEG in volts.
+    unit
+        What the EEG's numbers in the file are in, where the file says it wrongly or not at all;
+        it comes before the header and before BIDS' `channels.tsv`.
 
     Raises
     ------
@@ -51,7 +63,8 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         If there is no such file.
     ValueError
         For an unknown extension, a file that is empty, cut off, too large or not of its format,
-        or amplitudes that are not EEG. The message names the file and what was found.
+        units that contradict each other, or amplitudes that are not EEG. The message names the
+        file and what was found.
 
     Examples
     --------
@@ -86,8 +99,7 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
             raw, events = read_muse_csv(path)
         else:
             raw, events, cut = _read_mne_format(path, root)
-    with failures_named(path):
-        renamed, labels = name_channels(raw)
+    renamed, labels, found = _name_and_scale(raw, form, path, root, unit)
     for name in labels:
         logger.warning(
             "%s: channel %s holds a few whole numbers, each held for long: taken for labels or "
@@ -96,6 +108,8 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
             name,
         )
     if check_units:
+        if found.problem:
+            raise ValueError(f"{path}: {found.problem}")
         check_amplitude(raw, path)
     noise_level = _simulated_noise_level(path)
     if events is not None:
@@ -117,6 +131,9 @@ def read_recording(path: Path | str, check_units: bool = True) -> Recording:
         renamed=renamed,
         label_channels=labels,
         cut=cut,
+        unit=unit,
+        unit_from=found.source,
+        unit_problem=found.problem,
     )
 
 
@@ -153,6 +170,21 @@ def _read_mne_format(
     if clock is not None:
         table["onset"] = clock.place(table["onset"].to_numpy(float))
     return raw, take_boundaries(raw, table), None
+
+
+def _name_and_scale(
+    raw: mne.io.BaseRaw, form: str, path: Path, root: Path | None, unit: Unit | None
+) -> tuple[dict[str, str], list[str], UnitFound]:
+    """Give channels their names and types, and the EEG its unit; in place."""
+    of_table = table_units(path, root)
+    with failures_named(path):
+        if unit is not None:
+            types = dict.fromkeys(electrodes_without_unit(raw), "eeg")
+            raw.set_channel_types(types, on_unit_change="ignore", verbose="ERROR")
+        renamed, labels = name_channels(raw)
+    of_table = {renamed.get(name, name): symbol for name, symbol in of_table.items()}
+    found = settle_unit(raw, form, path, unit, of_table)
+    return renamed, labels, found
 
 
 def _is_openvibe(path: Path) -> bool:

@@ -10,6 +10,7 @@ import mne
 import numpy as np
 import pandas as pd
 
+from dreamdiffusion.recordings.config import Unit
 from dreamdiffusion.recordings.electrodes import electrode_positions
 
 
@@ -66,6 +67,13 @@ class Recording:
         Channels found to hold labels and not EEG; their type is misc.
     cut
         Of trials that were cut elsewhere: how. None: the recording is continuous.
+    unit
+        The unit of the file's numbers that was stated at reading (V, mV, uV, nV); None: none was.
+    unit_from
+        Who named the unit of the EEG: `file`, `channels.tsv` or `stated`.
+    unit_problem
+        What is wrong with the unit, empty where nothing is; reading refuses such a file, unless
+        it is to be described only.
 
     Examples
     --------
@@ -91,6 +99,9 @@ class Recording:
     renamed: dict[str, str] = field(default_factory=dict)
     label_channels: list[str] = field(default_factory=list)
     cut: Cut | None = None
+    unit: Unit | None = None
+    unit_from: str = "file"
+    unit_problem: str = ""
 
     @property
     def positions(self) -> np.ndarray:

@@ -45,6 +45,8 @@ def shard_keys(
     settings = config.model_dump(
         mode="json", include={"window_s", "window_stride_s", "scale", "signal"}
     )
+    if settings["signal"]["unit"] is None:  # stores made before it could be stated stay valid
+        del settings["signal"]["unit"]
     listings: dict[Path, _Listing] = {}
     keys = []
     for item in recordings:
