@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dreamdiffusion.evidence.audit.blocks import not_checked
+from dreamdiffusion.evidence.audit.changed_copies import changed_copies
 from dreamdiffusion.evidence.audit.findings import Finding, Floats, Ints
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder, rounded
 from dreamdiffusion.trials.splits import Split
@@ -17,6 +18,7 @@ from dreamdiffusion.trials.trials import Trials
 LIKENESS = 0.999
 MOST_LAG_S = 0.1
 STEP_V = 1e-8  # samples that differ by less are the same
+LEAST_REPEATS = 4  # of a stimulus, for its responses to be compared with each other
 
 
 def duplicate_trials(trials: Trials, design: TrialOrder, split: Split | None) -> Finding:
@@ -24,13 +26,15 @@ def duplicate_trials(trials: Trials, design: TrialOrder, split: Split | None) ->
 
     Exact copies share the hash of their samples, rounded to 0.01 microvolt. A copy that was
     exported again, or whose events moved by up to 0.1 s, is first sought by its spectrum, which
-    such changes leave as it is, and then has to correlate above 0.999 with its source.
+    such changes leave as it is, and then has to correlate above 0.999 with its source. Copies with
+    another reference, polarity, filter or noise, and averages, are found by `changed_copies`.
     """
     exact = same_samples(trials, design.rows)
     run_of = np.empty(len(design), int)
     run_of[design.rows] = design.runs
     near, likeness = nearly_same(trials, design, run_of)
-    pairs = {tuple(sorted(pair)) for pair in [*exact, *near]}
+    changed = changed_copies(trials, _stimuli(trials))
+    pairs = {tuple(sorted(pair)) for pair in [*exact, *near, *changed.pairs]}
     apart = sorted(pair for pair in pairs if run_of[pair[0]] != run_of[pair[1]])
     side = np.zeros(len(design), int)
     if split is not None:
@@ -38,6 +42,8 @@ def duplicate_trials(trials: Trials, design: TrialOrder, split: Split | None) ->
     crossing = [pair for pair in pairs if {side[pair[0]], side[pair[1]]} == {1, 2}]
     figures = {
         "n_trials": len(design), "n_exact_pairs": len(exact), "n_near_pairs": len(near),
+        "n_changed_pairs": len(changed.pairs), "n_compared": changed.n_compared,
+        "largest_fingerprint_correlation": changed.correlation, "fingerprint_z": changed.z,
         "n_pairs_of_two_recordings": len(apart), "largest_correlation": likeness,
         "n_pairs_across_split": len(crossing) if split is not None else None,
     }  # fmt: skip
@@ -53,12 +59,23 @@ def duplicate_trials(trials: Trials, design: TrialOrder, split: Split | None) ->
     return Finding(
         "duplicate_trials",
         "severe" if apart or crossing else "warning",
-        f"{len(pairs)} pairs of trials hold the same signal" + (f" ({where})." if where else "."),
+        f"{len(pairs)} pairs of trials hold the same signal, or signals made from each other"
+        + (f" ({where})." if where else "."),
         rounded(figures),
         "With one of a pair in training and the other tested, the model has seen the answer; "
         "within one side, n is smaller than it looks.",
         "Leave one of the two recordings, or the doubled events, out and prepare again.",
     )
+
+
+def _stimuli(trials: Trials) -> Ints:
+    """Number what was shown, (n_trials,): the picture where pictures repeat, else the category."""
+    for column in ("stim_file", "category"):
+        names = trials.metadata[column].astype(str).to_numpy(str)
+        _, numbers, counts = np.unique(names, return_inverse=True, return_counts=True)
+        if np.median(counts) >= LEAST_REPEATS:
+            return numbers
+    return np.arange(len(trials))
 
 
 def same_samples(trials: Trials, rows: Ints) -> list[tuple[int, int]]:
