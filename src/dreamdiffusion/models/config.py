@@ -44,6 +44,20 @@ class EncoderConfig(Schema):
         return self
 
 
+class CompactConfig(Schema):
+    """The compact EEG encoder: filters over channels and over time."""
+
+    n_spatial: PositiveInt | None = Field(
+        default=None, description="filters over channels; empty: as many as channels"
+    )
+    n_temporal: PositiveInt = Field(default=40, description="filters over time")
+    kernel_size: PositiveInt = Field(default=13, description="time points of a filter, odd")
+    pool_size: PositiveInt = Field(default=13, description="time points of a mean")
+    pool_stride: PositiveInt = Field(default=6, description="time points between means")
+    dropout: float = Field(default=0.7, ge=0, lt=1)
+    embed_dim: PositiveInt = 128
+
+
 class PretrainConfig(TrainConfig):
     """Temporal masked signal modelling on unlabelled windows (paper section 3.1)."""
 

@@ -17,11 +17,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import SIZE, SIZES, finetune_config, write_generator, write_trials
 
+from dreamdiffusion.decoders.augment import augment_eeg
 from dreamdiffusion.decoders.dreamdiffusion.adapter import add_time_condition, cross_attention
 from dreamdiffusion.decoders.dreamdiffusion.build import make_conditioner, make_encoder
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner, drop_condition
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
-from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask, augment_eeg
+from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.fit import make_split
