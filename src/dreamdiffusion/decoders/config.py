@@ -59,7 +59,7 @@ class AugmentConfig(Schema):
     channel_dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
-class FinetuneConfig(TrainConfig, FitConfig, AugmentConfig):
+class FinetuneConfig(AugmentConfig, TrainConfig, FitConfig):
     """EEG encoder + projectors + cross-attention on EEG-image pairs (paper section 3.2, 3.3)."""
 
     generator: Source = Field(
@@ -105,7 +105,7 @@ class FinetuneConfig(TrainConfig, FitConfig, AugmentConfig):
     encoder_lr_scale: PositiveFloat = 1.0
 
 
-class ReaderConfig(TrainConfig, FitConfig, AugmentConfig):
+class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     """A small network that reads attributes of the picture, and its CLIP embedding, off the EEG."""
 
     clip: Source = Field(
