@@ -38,7 +38,7 @@ def write_results(
     ranked = rank_trials(trial_values(result.headline.metric, trials)[1], 8)
     groups = {name: ranked[name] for name in ("best", "median", "worst")}
     picture = draw_gallery(
-        generated, trials["category"], trials["judged_category"], groups, seen, title
+        generated, trials["category"], trials.get("judged_category"), groups, seen, title
     )
     save_gallery(folder / "gallery.png", picture)
     write_report(folder / "report.html", result, generated, seen, figures)

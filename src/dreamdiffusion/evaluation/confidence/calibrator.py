@@ -34,6 +34,8 @@ from dreamdiffusion.evaluation.confidence.calibration import (
 from dreamdiffusion.evidence.scores import Confidence
 
 FEATURES = ("share", "entropy", "probability", "cosine", "margin", "nearest")
+FILE = "confidence.json"
+"""Beside a model or in the folder of an evaluation: a fitted `Calibrator`."""
 MIN_FITTED = 40
 """Trials to fit on, at least: below, six weights and a threshold say nothing."""
 DELTA = 0.05
