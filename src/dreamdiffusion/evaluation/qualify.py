@@ -15,11 +15,11 @@ from dreamdiffusion.evidence.audit.run import SEVERITIES
 from dreamdiffusion.evidence.headline import (
     audit_reasons,
     control_reason,
-    state_headline,
     pictures_reason,
     scale_reason,
     side_reason,
     split_reason,
+    state_headline,
     time_reason,
 )
 from dreamdiffusion.evidence.look_log import selection_suspected
