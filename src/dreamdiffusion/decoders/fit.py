@@ -69,8 +69,15 @@ def fit(
 
     Examples
     --------
-    >>> lda = fit("runs/scenes-trials", split={"by": "run", "test": ["10"]}, decoder="lda",
-    ...           output="runs/lda")                                        # doctest: +SKIP
+    The linear baseline, of where in the picture the thing was:
+
+    >>> from dreamdiffusion import Trials, fit
+    >>> trials = Trials.load("trials")
+    >>> trials.metadata["category"] = trials.metadata["place"]
+    >>> rule = {"by": "run", "test": ["02"], "validation_fraction": 0}
+    >>> lda = fit(trials, split=rule, decoder="lda", output="lda", width_s=0.05)
+    >>> sorted(lda.gives)
+    ['labels']
     """
     schema = registry.schema(decoder)
     for key, name in (("data", "trials"), ("config", "keywords")):
@@ -112,6 +119,19 @@ def decode(
     ------
     FileNotFoundError, ValueError
         If a folder does not hold what is expected, or the trials do not fit the decoder.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import Trials, decode, fit
+    >>> trials = Trials.load("trials")
+    >>> trials.metadata["category"] = trials.metadata["place"]
+    >>> rule = {"by": "run", "test": ["02"], "validation_fraction": 0}
+    >>> lda = fit(trials, split=rule, decoder="lda", output="lda", width_s=0.05)
+    >>> answer = decode("lda/model", trials)
+    >>> answer.probabilities["category"].columns.tolist()
+    ['center', 'left', 'right']
+    >>> len(answer.labels) == len(trials)
+    True
     """
     if not isinstance(decoder, Decoder):
         decoder = load_decoder(decoder).to(device)
