@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from dreamdiffusion.evidence.audit.run import (
 )
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.files.whole import LOOK_LOG, whole_folder, write_json
 from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.trials.config import SplitConfig
 from dreamdiffusion.trials.splits import Split, split_trials, subset_training
@@ -173,10 +173,6 @@ def fit_stage(
     folder = output / MODEL
     if not is_main_process():
         return folder
-    fitted.save(folder)
-    split.save(folder / "split.json")
-    write_audit(folder / "audit.json", audited)
-    fit_baselines(trials, split, folder)
     about = {
         "simulated": trials.simulated,
         "split": split.rule,
@@ -185,7 +181,12 @@ def fit_stage(
         **fitted.facts(),
         "runs": trials.metadata[["subject", "session", "run"]].drop_duplicates().values.tolist(),
     }
-    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    with whole_folder(folder, keep=(LOOK_LOG,)) as unfinished:
+        fitted.save(unfinished)
+        split.save(unfinished / "split.json")
+        write_audit(unfinished / "audit.json", audited)
+        fit_baselines(trials, split, unfinished)
+        write_json(unfinished / "about.json", about)
     return folder
 
 

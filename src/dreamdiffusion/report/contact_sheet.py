@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from dreamdiffusion.files.whole import write_picture
+
 PAPER = (255, 255, 255)
 INK = (28, 32, 38)
 FAINT = (112, 118, 128)
@@ -186,7 +188,7 @@ def draw_gallery(
 
 def save_gallery(path: Path, picture: Image.Image) -> Path:
     """Write the gallery as PNG."""
-    picture.save(path, optimize=True)
+    write_picture(path, picture, optimize=True)
     return path
 
 

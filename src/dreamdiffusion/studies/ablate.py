@@ -26,6 +26,7 @@ from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.files.locks import wait_for
 from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import Schema, read_yaml
+from dreamdiffusion.files.whole import write_text
 from dreamdiffusion.models.encoders.pretrain import pretrain
 from dreamdiffusion.models.generator.generator import Generator
 from dreamdiffusion.studies.config import AblateConfig
@@ -104,7 +105,7 @@ def run(cell: Cell, known: KnownPairs) -> bool:
     except Exception as error:  # whatever ends one cell must not end the others
         cell.folder.mkdir(parents=True, exist_ok=True)
         text = f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
-        (cell.folder / FAILED).write_text(text, encoding="utf-8")
+        write_text(cell.folder / FAILED, text)
         logger.error("%s: failed: %s", cell.name, error)
         return False
     return True
@@ -189,8 +190,8 @@ def write_table(config: AblateConfig, cells: list[Cell]) -> Table:
         missing=missing,
     )
     config.output.mkdir(parents=True, exist_ok=True)
-    (config.output / "table.json").write_text(table.model_dump_json(indent=1) + "\n", "utf-8")
-    (config.output / "table.md").write_text(to_markdown(table), encoding="utf-8")
+    write_text(config.output / "table.json", table.model_dump_json(indent=1) + "\n")
+    write_text(config.output / "table.md", to_markdown(table))
     draw(table, config.output / "table.png")
     for name, why in missing.items():
         logger.warning("%s: no scores: %s", name, why)

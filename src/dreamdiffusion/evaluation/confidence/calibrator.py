@@ -32,6 +32,7 @@ from dreamdiffusion.evaluation.confidence.calibration import (
     risk_coverage,
 )
 from dreamdiffusion.evidence.scores import Confidence
+from dreamdiffusion.files.whole import write_json
 
 FEATURES = ("share", "entropy", "probability", "cosine", "margin", "nearest")
 FILE = "confidence.json"
@@ -212,7 +213,7 @@ class Calibrator:
 
     def save(self, path: Path) -> None:
         """Write the calibrator as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> Calibrator:
