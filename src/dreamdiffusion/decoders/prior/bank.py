@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import Scene, random_scene, render
 from dreamdiffusion.files.pictures import read_images
+from dreamdiffusion.files.whole import write_json, write_tensors
 from dreamdiffusion.models.generator.generator import Embed
 from dreamdiffusion.models.pictures import SUFFIXES
 
@@ -100,14 +101,15 @@ class Bank:
     def save(self, folder: Path) -> None:
         """Write embeddings, in half precision, and where the pictures come from."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({"embeddings": self.embeddings.half().contiguous()}, folder / EMBEDDINGS)
+        embeddings = self.embeddings.half().contiguous()
+        write_tensors(folder / EMBEDDINGS, {"embeddings": embeddings})
         record = {
             "size": self.size,
             "seed": self.seed,
             "n_scenes": len(self.scenes),
             "paths": [str(path.resolve()) for path in self.paths],
         }
-        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / RECORD, record)
 
     @classmethod
     def load(cls, folder: Path) -> Bank:
