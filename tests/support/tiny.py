@@ -11,13 +11,13 @@ from PIL import Image
 
 from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig, ReaderConfig
 from dreamdiffusion.models.config import ClipSizes, EncoderConfig, UnetSizes, VaeSizes
-from dreamdiffusion.models.generator.train import (
+from dreamdiffusion.models.generator.build import (
     build_clip,
     build_unet,
     build_vae,
-    save_generator,
     train_tokenizer,
 )
+from dreamdiffusion.models.generator.folder import save_generator
 from dreamdiffusion.trials.trials import Trials
 
 SIZE = 16

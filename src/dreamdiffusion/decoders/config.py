@@ -179,8 +179,8 @@ class SampleConfig(Schema):
     scheduler: Literal["own", "plms", "ddim", "dpm++", "unipc", "lcm"] = Field(
         default="own", description="own: the generator's; plms: the paper's; lcm: 1-4 steps"
     )
-    num_inference_steps: PositiveInt = 20
-    guidance_scale: float = Field(default=3.0, ge=1)
+    num_inference_steps: PositiveInt = 10
+    guidance_scale: float = Field(default=2.5, ge=1)
     num_images_per_prompt: PositiveInt = 4
     seed: int = 0
 
