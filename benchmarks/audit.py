@@ -35,7 +35,8 @@ SHAPES = {
 }  # fmt: skip
 TESTED = (
     "block_design", "alternating_order", "time_across_split", "fixed_order", "class_by_run",
-    "event_timing", "drift", "prestimulus_signal", "duplicate_trials",
+    "event_timing", "drift", "prestimulus_signal", "early_signal",
+    "duplicate_trials",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("MNE_LOGGING_LEVEL", "WARNING")
 os.environ.pop("DREAMDIFFUSION_TRACEBACK", None)
+# Fixtures of a module and other processes; each test has a folder of its own.
+os.environ["DREAMDIFFUSION_STATE"] = tempfile.mkdtemp(prefix="dreamdiffusion-state-")
 
 import numpy as np
 import pytest
@@ -37,6 +40,14 @@ def shared_data() -> Path:
 def rng() -> np.random.Generator:
     """A seeded generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def own_state_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep the log of looks of each test from the user's, and from those of other tests."""
+    monkeypatch.setenv("DREAMDIFFUSION_STATE", str(tmp_path_factory.mktemp("state")))
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from dreamdiffusion.datasets.simulation.bids import simulate
     from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
     from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
-    from dreamdiffusion.decoders.fit import decode, fit
-    from dreamdiffusion.decoders.registry import registry as decoders
     from dreamdiffusion.evidence.audit.run import audit_trials as audit
     from dreamdiffusion.models.encoders.eeg import EEGEncoder
     from dreamdiffusion.models.encoders.pretrain import pretrain
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from dreamdiffusion.trials.splits import split_by
     from dreamdiffusion.trials.trials import Trials
 
-# Public name -> where it lives; a module where nothing of it is named.
+# Public name -> where it lives.
 _HOMES = {
     "EEGConditioner": "decoders.dreamdiffusion.condition:EEGConditioner",
     "EEGEncoder": "models.encoders.eeg:EEGEncoder",
@@ -39,9 +37,6 @@ _HOMES = {
     "Trials": "trials.trials:Trials",
     "audit": "evidence.audit.run:audit_trials",
     "cut_trials": "trials.cut:cut_trials",
-    "decode": "decoders.fit:decode",
-    "decoders": "decoders",
-    "fit": "decoders.fit:fit",
     "load_dataset": "datasets.registry:load_dataset",
     "preprocess": "recordings.preprocessing:preprocess",
     "pretrain": "models.encoders.pretrain:pretrain",
@@ -59,9 +54,6 @@ __all__ = [
     "__version__",
     "audit",
     "cut_trials",
-    "decode",
-    "decoders",
-    "fit",
     "load_dataset",
     "preprocess",
     "pretrain",
@@ -78,10 +70,8 @@ def __getattr__(name: str) -> Any:
         return ModelMixin
     if name not in _HOMES:
         raise AttributeError(f"module 'dreamdiffusion' has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(":")
-    value: Any = importlib.import_module(f"dreamdiffusion.{module}")
-    if attribute:
-        value = getattr(value, attribute)
+    module, attribute = _HOMES[name].split(":")
+    value = getattr(importlib.import_module(f"dreamdiffusion.{module}"), attribute)
     globals()[name] = value
     return value
 

@@ -22,6 +22,7 @@ from dreamdiffusion.evidence.look_log import (
     read_looks,
     selection_suspected,
     trials_hash,
+    user_log,
 )
 from dreamdiffusion.evidence.scores import Look
 from dreamdiffusion.trials.trials import Trials
@@ -49,16 +50,20 @@ def make_model(folder: Path, value: float = 0.0) -> Path:
     return folder
 
 
-def look(root: Path, model: str = "model", side: str = "test", rows=(1, 3, 5), **settings):
-    (root / "data").mkdir(exist_ok=True)
+def look(
+    root: Path, model: str = "model", side: str = "test", rows=(1, 3, 5), data="data", table=None,
+    simulated=False, **settings,
+):  # fmt: skip
+    (root / data).mkdir(exist_ok=True)
     return log_look(
         model=root / model,
-        data=root / "data",
-        metadata=metadata(),
+        data=root / data,
+        metadata=metadata() if table is None else table,
         rows=np.array(rows),
         n_trials=len(rows),
         side=side,
         config=EvaluateConfig(**settings),
+        simulated=simulated,
     )
 
 
@@ -113,8 +118,9 @@ def test_looks_of_other_models_at_the_same_trials_count(tmp_path):
     (tmp_path / "a" / "looks.jsonl").unlink()
     back = selection_suspected(look(tmp_path, "a"))
     assert back is not None and "2 different models" in back.what
-    # Trials in another folder: what the model itself remembers.
+    # Trials in another folder, on another machine: what the model itself remembers.
     (tmp_path / "data" / "looks.jsonl").unlink()
+    user_log().unlink()
     assert len(look(tmp_path, "a")) == 2
 
 
@@ -215,7 +221,7 @@ def test_folders_that_cannot_be_written_to(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
     assert len(look(tmp_path)) == 2
     assert "model/looks.jsonl cannot be written to" in caplog.text
-    locked.add(tmp_path / "data" / "looks.jsonl")
+    locked |= {tmp_path / "data" / "looks.jsonl", user_log()}
     assert [each.number for each in look(tmp_path)] == [1, 2, 3]  # two kept, and this one
     assert "this look at the test side is in no log" in caplog.text
     assert len(read_looks(tmp_path / "model" / "looks.jsonl")) == 1
@@ -267,3 +273,39 @@ def test_the_log_survives_that_trials_are_prepared_again(tmp_path):
         rows=np.array([5, 3, 1]), n_trials=3, side="test", config=EvaluateConfig(),
     )  # fmt: skip
     assert [each.number for each in found] == [1, 2]
+
+
+def test_trials_that_were_copied_or_prepared_elsewhere_are_seen(tmp_path):
+    """The third log, of the user: another folder, another model, some other trials rejected."""
+    table = metadata(100)
+    rows = np.arange(80)
+    for name, value in (("a", 1), ("b", 2), ("c", 3)):
+        make_model(tmp_path / name, value)
+    assert len(look(tmp_path, "a", data="one", table=table, rows=rows)) == 1
+    moved = look(tmp_path, "b", data="two", table=table, rows=rows)
+    assert selection_suspected(moved).name == "selection_on_test"
+    fewer = look(tmp_path, "c", data="three", table=table, rows=rows[rows % 12 > 0])
+    assert [one.number for one in fewer] == [1, 2, 3]
+    # Another fold of the same recordings is another side.
+    assert len(look(tmp_path, "c", data="four", table=table, rows=np.arange(80, 100))) == 1
+
+
+def test_a_deleted_log_is_made_up_for_by_the_users(tmp_path):
+    make_model(tmp_path / "a", 1)
+    make_model(tmp_path / "b", 2)
+    look(tmp_path, "a")
+    for log in tmp_path.rglob("looks.jsonl"):
+        log.unlink()
+    assert selection_suspected(look(tmp_path, "b")) is not None
+
+
+def test_the_users_log_lies_where_the_variable_says(tmp_path, monkeypatch):
+    make_model(tmp_path / "model")
+    monkeypatch.setenv("DREAMDIFFUSION_STATE", str(tmp_path / "deep" / "state"))
+    look(tmp_path, simulated=True)
+    assert not user_log().exists()  # simulated trials can be made anew at will
+    look(tmp_path)
+    assert len(read_looks(tmp_path / "deep" / "state" / "looks.jsonl")) == 1
+    monkeypatch.delenv("DREAMDIFFUSION_STATE")
+    assert user_log().name == "looks.jsonl"
+    assert "dreamdiffusion" in user_log().parts

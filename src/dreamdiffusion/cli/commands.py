@@ -120,7 +120,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "score": {
         "evaluate": Command(
             "score the images: chance, shuffled-EEG control, interval, p; gallery and report",
-            "evaluation.command:evaluate",
+            "evaluation.evaluate:evaluate",
             "evaluation.config:EvaluateConfig",
         ),
         "protocols": Command(

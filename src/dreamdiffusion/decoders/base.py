@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.files.whole import write_json
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -149,7 +148,8 @@ class Decoder(ABC):
 def write_record(folder: Path, name: str, **content: Any) -> None:
     """Write ``decoder.json``: the decoder's name, and what else it keeps as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RECORD, {"decoder": name, **content})
+    record = json.dumps({"decoder": name, **content}, indent=1)
+    (folder / RECORD).write_text(record + "\n", encoding="utf-8")
 
 
 def read_record(folder: Path, name: str | None = None) -> dict[str, Any]:

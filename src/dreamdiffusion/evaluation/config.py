@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
 from dreamdiffusion.decoders.config import SampleConfig
-from dreamdiffusion.evidence.controls import CONTROLS
 from dreamdiffusion.files.schema import Schema, Weights
 from dreamdiffusion.training.config import RuntimeConfig
 
-
-def _known_control(name: str) -> str:
-    if name not in CONTROLS:
-        raise ValueError(f"control {name!r} is unknown; known: {', '.join(CONTROLS)}")
-    return name
-
-
-ControlName = Annotated[str, AfterValidator(_known_control)]
-DRAWN = [
-    control.name
-    for control in CONTROLS.values()
-    if control.kind != "without_time" and control.name != "shuffled_eeg"
+Control = Literal[
+    "phase_randomised_eeg",
+    "mean_embedding",
+    "no_eeg_prior",
+    "label_only",
+    "nearest_training_image",
+    "time_removed_eeg",
 ]
-"""Drawn by default; time_removed_eeg joins them where the audit suspects time."""
+DRAWN: tuple[Control, ...] = (
+    "phase_randomised_eeg",
+    "mean_embedding",
+    "no_eeg_prior",
+    "label_only",
+    "nearest_training_image",
+)
+"""Drawn unless told otherwise; time_removed_eeg joins them where the audit suspects time."""
 
 
 class ImageJudgesConfig(Schema):
@@ -69,10 +70,10 @@ class EvaluateConfig(Schema):
     data: Path = Field(
         default=Path("runs/trials"), description="folder written by prepare, kind trials"
     )
-    judge: Weights | None = Field(
+    judge: Weights = Field(
         default=Path("weights/judge"),
         validate_default=True,
-        description="classifier that names pictures; None: score what needs none",
+        description="classifier that names pictures",
     )
     output: Path = Path("runs/evaluate")
     split: Literal["train", "validation", "test", "new"] = Field(
@@ -85,12 +86,12 @@ class EvaluateConfig(Schema):
         "held-out trials are scored together",
     )
     limit: int | None = Field(default=None, description="number of trials at most, of each model")
-    controls: list[ControlName] = Field(
-        default=DRAWN, description="drawn beside shuffled EEG, which always is"
+    controls: list[Control] = Field(
+        default=list(DRAWN), description="drawn beside shuffled EEG, which always is"
     )
     images_per_control: PositiveInt = 1
     label_prompt: str = Field(
-        default="a {category}", description="what the control label_only draws"
+        default="a {category}", description="what the control label_only tells the generator"
     )
     protocol: str | None = Field(
         default=None,
@@ -106,8 +107,7 @@ class EvaluateConfig(Schema):
     n_permutations: PositiveInt = 2000
     n_bootstrap: PositiveInt = 2000
     confidence: bool = Field(
-        default=True,
-        description="probability that each trial is right; decodes the validation trials too",
+        default=True, description="tell how sure each trial is; decodes the validation trials too"
     )
     risk_limit: float = Field(
         default=0.2, gt=0, lt=1, description="share of wrong categories among the answers kept"

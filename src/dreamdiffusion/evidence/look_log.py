@@ -2,11 +2,13 @@
 
 A test side is for one look. Who looks often, with other models or other settings, and reports the
 best, has chosen on the test side: the score then is too high, and nothing in it shows that. So each
-evaluation appends one line to ``looks.jsonl`` in the model's folder and one in the folder of the
-trials, where it meets the looks of every other model that was scored on the same trials.
+evaluation appends one line to ``looks.jsonl`` in the model's folder, one in the folder of the
+trials, where it meets the looks of every other model that was scored on the same trials, and one in
+the user's state folder (`user_log`), where it meets looks at copies of the trials, or at trials
+that were prepared from the same recordings elsewhere.
 
-What cannot be noticed: trials copied to another folder, prepared anew elsewhere or with other
-rejected trials; a line that somebody deleted; scores computed without this package.
+What cannot be noticed: looks on another machine; recordings that were renamed; a line that somebody
+deleted from all three logs; scores computed without this package.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import platformdirs
 from pydantic import Field, ValidationError
 
 from dreamdiffusion.evidence.scores import Look, Reason
@@ -35,6 +38,10 @@ BASELINES_FOLDER = "baselines"
 _FORMER_BASELINES = ("lda_class.safetensors", "lda_pooled.safetensors")
 LOCKED = ("test", "new")
 SELECTION = "selection_on_test"
+STATE_VARIABLE = "DREAMDIFFUSION_STATE"
+"""Environment variable that names another folder than the user's state folder."""
+SKETCH_SIZE = 64
+LEAST_SHARED = 0.75
 _IDENTITY = ("subject", "session", "run", "onset", "stim_file", "repetition")
 # Where things lie and how fast they are computed; what lies there has a hash of its own.
 _ASIDE = ("output", "runtime", "model", "data", "batch_size")
@@ -49,6 +56,9 @@ class LookLine(Schema):
     config: str = Field(description="hash of the evaluation's configuration")
     side: str
     trials: str = Field(description="hash of the trials of that side")
+    sketch: list[str] = Field(
+        default=[], description="the smallest hashes of single trials, to find nearly the same side"
+    )
     n_trials: int = Field(description="trials that were scored")
 
 
@@ -61,6 +71,7 @@ def log_look(
     n_trials: int,
     side: str,
     config: Schema,
+    simulated: bool = False,
 ) -> list[Look]:
     """Write down that a side of a split is about to be scored; return all looks at it.
 
@@ -83,11 +94,13 @@ def log_look(
         ``test`` and ``new`` are locked; a look at another side is not written down.
     config : Schema
         Of the evaluation.
+    simulated : bool
+        The EEG is simulated, so it can be made anew at will: not kept in the user's log.
 
     Returns
     -------
     list of Look
-        From both logs, oldest first, this one last; empty for a side that is not locked. In a
+        From all logs, oldest first, this one last; empty for a side that is not locked. In a
         folder that cannot be written to the look is not kept, and a note is logged.
 
     Raises
@@ -97,24 +110,26 @@ def log_look(
     """
     if side not in LOCKED:
         return []
-    key = trials_hash(metadata.iloc[rows])
     line = LookLine(
         id=uuid.uuid4().hex,
         when=datetime.datetime.now(datetime.UTC).isoformat(),
         model=model_hash(model),
         config=config_hash(config),
         side=side,
-        trials=key,
+        trials=trials_hash(metadata.iloc[rows]),
+        sketch=trials_sketch(metadata.iloc[rows]),
         n_trials=n_trials,
     )
     paths = [folder / LOOK_LOG for folder in (data, model)]
+    if not simulated:
+        paths.append(user_log())
     for path in paths:
         read_looks(path)  # a broken log ends it before a line is added
     kept = [append_look(path, line) for path in paths]
     if not any(kept):
-        logger.warning("this look at the %s side is in no log: neither folder is writable", side)
+        logger.warning("this look at the %s side is in no log: no folder is writable", side)
     # Read after the line is there: of two processes at once, at least one sees the other.
-    found = {look.id: look for path in paths for look in read_looks(path) if look.trials == key}
+    found = {look.id: look for path in paths for look in read_looks(path) if same_side(look, line)}
     found.pop(line.id, None)
     older = sorted(found.values(), key=lambda look: look.when)
     return [
@@ -147,6 +162,28 @@ def selection_suspected(looks: list[Look]) -> Reason | None:
     suspicion = "; ".join(f"{part} may have been chosen on test" for part in said)
     what = f"this is look {len(looks)} at these trials since {looks[0].when[:10]}: {suspicion}"
     return Reason(name=SELECTION, what=what)
+
+
+def user_log() -> Path:
+    """Return the path of the user's own log of looks, in their state folder.
+
+    ``DREAMDIFFUSION_STATE`` names another folder.
+    """
+    named = os.environ.get(STATE_VARIABLE)
+    return Path(named or platformdirs.user_state_dir("dreamdiffusion")) / LOOK_LOG
+
+
+def same_side(one: LookLine, other: LookLine) -> bool:
+    """Whether two looks were at the same trials, or at nearly the same (others rejected).
+
+    The smallest hashes of two sets are a random sample of their union, so the share of that sample
+    which is in both estimates the share of the union that is (Broder 1997).
+    """
+    if one.trials == other.trials:
+        return True
+    a, b = set(one.sketch), set(other.sketch)
+    union = sorted(a | b)[:SKETCH_SIZE]
+    return bool(a and b) and sum(x in a and x in b for x in union) >= LEAST_SHARED * len(union)
 
 
 def read_looks(path: Path) -> list[LookLine]:
@@ -188,6 +225,7 @@ def append_look(path: Path, line: LookLine) -> bool:
     """
     row = (line.model_dump_json() + "\n").encode("utf-8")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         place = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -243,9 +281,18 @@ def trials_hash(metadata: pd.DataFrame) -> str:
     A trial is known by subject, session, run, onset (to the millisecond), picture and repetition,
     so the same trials prepared with another filter have the same hash.
     """
+    return hashlib.sha256("\n".join(sorted(_identities(metadata))).encode("utf-8")).hexdigest()
+
+
+def trials_sketch(metadata: pd.DataFrame) -> list[str]:
+    """Return the 64 smallest hashes of single trials (known as in `trials_hash`)."""
+    hashes = {hashlib.sha256(row.encode("utf-8")).hexdigest()[:12] for row in _identities(metadata)}
+    return sorted(hashes)[:SKETCH_SIZE]
+
+
+def _identities(metadata: pd.DataFrame) -> list[str]:
     columns = [column for column in _IDENTITY if column in metadata]
-    rows = sorted(
+    return [
         json.dumps([f"{v:.3f}" if isinstance(v, float) else str(v) for v in row])
         for row in metadata[columns].itertuples(index=False)
-    )
-    return hashlib.sha256("\n".join(rows).encode("utf-8")).hexdigest()
+    ]

@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dreamdiffusion.files.whole import naming, write_text
-
 
 class TrainingLog:
     """Entries of a training so far, in memory and on disk.
@@ -37,10 +35,10 @@ class TrainingLog:
                 if entry["step"] <= until:
                     self.entries.append(entry)
         kept = "".join(json.dumps(entry) + "\n" for entry in self.entries)
-        write_text(path, kept)
+        path.write_text(kept, encoding="utf-8")
 
     def append(self, entry: dict[str, Any]) -> None:
         """Add an entry and write its line at once."""
         self.entries.append(entry)
-        with naming(self._path), self._path.open("a", encoding="utf-8") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")

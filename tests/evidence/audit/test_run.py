@@ -27,8 +27,8 @@ from dreamdiffusion.trials.trials import Trials
 
 CHECKS = {
     "block_design", "time_across_split", "fixed_order", "class_by_run", "event_timing", "drift",
-    "prestimulus_signal", "duplicate_trials", "shared_stimuli", "units", "rates", "class_balance",
-    "few_trials",
+    "prestimulus_signal", "early_signal", "duplicate_trials", "shared_stimuli", "units", "rates",
+    "class_balance", "few_trials",
 }  # fmt: skip
 
 
@@ -36,6 +36,7 @@ def test_a_well_made_experiment_passes_every_check_with_its_figures():
     trials = experiment(2)
     found = named(trials, split_by_run(trials))
     assert set(found) == CHECKS
+    assert "3 samples lie before 40 ms" in found.pop("early_signal").what  # at 64 Hz
     assert {finding.severity for finding in found.values()} == {"passed"}
     for name in ("block_design", "fixed_order", "class_by_run", "event_timing", "drift"):
         assert 0.006 <= found[name].evidence["p"] <= 1
@@ -103,7 +104,7 @@ def test_finetune_stops_at_a_severe_finding_until_it_is_acknowledged(tmp_path, c
     assert beside["acknowledged"] == acknowledge
 
     Judge(["disc", "square"], image_size=SIZE, channels=[8]).save_pretrained(tmp_path / "judge")
-    evaluate(
+    output = evaluate(
         EvaluateConfig(
             model=config.output / "model", data=tmp_path / "harmed", judge=tmp_path / "judge",
             output=tmp_path / "scores", n_permutations=99, n_bootstrap=99,
@@ -111,7 +112,6 @@ def test_finetune_stops_at_a_severe_finding_until_it_is_acknowledged(tmp_path, c
             runtime={"device": "cpu", "precision": "fp32"},
         )
     )  # fmt: skip
-    output = tmp_path / "scores"
     assert json.loads((output / "scores.json").read_text("utf-8"))["audit"] == beside
     page = (output / "report.html").read_text("utf-8")
     assert page.count("Trials that are near in time show the same class") == 2  # banner, audit

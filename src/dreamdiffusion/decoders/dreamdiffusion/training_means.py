@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.files.whole import write_tensors
 from dreamdiffusion.trials.trials import Trials
 
 FILE = "training_means.safetensors"
@@ -45,7 +44,7 @@ class TrainingMeans:
         """Write them beside a model."""
         tensors = {_PROTOTYPE + name: mean for name, mean in self.prototypes.items()}
         tensors["mean_tokens"] = self.tokens
-        write_tensors(folder / FILE, {k: t.contiguous().cpu() for k, t in tensors.items()})
+        save_file({key: t.contiguous().cpu() for key, t in tensors.items()}, folder / FILE)
 
     @classmethod
     def load(cls, folder: Path) -> TrainingMeans | None:

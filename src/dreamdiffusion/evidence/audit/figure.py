@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from dreamdiffusion.evidence.audit.blocks import timings
 from dreamdiffusion.evidence.audit.findings import ALPHA, Finding
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder
-from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.trials.trials import Trials
 
 SEVERITY_COLORS = {
@@ -39,7 +38,7 @@ def save_figure(path: Path, trials: Trials, findings: Sequence[Finding]) -> None
     simulated = " (SIMULATED)" if trials.simulated else ""
     what = "what predicts the class without the response"
     figure.suptitle(f"{len(trials)} trials{simulated}: {what}")
-    write_picture(path, figure, dpi=110)
+    figure.savefig(path, dpi=110)
 
 
 def _palette(design: TrialOrder) -> list[tuple[float, ...]]:

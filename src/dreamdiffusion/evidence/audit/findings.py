@@ -14,7 +14,7 @@ Severity = Literal["severe", "warning", "note", "passed"]
 
 N_PERMUTATIONS = 399
 ALPHA = 0.006
-"""Each of seven tests can make a severe finding: 0.042 in all at most, by Bonferroni."""
+"""Each of eight tests can make a severe finding: 0.048 in all at most, by Bonferroni."""
 
 
 @dataclass(frozen=True)

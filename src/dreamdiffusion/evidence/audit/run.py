@@ -23,6 +23,7 @@ from dreamdiffusion.evidence.audit.blocks import (
     time_across_split,
 )
 from dreamdiffusion.evidence.audit.duplicates import duplicate_trials, shared_stimuli
+from dreamdiffusion.evidence.audit.early_signal import early_signal
 from dreamdiffusion.evidence.audit.figure import save_figure
 from dreamdiffusion.evidence.audit.findings import Finding
 from dreamdiffusion.evidence.audit.order import fixed_order
@@ -30,7 +31,6 @@ from dreamdiffusion.evidence.audit.signal import drift, rates, units
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder
 from dreamdiffusion.evidence.config import AuditConfig
 from dreamdiffusion.files.output import writes_output
-from dreamdiffusion.files.whole import write_json
 from dreamdiffusion.trials.splits import Split, split_trials
 from dreamdiffusion.trials.trials import Trials
 
@@ -92,6 +92,7 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
     time_predicts = any(f.severity == "severe" and f.name in ORDER_FINDINGS for f in found)
     found += [
         *drift(trials, design, time_predicts, seed),
+        early_signal(trials, design, seed),
         duplicate_trials(trials, design, split),
         shared_stimuli(trials, split),
         units(trials, design),
@@ -213,7 +214,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
 
 def write_audit(path: Path, content: dict[str, Any]) -> None:
     """Write `audit.json`."""
-    write_json(path, content)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_audit(folder: Path) -> dict[str, Any] | None:
