@@ -58,13 +58,14 @@ def main() -> None:
             "split": SplitConfig(by="run", test=[run], allow_shared_stimuli=True),
         }
         models.append(finetune(base.model_copy(update=changes)))
-    scores = evaluate(
+    scored = WORK / "evaluate"
+    evaluate(
         EvaluateConfig(
             model=models[0],
             folds=models[1:],
             data=trials,
             judge=judge,
-            output=WORK / "evaluate",
+            output=scored,
             protocol="muse-gratings",
             batch_size=64,
             label_prompt="a grating of {category} frequency",
@@ -72,8 +73,8 @@ def main() -> None:
         )
     )
     options.output.mkdir(parents=True, exist_ok=True)
-    shutil.copy(scores / "scores.json", options.output / "report.json")
-    with Image.open(scores / "gallery.png") as gallery:
+    shutil.copy(scored / "scores.json", options.output / "report.json")
+    with Image.open(scored / "gallery.png") as gallery:
         # 64 colours: a third of the bytes, and the pictures are grey.
         gallery.quantize(64).save(options.output / "gallery.png")
 

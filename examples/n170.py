@@ -161,11 +161,11 @@ def evaluate_arm(models: list[Path], trials: Path, output: Path, all_controls: b
     )
     if not all_controls:  # only shuffled EEG, which always is
         config = config.model_copy(update={"controls": []})
-    scores = json.loads((evaluate(config) / "scores.json").read_text(encoding="utf-8"))["scores"]
-    record = next(record for record in scores if record["metric"] == "category_top1")
-    kept = ("metric", "value", "n", "chance", "ci95", "p")
-    shuffled = record["controls"]["shuffled_eeg"]["value"]
-    return {key: record[key] for key in kept} | {"shuffled_eeg": shuffled}
+    scores = evaluate(config).scores
+    record = next(record for record in scores if record.metric == "category_top1")
+    kept = {"metric", "value", "n", "chance", "ci95", "p"}
+    shuffled = record.controls["shuffled_eeg"].value
+    return record.model_dump(mode="json", include=kept) | {"shuffled_eeg": shuffled}
 
 
 def auc_record(truth: np.ndarray, decision: np.ndarray, runs: np.ndarray) -> dict:

@@ -12,12 +12,14 @@ run="${BIN:-.venv/bin}/dreamdiffusion"
 [ -d runs/scenes-windows ] || "$run" prepare --config scenes-windows
 
 "$run" train-generator --config scenes
+"$run" train-generator --config scenes-embeddings
+"$run" train-generator --config scenes-decoder
 "$run" train-judge --config scenes
 "$run" pretrain --config scenes
 
 mkdir -p weights
 rm -rf weights/scenes-generator weights/judge
-cp -r runs/generator-scenes/generator weights/scenes-generator
+cp -r runs/generator-scenes-decoder/generator weights/scenes-generator
 cp -r runs/judge-scenes weights/judge
 rm -rf weights/judge/checkpoints weights/judge/log.jsonl
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from dreamdiffusion.datasets.simulation.bids import simulate
     from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
     from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+    from dreamdiffusion.decoders.fit import decode, fit
+    from dreamdiffusion.decoders.registry import registry as decoders
     from dreamdiffusion.evidence.audit.run import audit_trials as audit
     from dreamdiffusion.models.encoders.eeg import EEGEncoder
     from dreamdiffusion.models.encoders.pretrain import pretrain
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from dreamdiffusion.trials.splits import split_by
     from dreamdiffusion.trials.trials import Trials
 
-# Public name -> where it lives.
+# Public name -> where it lives; a module where nothing of it is named.
 _HOMES = {
     "EEGConditioner": "decoders.dreamdiffusion.condition:EEGConditioner",
     "EEGEncoder": "models.encoders.eeg:EEGEncoder",
@@ -37,6 +39,9 @@ _HOMES = {
     "Trials": "trials.trials:Trials",
     "audit": "evidence.audit.run:audit_trials",
     "cut_trials": "trials.cut:cut_trials",
+    "decode": "decoders.fit:decode",
+    "decoders": "decoders",
+    "fit": "decoders.fit:fit",
     "load_dataset": "datasets.registry:load_dataset",
     "preprocess": "recordings.preprocessing:preprocess",
     "pretrain": "models.encoders.pretrain:pretrain",
@@ -54,6 +59,9 @@ __all__ = [
     "__version__",
     "audit",
     "cut_trials",
+    "decode",
+    "decoders",
+    "fit",
     "load_dataset",
     "preprocess",
     "pretrain",
@@ -70,8 +78,10 @@ def __getattr__(name: str) -> Any:
         return ModelMixin
     if name not in _HOMES:
         raise AttributeError(f"module 'dreamdiffusion' has no attribute {name!r}")
-    module, attribute = _HOMES[name].split(":")
-    value = getattr(importlib.import_module(f"dreamdiffusion.{module}"), attribute)
+    module, _, attribute = _HOMES[name].partition(":")
+    value: Any = importlib.import_module(f"dreamdiffusion.{module}")
+    if attribute:
+        value = getattr(value, attribute)
     globals()[name] = value
     return value
 

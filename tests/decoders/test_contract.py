@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import finetune_config, write_trials
+from tiny import finetune_config, prior_config, reader_config, write_trials
 
 from dreamdiffusion.decoders.base import Answer, Decoder
 from dreamdiffusion.decoders.baselines import BASELINES, fit_baselines, load_baselines
@@ -34,7 +34,12 @@ def _lda(folder: Path) -> LdaConfig:
 
 
 # A small configuration of each; a new decoder brings one, or the first test fails.
-SMALL: dict[str, Callable[[Path], FitConfig]] = {"dreamdiffusion": finetune_config, "lda": _lda}
+SMALL: dict[str, Callable[[Path], FitConfig]] = {
+    "dreamdiffusion": finetune_config,
+    "lda": _lda,
+    "prior": prior_config,
+    "reader": reader_config,
+}
 FEW: dict[str, dict[str, Any]] = {
     "dreamdiffusion": {"sample": SampleConfig(num_inference_steps=2, num_images_per_prompt=2)}
 }

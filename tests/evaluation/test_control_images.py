@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny import SIZE, finetune_config
 
+from dreamdiffusion.decoders.baselines import load_baselines
 from dreamdiffusion.decoders.config import SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import clip_source
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
@@ -51,6 +52,7 @@ def painter(folder: Path) -> ControlPainter:
         batch_size=4,
         label_prompt="a {category}",
         embed=lambda images: images.flatten(1) @ torch.randn(3 * SIZE**2, 8, generator=seeded(0)),
+        baselines=load_baselines(model),
     )
 
 

@@ -76,8 +76,10 @@ def score(folder: Path, model: Path | None = None, **changes) -> Scores:
         "sample": {"num_inference_steps": 1, "num_images_per_prompt": 1},
         "runtime": {"device": "cpu", "precision": "fp32"},
     }
-    output = evaluate(EvaluateConfig(**(settings | changes)))
-    return Scores.model_validate(json.loads((output / "scores.json").read_text("utf-8")))
+    scores = evaluate(EvaluateConfig(**(settings | changes)))
+    written = json.loads((folder / "scores" / "scores.json").read_text("utf-8"))
+    assert Scores.model_validate(written) == scores
+    return scores
 
 
 def write_judge(folder: Path) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import re
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +17,16 @@ import torch
 from PIL import Image
 from tiny import SIZE, finetune_config
 
+from dreamdiffusion.decoders.dreamdiffusion.adapter import clip_source
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.evaluation.config import EvaluateConfig
-from dreamdiffusion.evaluation.evaluate import evaluate, noise_level, score_images
+from dreamdiffusion.evaluation.decode import decode_held_out
+from dreamdiffusion.evaluation.evaluate import evaluate, noise_level
 from dreamdiffusion.evaluation.held_out import choose_trials
-from dreamdiffusion.evaluation.scoring import Gallery
-from dreamdiffusion.evidence.scores import Score, Scores
+from dreamdiffusion.evaluation.pictures import Shown
+from dreamdiffusion.evaluation.scoring import Gallery, score_images
+from dreamdiffusion.evidence.scores import Score
+from dreamdiffusion.models.generator.generator import load_embedder
 from dreamdiffusion.models.judge.judge import Judge, load_judge
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -76,7 +83,7 @@ def scored(judge, generated, shuffled, metadata, seen, seed=0, **more):
         judge=judge, embed=embed, rng=np.random.default_rng(seed), seen=seen, n_permutations=199,
         n_bootstrap=200,
     )  # fmt: skip
-    return result | {"scores": [record.model_dump() for record in result["scores"]]}
+    return dataclasses.asdict(result) | {"scores": [one.model_dump() for one in result.scores]}
 
 
 def test_perfect_images_score_one(judge):
@@ -179,11 +186,29 @@ def test_without_pictures_seen_prototypes_are_the_gallery(judge):
         metadata={"category": metadata["category"]}, judge=judge, embed=embed, pools=pools,
         rng=np.random.default_rng(0), n_permutations=99, n_bootstrap=99,
     )  # fmt: skip
-    assert [r.metric for r in result["scores"]] == ["category_top1", "clip_retrieval_top1"]
-    assert "gallery of 2: class prototypes" in result["protocol"]["clip_retrieval_top1"]
-    assert set(result["not_scored"]) == {"color_top1", "ssim", "pcc"}
+    assert [r.metric for r in result.scores] == ["category_top1", "clip_retrieval_top1"]
+    assert "gallery of 2: class prototypes" in result.protocol["clip_retrieval_top1"]
+    assert set(result.not_scored) == {"color_top1", "ssim", "pcc"}
     with pytest.raises(ValueError, match="no pictures of striped"):
         Gallery.of_prototypes({"flat": pools["flat"]}, metadata["category"], embed)
+
+
+def test_without_a_judge_what_needs_none_is_scored():
+    seen, metadata = scenes()
+    wrong = seen.roll(1, 0)
+    result = score_images(
+        generated=torch.stack([seen, wrong, wrong, wrong], 1),
+        controls={"shuffled_eeg": wrong[:, None]}, metadata=metadata, embed=embed, seen=seen,
+        rng=np.random.default_rng(0), n_permutations=99, n_bootstrap=99,
+    )  # fmt: skip
+    assert [record.metric for record in result.scores] == ["clip_retrieval_top1", "ssim", "pcc"]
+    assert result.scores[0].value == 0.25
+    assert result.trials == {
+        "category": metadata["category"], "clip_retrieval_top1": [0.25] * 20,
+    }  # fmt: skip
+    assert result.not_scored.keys() == {"category_top1", "color_top1"}
+    assert "no judge" in result.not_scored["category_top1"]
+    assert result.judge == result.confusion == {}
 
 
 def test_unknown_category_is_named(judge):
@@ -212,12 +237,12 @@ def test_wrong_images_are_named(judge, change, message):
 
 def test_choose_trials():
     split = Split([0, 1, 2], [3], [4, 5, 6], "test run 2")
-    rows, told = choose_trials(split, "test", 7, None)
+    rows, description = choose_trials(split, "test", 7, None)
     assert rows.tolist() == [4, 5, 6]
-    assert told == "test: test run 2"
-    rows, told = choose_trials(split, "test", 7, 2)
+    assert description == "test: test run 2"
+    rows, description = choose_trials(split, "test", 7, 2)
     assert rows.tolist() == [4, 5]
-    assert told == "test: test run 2; the first 2 of its 3 trials"
+    assert description == "test: test run 2; the first 2 of its 3 trials"
     assert "TRAINED ON" in choose_trials(split, "train", 7, None)[1]
     assert choose_trials(None, "new", 4, None)[0].tolist() == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="names trial 6, the data have 5 trials"):
@@ -258,13 +283,13 @@ def config(folder: Path, name: str, **changes) -> EvaluateConfig:
 
 
 def test_evaluate_from_end_to_end(folder):
-    output = evaluate(config(folder, "test"))
+    scores, output = evaluate(config(folder, "test")), folder / "test"
     result = json.loads((output / "scores.json").read_text())
     metrics = [record["metric"] for record in result["scores"]]
     assert metrics == ["category_top1", "clip_retrieval_top1", "ssim", "pcc"]
     assert result["not_scored"].keys() == {"color_top1", "confidence"}
     assert "8 validation trials" in result["not_scored"]["confidence"]
-    Scores.model_validate(result)
+    assert scores.model_dump(mode="json") == result
     assert [look["number"] for look in result["looks"]] == [1]
     assert result["curves"][0]["n_averaged"] == [1, 2, 4]
     assert result["occlusion"]["ch_names"] == ["C1", "C2", "C3"]
@@ -301,13 +326,13 @@ def test_published_suites_and_folds(folder):
     )  # fmt: skip
     judges = {"two_way": {}, "distance": {}, "perceptual": None, "distribution": None}
     changes = {"folds": [second], "suites": ["pairwise"], "image_judges": judges, "controls": []}
-    result = json.loads((evaluate(config(folder, "suites", **changes)) / "scores.json").read_text())
-    assert result["split"].startswith("2 models, each held out others; first: test: test run 3")
-    by = {record["metric"]: record for record in result["scores"]}
-    assert by["category_top1"]["n"] == 16
-    assert by["mse"]["lower_is_better"] and by["mse"]["value"] > 0
-    assert "several models" in result["not_scored"]["confidence"]
-    assert result["occlusion"]["n"] == 16
+    result = evaluate(config(folder, "suites", **changes))
+    assert result.split.startswith("2 models, each held out others; first: test: test run 3")
+    by = {record.metric: record for record in result.scores}
+    assert by["category_top1"].n == 16
+    assert by["mse"].lower_is_better and by["mse"].value > 0
+    assert "several models" in result.not_scored["confidence"]
+    assert result.occlusion is not None and result.occlusion.n == 16
     with pytest.raises(ValueError, match="trial 16 is held out by several"):
         evaluate(config(folder, "twice", folds=[folder / "finetune" / "model"]))
 
@@ -321,15 +346,15 @@ def test_averages_of_repeats_are_scored_as_what_they_are(folder, monkeypatch):
     metadata["stim_file"] = metadata["category"].map(names)
     trials.save(folder / "repeated")
     asked = SimpleNamespace(repeats=SimpleNamespace(test=2))
-    monkeypatch.setattr("dreamdiffusion.evaluation.held_out.load_protocol", lambda name: asked)
-    monkeypatch.setattr("dreamdiffusion.evaluation.evaluate._follow", lambda *_: None)
+    monkeypatch.setattr("dreamdiffusion.evaluation.opening.load_protocol", lambda name: asked)
+    monkeypatch.setattr("dreamdiffusion.evaluation.opening._follow", lambda *_: None)
     averaged = config(folder, "averages", split="new", protocol="two", controls=[])
     averaged = averaged.model_copy(update={"data": folder / "repeated"})
-    result = json.loads((evaluate(averaged) / "scores.json").read_text())
-    assert result["scores"][0]["n"] == 12
-    assert "AVERAGES of 2 trials each, 12 of them" in result["split"]
-    assert "averages already" in result["not_scored"]["n_trial_curve"]
-    assert "repeats averaged: 2" in result["protocol"]["eeg_retrieval_top1"]
+    result = evaluate(averaged)
+    assert result.scores[0].n == 12
+    assert "AVERAGES of 2 trials each, 12 of them" in result.split
+    assert "averages already" in result.not_scored["n_trial_curve"]
+    assert "repeats averaged: 2" in result.protocol["eeg_retrieval_top1"]
 
 
 @pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
@@ -343,10 +368,10 @@ def test_a_missing_judge_is_named_before_anything_is_drawn_or_looked_at(folder):
 
 
 def test_evaluate_is_reproducible(folder):
-    one, two = (evaluate(config(folder, name, limit=4)) for name in ("one", "two"))
-    first, second = (json.loads((o / "scores.json").read_text()) for o in (one, two))
-    assert first["scores"] == second["scores"]
-    assert (one / "gallery.png").read_bytes() == (two / "gallery.png").read_bytes()
+    first, second = (evaluate(config(folder, name, limit=4)) for name in ("one", "two"))
+    assert first.scores == second.scores
+    one, two = ((folder / name / "gallery.png").read_bytes() for name in ("one", "two"))
+    assert one == two
 
 
 def test_evaluate_of_a_new_recording(folder):
@@ -355,23 +380,110 @@ def test_evaluate_of_a_new_recording(folder):
     trials.save(folder / "later")
     changes = {"split": "new", "limit": 4}
     later = config(folder, "new", **changes).model_copy(update={"data": folder / "later"})
-    result = json.loads((evaluate(later) / "scores.json").read_text())
-    assert [record["metric"] for record in result["baselines"]] == [
+    result = evaluate(later)
+    assert [record.metric for record in result.baselines] == [
         "lda_class_category_top1",
         "lda_pooled_category_top1",
         "eeg_retrieval_top1",
     ]
-    assert result["split"].startswith("new: a recording that no training trial comes from")
-    with pytest.raises(ValueError, match="01/01/1 took part in the fine-tuning"):
+    assert result.split.startswith("new: a recording that no training trial comes from")
+    with pytest.raises(ValueError, match=r"01/01/1 took part in the fine-tuning"):
         evaluate(config(folder, "old", **changes))
 
 
 def test_judge_of_other_data_is_refused_before_decoding(folder):
     other = write_judge(folder / "other", ["cup", "fish"])
     changed = config(folder, "refused").model_copy(update={"judge": other})
-    with pytest.raises(ValueError, match="does not know the category 'disc', 'square'"):
+    with pytest.raises(ValueError, match=r"does not know the category 'disc', 'square'.*--judge N"):
         evaluate(changed)
+    missing = changed.model_copy(update={"judge": folder / "nowhere"})
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist.*--judge None"):
+        evaluate(missing)
     assert not (folder / "refused").exists()
+
+
+def test_evaluate_without_a_judge(folder):
+    """One picture per object: no judge can know the objects; the headline needs none."""
+    trials = Trials.load(folder / "trials")
+    trials.metadata["category"] = trials.metadata["stim_file"].str.removesuffix(".png")
+    trials.metadata["run"] = "9"
+    trials.save(folder / "objects")
+    without = {"judge": None, "data": folder / "objects"}
+    changed = config(folder, "without", split="new", limit=8).model_copy(update=without)
+    result = evaluate(changed)
+    assert [record.metric for record in result.scores] == ["clip_retrieval_top1", "ssim", "pcc"]
+    assert result.headline.metric == "clip_retrieval_top1"
+    assert "gallery of 8: the pictures shown" in result.protocol["clip_retrieval_top1"]
+    assert {record.metric for record in result.baselines} >= {"eeg_retrieval_top1"}
+    assert result.not_scored.keys() >= {"category_top1", "confidence", "occlusion"}
+    assert "no picture of picture-00" in result.not_scored["occlusion"]
+    page = (folder / "without" / "report.html").read_text("utf-8")
+    assert "there is no judge that knows the categories" in page
+    assert "named right" not in page
+    with Image.open(folder / "without" / "gallery.png") as picture:
+        assert picture.width > 300
+
+
+def test_without_a_judge_and_pictures_nothing_can_be_scored(folder):
+    trials = Trials.load(folder / "trials")
+    trials.metadata["category"], trials.metadata["pool"] = "disc", "."
+    trials.save(folder / "one-category")
+    without = {"judge": None, "data": folder / "one-category"}
+    with pytest.raises(ValueError, match=r"all trials show pictures of 'disc'.*give a judge"):
+        evaluate(config(folder, "nothing").model_copy(update=without))
+
+
+def test_decoding_and_evaluation_take_keywords_and_write_nothing(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = config(folder, "unused", limit=4, controls=[]).model_dump(exclude={"output"})
+    looks = folder / "trials" / "looks.jsonl"
+    before = looks.read_text("utf-8") if looks.exists() else ""
+    decoded = decode_held_out(**settings)
+    assert decoded.generated.shape == (4, 2, 3, SIZE, SIZE)
+    assert decoded.generated.min() >= 0 and decoded.generated.max() <= 1
+    assert decoded.embeddings.norm(dim=1).tolist() == pytest.approx([1] * 4, abs=1e-5)
+    assert decoded.controls.keys() == {"shuffled_eeg"}
+    assert (looks.read_text("utf-8") if looks.exists() else "") == before
+    scores = evaluate(**settings)
+    assert scores.scores[0].n == 4
+    assert "command" not in scores.made
+    assert list(tmp_path.iterdir()) == []
+    again = score_images(
+        generated=decoded.generated, controls=decoded.controls, metadata=decoded.tested.metadata,
+        embed=load_embedder(clip_source(settings["model"]), torch.device("cpu")),
+        judge=load_judge(settings["judge"]), rng=np.random.default_rng(0), n_permutations=99,
+        seen=Shown.of(decoded.tested, SIZE).seen, n_bootstrap=99,
+    )  # fmt: skip
+    assert [(one.metric, one.value) for one in again.scores] == [
+        (one.metric, one.value) for one in scores.scores
+    ]
+
+
+def test_everything_is_opened_once(folder, monkeypatch):
+    """Models, judge, CLIP, protocol, means and picture files, whatever the stages need of them."""
+    calls = Counter()
+
+    def counted(target: str):
+        module, name = target.rsplit(".", 1)
+        original = getattr(importlib.import_module(f"dreamdiffusion.{module}"), name)
+
+        def call(*args, **kwargs):
+            calls[name] += 1
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(f"dreamdiffusion.{target}", call)
+
+    for target in (
+        "evaluation.opening._open_pipeline", "evaluation.opening.load_judge",
+        "evaluation.opening.load_embedder", "evaluation.opening.load_protocol",
+        "evaluation.opening.read_audit", "evaluation.pictures.read_images",
+    ):  # fmt: skip
+        counted(target)
+    judges = {"two_way": {}, "distance": {}, "perceptual": None, "distribution": None}
+    evaluate(config(folder, "once", suites=["pairwise"], image_judges=judges, controls=[]))
+    assert calls == {
+        "_open_pipeline": 1, "load_judge": 1, "load_embedder": 1, "read_audit": 1, "read_images": 1,
+    }  # fmt: skip
 
 
 def test_noise_level_is_read_from_the_metadata(folder):

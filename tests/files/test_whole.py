@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import json
 from collections.abc import Callable
@@ -123,3 +124,27 @@ def test_other_errors_stay_as_they_are(tmp_path: Path) -> None:
     missing = FileNotFoundError(errno.ENOENT, "No such file or directory", "other")
     assert as_disk_error(missing, tmp_path) is missing and missing.filename == "other"
     assert as_disk_error(KeyboardInterrupt(), tmp_path) is None
+
+
+SOURCE = Path(__file__).parents[2] / "src" / "dreamdiffusion"
+# Who holds a lock need not be whole; a header goes into a temporary folder.
+BY_HAND = {"files/whole.py", "files/locks.py", "recordings/formats/brainvision.py"}
+
+
+def test_every_file_is_written_through_one_place() -> None:
+    """A file that is written by hand can be left half written, and its error names no file."""
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else None
+            called = node.func.id if isinstance(node.func, ast.Name) else called
+            text = ast.unparse(node.func)
+            by_hand = called in ("write_text", "write_bytes") and isinstance(
+                node.func, ast.Attribute
+            )
+            if (by_hand or called == "save_file" or text == "json.dump") and name not in BY_HAND:
+                found.append(f"{name}:{node.lineno} {text}")
+    assert not found, f"use files/whole.py: {found}"

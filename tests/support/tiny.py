@@ -9,15 +9,15 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig, ReaderConfig
 from dreamdiffusion.models.config import ClipSizes, EncoderConfig, UnetSizes, VaeSizes
-from dreamdiffusion.models.generator.train import (
+from dreamdiffusion.models.generator.build import (
     build_clip,
     build_unet,
     build_vae,
-    save_generator,
     train_tokenizer,
 )
+from dreamdiffusion.models.generator.folder import save_generator
 from dreamdiffusion.trials.trials import Trials
 
 SIZE = 16
@@ -105,3 +105,24 @@ def finetune_config(tmp_path: Path, **changes: object) -> FinetuneConfig:
         "runtime": {"device": "cpu", "precision": "fp32"},
     }
     return FinetuneConfig(**(settings | changes))
+
+
+def reader_config(tmp_path: Path, **changes: object) -> ReaderConfig:
+    """Return a training of a reader of a few steps; trials and CLIP are written where missing."""
+    same = finetune_config(tmp_path)
+    settings: dict[str, object] = {
+        **same.model_dump(include={"data", "split", "runtime", "batch_size", "log_every"}),
+        "clip": str(tmp_path / "generator" / "clip"),
+        "output": tmp_path / "reader",
+        "compact": {"n_temporal": 8, "embed_dim": 16},
+        "steps": 4,
+        "checkpoint_every": 2,
+        "validate_every": 4,
+    }
+    return ReaderConfig(**(settings | changes))
+
+
+def prior_config(tmp_path: Path, **changes: object) -> PriorConfig:
+    """Return a prior of a tiny reader and a few scenes."""
+    reader = reader_config(tmp_path).model_dump()
+    return PriorConfig(**(reader | {"bank_size": 12, "image_size": SIZE} | changes))

@@ -120,7 +120,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "score": {
         "evaluate": Command(
             "score the images: chance, shuffled-EEG control, interval, p; gallery and report",
-            "evaluation.evaluate:evaluate",
+            "evaluation.command:evaluate",
             "evaluation.config:EvaluateConfig",
         ),
         "protocols": Command(

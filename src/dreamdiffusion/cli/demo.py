@@ -72,7 +72,7 @@ def demo(config: DemoConfig) -> Path:
             tmax=tmin + settings["n_times"] / settings["sfreq"],
         )
     )
-    evaluate(
+    scores = evaluate(
         EvaluateConfig(
             model=model,
             data=trials,
@@ -82,30 +82,29 @@ def demo(config: DemoConfig) -> Path:
             runtime=config.runtime,
         )
     )
-    print(table(output / "scores.json"))
+    print(table(scores))
     return output
 
 
-def table(path: Path) -> str:
+def table(scores: Scores) -> str:
     """Return the scores as a short table, the headline last."""
-    content = Scores.model_validate(json.loads(path.read_text(encoding="utf-8")))
     lines = [
         f"{'metric':<24}{'value':>7}{'95 % interval':>15}{'chance':>8}"
         f"  {'strongest control':<27}{'p':>7}"
     ]
-    for score in [*content.scores, *content.baselines]:
+    for score in [*scores.scores, *scores.baselines]:
         low, high = score.ci95
         control = f"{score.controls[score.strongest].value:.3f} {score.strongest}"
         lines.append(
             f"{score.metric:<24}{score.value:>7.3f}{f'{low:.3f} - {high:.3f}':>15}"
             f"{score.chance:>8.3f}  {control:<27}{score.p:>7.4f}"
         )
-    lines.append(f"{content.scores[0].n} trials, split: {content.split}")
-    head = content.headline
+    lines.append(f"{scores.scores[0].n} trials, split: {scores.split}")
+    head = scores.headline
     low, high = head.difference_ci95
     if head.verdict == "withheld":
-        told = "; ".join(f"{reason.name}: {reason.what}" for reason in head.reasons)
-        lines.append(f"headline withheld: {told}")
+        reasons = "; ".join(f"{reason.name}: {reason.what}" for reason in head.reasons)
+        lines.append(f"headline withheld: {reasons}")
     else:
         lines.append(
             f"headline: {head.metric} is {head.difference:+.3f} ({low:+.3f} to {high:+.3f}) over "

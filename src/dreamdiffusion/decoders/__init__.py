@@ -2,6 +2,14 @@
 
 The package itself is the registry: ``decoders["lda"]`` is the class of that name,
 ``list(decoders)`` all names. Looking up a name imports that decoder alone.
+
+Examples
+--------
+>>> from dreamdiffusion import decoders
+>>> list(decoders)
+['dreamdiffusion', 'lda', 'prior', 'reader']
+>>> sorted(decoders["reader"].gives)
+['embeddings', 'labels']
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 
+from dreamdiffusion.files.whole import write_json
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -148,8 +149,7 @@ class Decoder(ABC):
 def write_record(folder: Path, name: str, **content: Any) -> None:
     """Write ``decoder.json``: the decoder's name, and what else it keeps as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = json.dumps({"decoder": name, **content}, indent=1)
-    (folder / RECORD).write_text(record + "\n", encoding="utf-8")
+    write_json(folder / RECORD, {"decoder": name, **content})
 
 
 def read_record(folder: Path, name: str | None = None) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from pydantic import (
 )
 
 from dreamdiffusion.files.schema import Schema, Source, Weights
-from dreamdiffusion.models.config import EncoderConfig
+from dreamdiffusion.models.config import CompactConfig, EncoderConfig
 from dreamdiffusion.recordings.config import Unit
-from dreamdiffusion.training.config import RuntimeConfig, TrainConfig
+from dreamdiffusion.training.config import OptimConfig, RuntimeConfig, TrainConfig
 from dreamdiffusion.trials.config import SplitConfig
 
 
@@ -49,7 +49,17 @@ class LdaConfig(FitConfig):
     )
 
 
-class FinetuneConfig(TrainConfig, FitConfig):
+class AugmentConfig(Schema):
+    """How training trials are varied, anew at every step."""
+
+    noise_augment: float = Field(
+        default=0.0, ge=0, description="sd of noise added, in units of the signal"
+    )
+    shift_augment: int = Field(default=0, ge=0, description="time points of random shift")
+    channel_dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class FinetuneConfig(AugmentConfig, TrainConfig, FitConfig):
     """EEG encoder + projectors + cross-attention on EEG-image pairs (paper section 3.2, 3.3)."""
 
     generator: Source = Field(
@@ -93,11 +103,74 @@ class FinetuneConfig(TrainConfig, FitConfig):
         "0: its weights themselves",
     )
     encoder_lr_scale: PositiveFloat = 1.0
-    noise_augment: float = Field(
-        default=0.0, ge=0, description="sd of noise added, in units of the signal"
+
+
+class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
+    """A small network that reads attributes of the picture, and its CLIP embedding, off the EEG."""
+
+    clip: Source = Field(
+        default="weights/scenes-generator/clip",
+        validate_default=True,
+        description="folder or hub id of the CLIP whose image embeddings are learned",
     )
-    shift_augment: int = Field(default=0, ge=0, description="time points of random shift")
-    channel_dropout: float = Field(default=0.0, ge=0, lt=1)
+    output: Path = Path("runs/reader")
+    encoder: Literal["compact", "mae"] = Field(
+        default="compact", description="mae: the paper's transformer, under the same losses"
+    )
+    compact: CompactConfig = CompactConfig()
+    mae: EncoderConfig = EncoderConfig()
+    pretrained: Path | None = Field(
+        default=None, description="output of pretrain, with encoder mae; empty: from scratch"
+    )
+    attributes: list[str] = Field(
+        default=["category", "color", "place", "background"],
+        description="columns of the metadata that are read; one that the trials lack is left out",
+    )
+    ensemble: PositiveInt = Field(
+        default=1, description="networks of different seeds, whose answers are averaged"
+    )
+    scale: Literal["whiten", "robust"] = Field(
+        default="whiten", description="fitted on training trials"
+    )
+    contrastive_weight: float = Field(
+        default=1.0, ge=0, description="of InfoNCE between EEG and image embeddings; 0: off"
+    )
+    label_weight: float = Field(
+        default=1.0, ge=0, description="of the cross-entropy of the attributes; 0: off"
+    )
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    noise_augment: float = Field(
+        default=0.5, ge=0, description="sd of noise added, in units of the signal"
+    )
+    shift_augment: int = Field(default=3, ge=0, description="time points of random shift")
+    steps: PositiveInt = 1500
+    batch_size: PositiveInt = 256
+    optim: OptimConfig = OptimConfig(
+        lr=2e-3, betas=(0.9, 0.99), weight_decay=0.5, warmup_steps=300, clip_grad=1.0
+    )
+
+
+class PriorConfig(ReaderConfig):
+    """A reader, and a posterior over a bank of pictures that nobody saw."""
+
+    output: Path = Path("runs/prior")
+    bank: Path | None = Field(
+        default=None, description="folder with one folder of pictures a category; empty: drawn"
+    )
+    bank_size: PositiveInt = Field(default=24000, description="drawn scenes, when bank is empty")
+    image_size: PositiveInt = Field(default=64, description="pixels of a picture of the bank")
+
+
+class PriorSampleConfig(Schema):
+    """How pictures of the bank are chosen."""
+
+    num_images_per_prompt: PositiveInt = 4
+    temperature: float = Field(
+        default=1.0,
+        ge=0,
+        description="1: by their probability, as validation trials justify; 0: the most likely",
+    )
+    seed: int = 0
 
 
 class SampleConfig(Schema):
@@ -106,8 +179,8 @@ class SampleConfig(Schema):
     scheduler: Literal["own", "plms", "ddim", "dpm++", "unipc", "lcm"] = Field(
         default="own", description="own: the generator's; plms: the paper's; lcm: 1-4 steps"
     )
-    num_inference_steps: PositiveInt = 20
-    guidance_scale: float = Field(default=3.0, ge=1)
+    num_inference_steps: PositiveInt = 10
+    guidance_scale: float = Field(default=2.5, ge=1)
     num_images_per_prompt: PositiveInt = 4
     seed: int = 0
 

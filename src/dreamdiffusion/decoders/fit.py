@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from dreamdiffusion.evidence.audit.run import (
 )
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.files.whole import LOOK_LOG, whole_folder, write_json
 from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.trials.config import SplitConfig
 from dreamdiffusion.trials.splits import Split, split_trials, subset_training
@@ -69,8 +69,15 @@ def fit(
 
     Examples
     --------
-    >>> lda = fit("runs/scenes-trials", split={"by": "run", "test": ["10"]}, decoder="lda",
-    ...           output="runs/lda")                                        # doctest: +SKIP
+    The linear baseline, of where in the picture the thing was:
+
+    >>> from dreamdiffusion import Trials, fit
+    >>> trials = Trials.load("trials")
+    >>> trials.metadata["category"] = trials.metadata["place"]
+    >>> rule = {"by": "run", "test": ["02"], "validation_fraction": 0}
+    >>> lda = fit(trials, split=rule, decoder="lda", output="lda", width_s=0.05)
+    >>> sorted(lda.gives)
+    ['labels']
     """
     schema = registry.schema(decoder)
     for key, name in (("data", "trials"), ("config", "keywords")):
@@ -112,6 +119,19 @@ def decode(
     ------
     FileNotFoundError, ValueError
         If a folder does not hold what is expected, or the trials do not fit the decoder.
+
+    Examples
+    --------
+    >>> from dreamdiffusion import Trials, decode, fit
+    >>> trials = Trials.load("trials")
+    >>> trials.metadata["category"] = trials.metadata["place"]
+    >>> rule = {"by": "run", "test": ["02"], "validation_fraction": 0}
+    >>> lda = fit(trials, split=rule, decoder="lda", output="lda", width_s=0.05)
+    >>> answer = decode("lda/model", trials)
+    >>> answer.probabilities["category"].columns.tolist()
+    ['center', 'left', 'right']
+    >>> len(answer.labels) == len(trials)
+    True
     """
     if not isinstance(decoder, Decoder):
         decoder = load_decoder(decoder).to(device)
@@ -153,10 +173,6 @@ def fit_stage(
     folder = output / MODEL
     if not is_main_process():
         return folder
-    fitted.save(folder)
-    split.save(folder / "split.json")
-    write_audit(folder / "audit.json", audited)
-    fit_baselines(trials, split, folder)
     about = {
         "simulated": trials.simulated,
         "split": split.rule,
@@ -165,7 +181,12 @@ def fit_stage(
         **fitted.facts(),
         "runs": trials.metadata[["subject", "session", "run"]].drop_duplicates().values.tolist(),
     }
-    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    with whole_folder(folder, keep=(LOOK_LOG,)) as unfinished:
+        fitted.save(unfinished)
+        split.save(unfinished / "split.json")
+        write_audit(unfinished / "audit.json", audited)
+        fit_baselines(trials, split, unfinished)
+        write_json(unfinished / "about.json", about)
     return folder
 
 

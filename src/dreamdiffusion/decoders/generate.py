@@ -13,6 +13,7 @@ from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
 from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.files.whole import replacing, write_picture
 from dreamdiffusion.models.generator.generator import change_scheduler
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.find import find_recordings
@@ -59,14 +60,16 @@ def generate(config: GenerateConfig) -> Path:
         ):
             for place, of_trial in zip(places, images, strict=True):
                 for j, image in enumerate(of_trial):
-                    _to_pil(image).save(folder / f"trial-{chosen[place]:04d}-{j}.png")
+                    write_picture(folder / f"trial-{chosen[place]:04d}-{j}.png", _to_pil(image))
             shown = int((places < ROWS).sum())
             parts.append((places[:shown], images[:shown]))
     first = collect(parts)
     if not is_main_process():
         return config.output
-    trials.metadata.iloc[chosen].to_csv(config.output / "trials.csv", index_label="trial")
-    _grid([[_to_pil(image) for image in row] for row in first]).save(config.output / "overview.png")
+    with replacing(config.output / "trials.csv") as file:
+        trials.metadata.iloc[chosen].to_csv(file, index_label="trial")
+    overview = _grid([[_to_pil(image) for image in row] for row in first])
+    write_picture(config.output / "overview.png", overview)
     return config.output
 
 

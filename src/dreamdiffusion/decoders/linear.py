@@ -21,10 +21,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from scipy.special import softmax
 from sklearn.covariance import LedoitWolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from dreamdiffusion.files.whole import write_tensors
 
 FloatArray = NDArray[np.floating]
 Covariance = Literal["class", "pooled"]
@@ -112,9 +113,9 @@ class LinearDecoder:
         told = {"sfreq": self.sfreq, "width_s": self.width_s, "classes": self.classes}
         # Written byte by byte as they lie in memory, so they must lie in rows.
         arrays = {"weights": self.weights, "bias": self.bias}
-        save_file(
-            {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in arrays.items()},
+        write_tensors(
             path,
+            {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in arrays.items()},
             metadata={"decoder": json.dumps(told)},
         )
 

@@ -33,6 +33,16 @@ ENTRIES: dict[str, Entry] = {
         "lda:LDA",
         "config:LdaConfig",
     ),
+    "prior": Entry(
+        "a reader, and the pictures of a bank that are likely given what it reads",
+        "prior.decoder:Prior",
+        "config:PriorConfig",
+    ),
+    "reader": Entry(
+        "a compact network: attributes of the picture and its CLIP embedding, in a minute",
+        "reader.decoder:Reader",
+        "config:ReaderConfig",
+    ),
 }
 
 

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 
 from dreamdiffusion.decoders.config import SampleConfig
+from dreamdiffusion.evidence.controls import CONTROLS
 from dreamdiffusion.files.schema import Schema, Weights
 from dreamdiffusion.training.config import RuntimeConfig
 
-Control = Literal[
-    "phase_randomised_eeg",
-    "mean_embedding",
-    "no_eeg_prior",
-    "label_only",
-    "nearest_training_image",
-    "time_removed_eeg",
+
+def _known_control(name: str) -> str:
+    if name not in CONTROLS:
+        raise ValueError(f"control {name!r} is unknown; known: {', '.join(CONTROLS)}")
+    return name
+
+
+ControlName = Annotated[str, AfterValidator(_known_control)]
+DRAWN = [
+    control.name
+    for control in CONTROLS.values()
+    if control.kind != "without_time" and control.name != "shuffled_eeg"
 ]
-DRAWN: tuple[Control, ...] = (
-    "phase_randomised_eeg",
-    "mean_embedding",
-    "no_eeg_prior",
-    "label_only",
-    "nearest_training_image",
-)
-"""Drawn unless told otherwise; time_removed_eeg joins them where the audit suspects time."""
+"""Drawn by default; time_removed_eeg joins them where the audit suspects time."""
 
 
 class ImageJudgesConfig(Schema):
@@ -70,10 +69,10 @@ class EvaluateConfig(Schema):
     data: Path = Field(
         default=Path("runs/trials"), description="folder written by prepare, kind trials"
     )
-    judge: Weights = Field(
+    judge: Weights | None = Field(
         default=Path("weights/judge"),
         validate_default=True,
-        description="classifier that names pictures",
+        description="classifier that names pictures; None: score what needs none",
     )
     output: Path = Path("runs/evaluate")
     split: Literal["train", "validation", "test", "new"] = Field(
@@ -86,12 +85,12 @@ class EvaluateConfig(Schema):
         "held-out trials are scored together",
     )
     limit: int | None = Field(default=None, description="number of trials at most, of each model")
-    controls: list[Control] = Field(
-        default=list(DRAWN), description="drawn beside shuffled EEG, which always is"
+    controls: list[ControlName] = Field(
+        default=DRAWN, description="drawn beside shuffled EEG, which always is"
     )
     images_per_control: PositiveInt = 1
     label_prompt: str = Field(
-        default="a {category}", description="what the control label_only tells the generator"
+        default="a {category}", description="what the control label_only draws"
     )
     protocol: str | None = Field(
         default=None,
@@ -107,7 +106,8 @@ class EvaluateConfig(Schema):
     n_permutations: PositiveInt = 2000
     n_bootstrap: PositiveInt = 2000
     confidence: bool = Field(
-        default=True, description="tell how sure each trial is; decodes the validation trials too"
+        default=True,
+        description="probability that each trial is right; decodes the validation trials too",
     )
     risk_limit: float = Field(
         default=0.2, gt=0, lt=1, description="share of wrong categories among the answers kept"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreamdiffusion.decoders.baselines import load_baselines
+from dreamdiffusion.decoders.base import Decoder
 from dreamdiffusion.decoders.config import SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import generator_source
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.dreamdiffusion.training_means import FILE as MEANS
 from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans
 from dreamdiffusion.decoders.sampling import Given, collect, draw_trials, eeg_of
+from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evidence.control_inputs import nearest_pictures, phase_randomised, time_removed
 from dreamdiffusion.files.pictures import read_images
 from dreamdiffusion.models.generator.generator import Embed, image_size, open_text_pipeline
@@ -28,7 +29,48 @@ logger = logging.getLogger(__name__)
 
 
 class NotDrawnError(Exception):
-    """Why a control cannot be drawn here."""
+    """A control cannot be drawn for these trials; the message says why."""
+
+
+SLOW_FINDINGS = {
+    "block_design",
+    "time_across_split",
+    "fixed_order",
+    "class_by_run",
+    "drift",
+    "prestimulus_signal",
+}
+"""Findings of an audit after which the EEG without its slow course is a control too."""
+
+
+def controls_to_draw(config: EvaluateConfig, audits: Iterable[dict[str, Any] | None]) -> list[str]:
+    """Return the names of the controls: those asked for, and what the audits ask for."""
+    names = ["shuffled_eeg", *config.controls]
+    if "time_removed_eeg" not in names and any(time_suspected(audit) for audit in audits):
+        names.append("time_removed_eeg")
+    return names
+
+
+def time_suspected(audit: dict[str, Any] | None) -> bool:
+    """Whether an audit found that time, or what changes slowly, may give the class away."""
+    findings = (audit or {}).get("findings", [])
+    return any(
+        finding["name"] in SLOW_FINDINGS and finding["severity"] in ("severe", "warning")
+        for finding in findings
+    )
+
+
+@dataclass
+class TextPipelines:
+    """Generators as they draw from text, each opened once."""
+
+    _opened: dict[Path, Any] = field(default_factory=dict)
+
+    def of(self, folder: Path) -> Any:
+        """Open a generator's folder, or return what was opened before."""
+        if folder not in self._opened:
+            self._opened[folder] = open_text_pipeline(folder)
+        return self._opened[folder]
 
 
 @dataclass
@@ -52,7 +94,11 @@ class ControlPainter:
     sample
         How images are drawn; `num_images_per_prompt` of each control.
     label_prompt
-        What the generator is told of a category, with ``{category}`` in it.
+        What the generator draws of a category, with ``{category}`` in it.
+    texts
+        What draws from text.
+    baselines
+        Decoders beside the model, by name.
     """
 
     pipe: EEGToImagePipeline
@@ -67,6 +113,8 @@ class ControlPainter:
     batch_size: int
     label_prompt: str
     embed: Embed
+    texts: TextPipelines = field(default_factory=TextPipelines)
+    baselines: dict[str, Decoder] = field(default_factory=dict)
 
     def draw(self, names: list[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Draw controls by name.
@@ -100,13 +148,17 @@ class ControlPainter:
     def _eeg(self) -> np.ndarray:
         return np.asarray(self.tested.data)
 
-    def _paint(self, given: Given, sample: SampleConfig, told: str, pipe: Any = None) -> Tensor:
-        parts = draw_trials(pipe or self.pipe, given, self.numbers, sample, self.batch_size, told)
+    def _paint(
+        self, given: Given, sample: SampleConfig, description: str, pipe: Any = None
+    ) -> Tensor:
+        parts = draw_trials(
+            pipe or self.pipe, given, self.numbers, sample, self.batch_size, description
+        )
         return collect(list(parts))
 
-    def _paint_eeg(self, eeg: np.ndarray, sample: SampleConfig, told: str) -> Tensor:
+    def _paint_eeg(self, eeg: np.ndarray, sample: SampleConfig, description: str) -> Tensor:
         given = eeg_of(eeg, self.trials.ch_names, self.trials.sfreq)
-        return self._paint(given, sample, told)
+        return self._paint(given, sample, description)
 
     def _shuffled_eeg(self, sample: SampleConfig) -> Tensor:
         return self._paint_eeg(self._eeg[self.moved], sample, "shuffled EEG")
@@ -151,7 +203,7 @@ class ControlPainter:
         )
 
     def _label_only(self, sample: SampleConfig) -> Tensor:
-        baseline = load_baselines(self.model).get("lda_pooled")
+        baseline = self.baselines.get("lda_pooled")
         source = generator_source(self.model)
         if baseline is None:
             raise NotDrawnError("the model has no linear baseline that decodes a category")
@@ -159,7 +211,7 @@ class ControlPainter:
             raise NotDrawnError("the generator is no folder with a text encoder")
         named = baseline.decode(self.tested).labels or []
         prompts = [self.label_prompt.format(category=str(n).replace("_", " ")) for n in named]
-        text = open_text_pipeline(source).to(self.pipe.device)
+        text = self.texts.of(source).to(self.pipe.device)
         text.scheduler = self.pipe.scheduler
         return self._paint(
             lambda places: {"prompt": [prompts[place] for place in places]},
@@ -177,8 +229,10 @@ class ControlPainter:
         else:
             paths = list(dict.fromkeys(trials.select(self.train).images()))
         size = image_size(self.pipe.unet, self.pipe.vae)
-        pictures = torch.from_numpy(read_images(paths, size)).permute(0, 3, 1, 2).float() / 255
-        gallery = torch.cat([self.embed(part) for part in pictures.split(256)])
+        pixels = torch.from_numpy(read_images(paths, size)).permute(0, 3, 1, 2)
+        # Bytes are kept, and a part at a time is turned into numbers: there may be many pictures.
+        gallery = torch.cat([self.embed(part.float() / 255) for part in pixels.split(256)])
         eeg = np.array_split(self._eeg, -(-len(self.tested) // self.batch_size))
         embeddings = [self.pipe.embed(part, trials.ch_names, trials.sfreq) for part in eeg]
-        return pictures[torch.from_numpy(nearest_pictures(torch.cat(embeddings), gallery))][:, None]
+        nearest = torch.from_numpy(nearest_pictures(torch.cat(embeddings), gallery))
+        return pixels[nearest].float()[:, None] / 255

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from dreamdiffusion.evaluation.config import EvaluateConfig
-from dreamdiffusion.evidence.protocols.schema import load_protocol
 from dreamdiffusion.trials.averages import average_repeats
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -18,30 +17,24 @@ from dreamdiffusion.trials.trials import Trials
 
 @dataclass
 class HeldOut:
-    """The trials that one model is scored on.
+    """Trials that one model is scored on.
 
     Attributes
     ----------
-    model
-        Its folder.
-    split
-        What it was fine-tuned with; None where the trials are another recording.
     rows
         Places of the trials in their folder, int (n,).
     tested
         These trials, or averages of some.
     averaged
         Whether they are averages.
-    told
+    description
         Which trials these are, and the rule that held them out.
     """
 
-    model: Path
-    split: Split | None
     rows: np.ndarray
     tested: Trials
     averaged: bool
-    told: str
+    description: str
 
 
 def check_folds(folds: Sequence[HeldOut]) -> None:
@@ -61,19 +54,27 @@ def check_folds(folds: Sequence[HeldOut]) -> None:
         )
 
 
-def shares_pictures(folds: Sequence[HeldOut]) -> bool:
-    """Whether pictures that are scored were shown in training too, as the split allows."""
-    return any(held.split is not None and held.split.shared_stimuli for held in folds)
+def hold_out(
+    config: EvaluateConfig, model: Path, split: Split | None, trials: Trials, repeats: int = 1
+) -> HeldOut:
+    """Return what one model is scored on.
 
-
-def hold_out(config: EvaluateConfig, model: Path, trials: Trials) -> HeldOut:
-    """Return what one model is scored on: trials, or averages where its protocol says so."""
-    split = None if config.split == "new" else Split.load(model / "split.json")
-    rows, told = choose_trials(split, config.split, len(trials), config.limit)
+    Parameters
+    ----------
+    config : EvaluateConfig
+    model : Path
+        Folder of the model.
+    split : Split, optional
+        What it was fine-tuned with; None where the trials are another recording.
+    trials : Trials
+        The whole folder.
+    repeats : int
+        Trials of one picture (or category) that are averaged into one, as a protocol says.
+    """
+    rows, description = choose_trials(split, config.split, len(trials), config.limit)
     if split is None:
         check_new(model, trials)
     tested = trials.select(rows)
-    repeats = load_protocol(config.protocol).repeats.test if config.protocol else 1
     if repeats > 1:
         rng = np.random.default_rng([config.sample.seed, 2])
         by = "stim_file" if trials.pairing == "stim_file" else "category"
@@ -81,14 +82,14 @@ def hold_out(config: EvaluateConfig, model: Path, trials: Trials) -> HeldOut:
         # An average holds trials of any run of a person: it has no place in one, nor an onset.
         metadata = metadata.assign(session="", run="averages", onset=np.arange(float(len(data))))
         tested = replace(tested, data=data, metadata=metadata)
-        told += f"; AVERAGES of {repeats} trials each, {len(tested)} of them"
-    return HeldOut(model, split, rows, tested, repeats > 1, told)
+        description += f"; AVERAGES of {repeats} trials each, {len(tested)} of them"
+    return HeldOut(rows, tested, repeats > 1, description)
 
 
 def choose_trials(
     split: Split | None, side: str, n_trials: int, limit: int | None
 ) -> tuple[np.ndarray, str]:
-    """Return the rows of one side of a split, and the words that go with their scores.
+    """Return the rows of one side of a split, and their description.
 
     Parameters
     ----------
@@ -107,7 +108,8 @@ def choose_trials(
         If the split names trials that the data do not have, or fewer than two are left.
     """
     if split is None:
-        rows, told = np.arange(n_trials), f"{side}: a recording that no training trial comes from"
+        rows = np.arange(n_trials)
+        description = f"{side}: a recording that no training trial comes from"
     else:
         sides = (split.train, split.validation, split.test)
         last = max(int(side_rows.max()) for side_rows in sides if len(side_rows))
@@ -116,16 +118,16 @@ def choose_trials(
                 f"the model's split names trial {last}, the data have {n_trials} trials; evaluate "
                 "on the trials that the model was fine-tuned on, or with --split new on others"
             )
-        rows, told = getattr(split, side), f"{side}: {split.rule}"
+        rows, description = getattr(split, side), f"{side}: {split.rule}"
     n_side = len(rows)
     rows = rows[:limit]
     if len(rows) < 2:
         raise ValueError(f"the {side} side has {len(rows)} trials to score, expected two or more")
     if side == "train":
-        told += "; THESE TRIALS WERE TRAINED ON, so this is no measure of decoding"
+        description += "; THESE TRIALS WERE TRAINED ON, so this is no measure of decoding"
     if len(rows) < n_side:
-        told += f"; the first {len(rows)} of its {n_side} trials"
-    return rows, told
+        description += f"; the first {len(rows)} of its {n_side} trials"
+    return rows, description
 
 
 def check_new(model: Path, trials: Trials) -> None:

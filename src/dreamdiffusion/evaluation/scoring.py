@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dreamdiffusion.evaluation.judged import Judged
 from dreamdiffusion.evaluation.metrics.pairs import (
     pcc_pairs,
     retrieval_pairs,
@@ -21,12 +22,15 @@ from dreamdiffusion.evaluation.metrics.pairs import (
 )
 from dreamdiffusion.evaluation.metrics.suites import ImageSuites, as_published
 from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
+from dreamdiffusion.evidence.scores import DistributionScore, Score
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score_metric
 from dreamdiffusion.models.generator.generator import Embed
-from dreamdiffusion.models.judge.judge import Judge, check_images, label_indices
+from dreamdiffusion.models.judge.judge import Judge, check_images
 
 Floats = NDArray[np.float64]
+
+NO_JUDGE = "there is no judge that knows the categories"
 
 
 @dataclass
@@ -94,20 +98,50 @@ class Measured:
     groups: NDArray[np.int64] | None = None
 
 
+@dataclass
+class ImageScores:
+    """What `score_images` finds; the fields are those of `scores.Scores`.
+
+    Attributes
+    ----------
+    scores : list of Score
+        One record a metric; the first is the headline's.
+    distributions : list of DistributionScore
+    not_scored, protocol : dict of str to str
+        Metric -> why it was not scored, and how it is computed.
+    judge, confusion : dict
+        What the judge learned from and names; empty without a judge.
+    trials : dict
+        What was shown in each trial, and what the judge names.
+    control_p : float
+        p by permutation of shuffled EEG's images in the first metric, which ought to be no small
+        one.
+    """
+
+    scores: list[Score]
+    distributions: list[DistributionScore]
+    not_scored: dict[str, str]
+    protocol: dict[str, str]
+    judge: dict[str, Any]
+    confusion: dict[str, Any]
+    trials: dict[str, Any]
+    control_p: float
+
+
 def score_images(
     *,
     generated: Tensor,
     controls: Mapping[str, Tensor],
     metadata: pd.DataFrame | Mapping[str, Any],
-    judge: Judge,
     embed: Embed,
     rng: np.random.Generator,
+    judge: Judge | None = None,
     seen: Tensor | None = None,
     pools: Mapping[str, Tensor] | None = None,
     suites: ImageSuites | None = None,
     n_permutations: int = 2000,
     n_bootstrap: int = 2000,
-) -> dict[str, Any]:
+) -> ImageScores:
     """Score generated images against what was shown, beside the images of every control.
 
     Every one of the k samples of a trial counts; the value is the mean over samples and trials.
@@ -123,12 +157,12 @@ def score_images(
         ``category`` and perhaps ``color`` of each trial; with ``subject``, ``session``, ``run``
         and ``onset`` truths are permuted within runs, and blocks as a whole. Without any of them
         all trials count as one run in random order.
-    judge : Judge
-        Names what a picture shows.
     embed : callable
         Pictures (n, 3, H, W) in [0, 1] -> CLIP embeddings (n, d).
     rng : numpy.random.Generator
         For permutations and bootstrap.
+    judge : Judge, optional
+        Names what a picture shows. Without it there is no metric of categories and colours.
     seen : Tensor, (n, 3, H, W), optional
         The picture shown in each trial, in [0, 1]. Without it there is no SSIM and no PCC.
     pools : mapping of str to Tensor (m, 3, H, W), optional
@@ -139,45 +173,72 @@ def score_images(
 
     Returns
     -------
-    dict
-        Fields of `scores.Scores`: ``scores``, ``distributions``, ``not_scored``, ``protocol``,
-        ``judge``, ``confusion``, ``trials``; and ``control_p``, the p by permutation of shuffled
-        EEG's images in the first metric, which ought to be no small one.
+    ImageScores
 
     Raises
     ------
     ValueError
-        If shapes do not fit, values leave [0, 1], or the judge does not know a category.
+        If shapes do not fit, values leave [0, 1], the judge does not know a category, or there is
+        neither a judge nor a picture to score against.
     """
     sets = {"generated": generated, **controls}
-    n, k = _check(sets, seen)
     categories = [str(c) for c in metadata["category"]]
-    if len(categories) != n:
-        raise ValueError(f"{n} trials of images but {len(categories)} rows of metadata")
-    truth = {"category": np.array(label_indices(judge.categories, categories))}
-    not_scored: dict[str, str] = {}
-    if "color" not in metadata:
-        not_scored["color_top1"] = "the data have no colours"
-    elif not judge.colors:
-        not_scored["color_top1"] = "the judge was trained without colours"
-    else:
-        truth["color"] = np.array(label_indices(judge.colors, metadata["color"], "color"))
-    names = {"category": judge.categories, "color": judge.colors}
-    chosen = {key: _judged(judge, images) for key, images in sets.items()}
-    design = design_of(metadata, n)
-
-    measured = {
-        f"{name}_top1": _measure(
-            list(sets),
-            lambda key, name=name, labels=labels: top1_pairs(
-                chosen[key][name], labels, len(names[name])
-            ),
-            f"{len(names[name])}-way top-1 by the judge's argmax; even guessing is "
-            f"{1 / len(names[name]):.4f}",
+    _check(sets, seen, categories)
+    design = design_of(metadata, len(generated))
+    judged = None if judge is None else Judged.of(judge, sets, metadata)
+    gallery = choose_gallery(seen, pools, categories, embed)
+    measured, not_scored = _measure_all(sets, judged, gallery, seen, suites, embed, design, rng)
+    records = [
+        score_metric(
+            name, m.pairs, m.controls, rng, design, n_permutations, n_bootstrap, m.groups,
+            against=controls_of_kind("without_brain"),
         )
-        for name, labels in truth.items()
-    }
-    gallery = _gallery(seen, pools, categories, embed)
+        for name, m in measured.items()
+    ]  # fmt: skip
+    distributions: list[DistributionScore] = []
+    if suites is not None:
+        far = suites.lower_is_better
+        records = [as_published(r) if r.metric in far else r for r in records]
+        distributions = suites.distributions(generated, controls["shuffled_eeg"])
+    first, headline_metric = next(iter(measured.values())), records[0].metric
+    return ImageScores(
+        scores=correct(records),
+        distributions=distributions,
+        not_scored=not_scored,
+        protocol={
+            "samples": f"{generated.shape[1]} images per trial, all scored, never the best of",
+            **{name: m.how for name, m in measured.items()},
+            "chance": "the same images with the truths dealt to the trials at random, its "
+            "expectation",
+            **{name: CONTROLS[name].description for name in controls},
+            "ci95": f"percentile bootstrap over {design.drawn}, {n_bootstrap} draws",
+            "p": design.in_words(n_permutations),
+        },
+        judge=judged.about(seen) if judged else {},
+        confusion=judged.confusion() if judged else {},
+        trials=judged.trials()
+        if judged
+        else {"category": categories, headline_metric: np.diagonal(first.pairs).tolist()},
+        control_p=permutation_p(first.controls["shuffled_eeg"], n_permutations, rng, design),
+    )
+
+
+def _measure_all(
+    sets: Mapping[str, Tensor],
+    judged: Judged | None,
+    gallery: Gallery | None,
+    seen: Tensor | None,
+    suites: ImageSuites | None,
+    embed: Embed,
+    design: Exchange,
+    rng: np.random.Generator,
+) -> tuple[dict[str, Measured], dict[str, str]]:
+    """Compute every metric that can be; return why the others cannot."""
+    not_scored: dict[str, str] = {"category_top1": NO_JUDGE, "color_top1": NO_JUDGE}
+    measured: dict[str, Measured] = {}
+    if judged is not None:
+        not_scored = dict(judged.not_scored)
+        measured |= {f"{name}_top1": _measure_label(judged, name) for name in judged.truth}
     if gallery is None or len(gallery.embeddings) < 2:
         not_scored["clip_retrieval_top1"] = "there are not two pictures to choose from"
     else:
@@ -195,62 +256,31 @@ def score_images(
         measured |= _measure_pixels(sets, seen, groups)
         if suites is not None:
             measured |= _measure_suites(suites, sets, groups) | measured
-
-    records = [
-        score_metric(
-            name, m.pairs, m.controls, rng, design, n_permutations, n_bootstrap, m.groups,
-            against=controls_of_kind("without_brain"),
-        )
-        for name, m in measured.items()
-    ]  # fmt: skip
     if suites is not None:
-        far = suites.lower_is_better
-        records = [as_published(r) if r.metric in far else r for r in records]
         not_scored |= suites.not_scored
-    first = next(iter(measured.values()))
-    counts = np.zeros((len(judge.categories),) * 2, dtype=int)
-    own_names = chosen["generated"]["category"]
-    np.add.at(counts, (np.repeat(truth["category"], k), own_names.ravel()), 1)
-    return {
-        "scores": correct(records),
-        "distributions": suites.distributions(generated, controls["shuffled_eeg"])
-        if suites
-        else [],
-        "control_p": permutation_p(first.controls["shuffled_eeg"], n_permutations, rng, design),
-        "not_scored": not_scored,
-        "protocol": {
-            "samples": f"{k} images per trial, all scored, never the best of",
-            **{name: m.how for name, m in measured.items()},
-            "chance": "the same images with the truths dealt to the trials at random, its "
-            "expectation",
-            **{name: CONTROLS[name].description for name in controls},
-            "ci95": f"percentile bootstrap over {design.drawn}, {n_bootstrap} draws",
-            "p": design.in_words(n_permutations),
-        },
-        "judge": {
-            "trained_on": str(judge.config["trained_on"]),
-            **_judge_on_seen(judge, seen, truth),
-        },
-        "confusion": {"names": judge.categories, "counts": counts.tolist()},
-        "trials": {
-            key: value
-            for name, labels in truth.items()
-            for key, value in (
-                (name, [names[name][i] for i in labels]),
-                (
-                    f"judged_{name}",
-                    [[names[name][i] for i in row] for row in chosen["generated"][name]],
-                ),
-            )
-        },
-    }
+    if not measured:
+        raise ValueError(
+            "there is neither a judge, nor a picture that was seen, nor two categories to choose "
+            "from, so nothing can be scored; give a judge"
+        )
+    return measured, not_scored
 
 
 def design_of(metadata: pd.DataFrame | Mapping[str, Any], n: int) -> Exchange:
-    """Return the design that the metadata tell; one run of n trials where they tell nothing."""
+    """Return the design that the metadata describe; one run of n trials where they do not."""
     frame = pd.DataFrame({key: list(column) for key, column in metadata.items()})
     known = {"subject", "session", "run", "onset"} & {str(key) for key in frame}
     return Exchange.of(frame) if known else Exchange.one_run(n)
+
+
+def _measure_label(judged: Judged, name: str) -> Measured:
+    """Score the judge's names of one kind: ``category`` or ``color``."""
+    n_names = len(judged.names[name])
+    return _measure(
+        list(judged.chosen),
+        lambda key: top1_pairs(judged.chosen[key][name], judged.truth[name], n_names),
+        f"{n_names}-way top-1 by the judge's argmax; even guessing is {1 / n_names:.4f}",
+    )
 
 
 def _measure(sets: list[str], pairs: Callable[[str], Floats], how: str) -> Measured:
@@ -298,10 +328,10 @@ def _measure_suites(
     return found
 
 
-def _check(sets: Mapping[str, Tensor], seen: Tensor | None) -> tuple[int, int]:
+def _check(sets: Mapping[str, Tensor], seen: Tensor | None, categories: list[str]) -> None:
     generated = sets["generated"]
     if "shuffled_eeg" not in sets:
-        raise ValueError("the controls lack shuffled_eeg, without which no score is told")
+        raise ValueError("the controls lack shuffled_eeg, without which nothing is scored")
     for name, images in sets.items():
         if images.ndim != 5 or len(images) != len(generated):
             raise ValueError(
@@ -321,31 +351,16 @@ def _check(sets: Mapping[str, Tensor], seen: Tensor | None) -> tuple[int, int]:
                 f"seen has shape {tuple(seen.shape)}, generated {tuple(generated.shape)}; resize "
                 "the pictures to the generator's size"
             )
-    return generated.shape[0], generated.shape[1]
+    if len(categories) != len(generated):
+        raise ValueError(
+            f"{len(generated)} trials of images but {len(categories)} rows of metadata"
+        )
 
 
-def _judged(judge: Judge, images: Tensor) -> dict[str, NDArray[np.int64]]:
-    """Label (n, k) that the judge gives to each sample, by head."""
-    found = judge.predict(images.flatten(0, 1))
-    return {key: p.argmax(1).view(images.shape[:2]).numpy() for key, p in found.items()}
-
-
-def _judge_on_seen(
-    judge: Judge, seen: Tensor | None, truth: Mapping[str, NDArray[np.int64]]
-) -> dict[str, float]:
-    """How often the judge is right about the true pictures: the ceiling of its scores."""
-    if seen is None:
-        return {}
-    found = judge.predict(seen)
-    return {
-        f"{name}_accuracy_on_seen": float((found[name].argmax(1).numpy() == labels).mean())
-        for name, labels in truth.items()
-    }
-
-
-def _gallery(
+def choose_gallery(
     seen: Tensor | None, pools: Mapping[str, Tensor] | None, categories: list[str], embed: Embed
 ) -> Gallery | None:
+    """Make the gallery of the pictures seen, else of the categories' pictures; None without."""
     if seen is not None:
         return Gallery.of_pictures(seen, embed)
     return Gallery.of_prototypes(pools, categories, embed) if pools else None

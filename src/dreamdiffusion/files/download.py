@@ -24,6 +24,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
+from dreamdiffusion.files.whole import write_json
+
 logger = logging.getLogger(__name__)
 
 LOCK = "checksums.json"
@@ -254,6 +256,4 @@ def _locked(folder: Path, path: str) -> str | None:
 
 def _lock(folder: Path, path: str, sha256: str) -> None:
     content = {**_read_lock(folder), path: sha256}
-    part = folder / f"{LOCK}.part"
-    part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
-    part.replace(folder / LOCK)
+    write_json(folder / LOCK, dict(sorted(content.items())))

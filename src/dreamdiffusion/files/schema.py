@@ -54,4 +54,6 @@ def read_yaml(path: Path) -> dict:
 
 def write_yaml(config: Schema, path: Path) -> None:
     """Write the resolved configuration, so that a run folder says how it was made."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "utf-8")
+    from dreamdiffusion.files.whole import write_text  # which brings numpy
+
+    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))

@@ -44,6 +44,20 @@ class EncoderConfig(Schema):
         return self
 
 
+class CompactConfig(Schema):
+    """The compact EEG encoder: filters over channels and over time."""
+
+    n_spatial: PositiveInt | None = Field(
+        default=None, description="filters over channels; empty: as many as channels"
+    )
+    n_temporal: PositiveInt = Field(default=40, description="filters over time")
+    kernel_size: PositiveInt = Field(default=13, description="time points of a filter, odd")
+    pool_size: PositiveInt = Field(default=13, description="time points of a mean")
+    pool_stride: PositiveInt = Field(default=6, description="time points between means")
+    dropout: float = Field(default=0.7, ge=0, lt=1)
+    embed_dim: PositiveInt = 128
+
+
 class PretrainConfig(TrainConfig):
     """Temporal masked signal modelling on unlabelled windows (paper section 3.1)."""
 
@@ -152,7 +166,8 @@ class TrainGeneratorConfig(Schema):
     n_scenes: PositiveInt = Field(default=16000, description="drawn scenes, when data is empty")
     fresh_scenes: bool = Field(
         default=False,
-        description="the U-Net learns from new drawn scenes at every step, not from the n_scenes",
+        description="U-Net and VAE decoder learn from new drawn scenes at every step, not from the "
+        "n_scenes",
     )
     clip: ClipSizes = ClipSizes()
     vae: VaeSizes = VaeSizes()
@@ -163,7 +178,11 @@ class TrainGeneratorConfig(Schema):
     clip_train: TrainConfig | None = TrainConfig(steps=1500, batch_size=128)
     clip_image_train: TrainConfig | None = TrainConfig(steps=1500, batch_size=128)
     vae_train: TrainConfig | None = TrainConfig(steps=3000, batch_size=16)
-    unet_train: TrainConfig = TrainConfig(steps=10000, batch_size=32)
+    decoder_train: TrainConfig | None = Field(
+        default=None,
+        description="the VAE's decoder alone, for crisp pictures; its latents stay as they are",
+    )
+    unet_train: TrainConfig | None = TrainConfig(steps=10000, batch_size=32)
     min_snr_gamma: float = Field(
         default=5.0, description="weighting of the noise loss over timesteps"
     )
@@ -172,16 +191,22 @@ class TrainGeneratorConfig(Schema):
 
     @model_validator(mode="after")
     def _parts_come_from_somewhere(self) -> TrainGeneratorConfig:
-        for name in ("clip_train", "clip_image_train", "vae_train"):
+        for name in ("clip_train", "clip_image_train", "vae_train", "unet_train"):
             if getattr(self, name) is None and self.init is None:
                 raise ValueError(
                     f"{name} is empty, which leaves that part as it is in init, but init is empty "
                     "too; name a generator to start from"
                 )
-        if self.fresh_scenes and (self.data is not None or self.image_condition is None):
+        if self.unet_train is None and self.decoder_train is None:
+            raise ValueError("unet_train and decoder_train are both empty; set one of them")
+        if self.fresh_scenes and self.data is not None:
             raise ValueError(
-                "fresh_scenes draws scenes under image_condition: leave data empty and set "
-                "image_condition, or leave fresh_scenes out"
+                f"fresh_scenes draws scenes, but data is {self.data}; leave one of them out"
+            )
+        if self.fresh_scenes and self.unet_train and self.image_condition is None:
+            raise ValueError(
+                "fresh_scenes needs image_condition where the U-Net is trained: captions alone "
+                "are learned from n_scenes fixed pictures; set image_condition"
             )
         return self
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+
+from dreamdiffusion.files.whole import write_tensors
 
 FILE = "pictures_trained_on.safetensors"
 
@@ -38,7 +40,7 @@ def save_prints(
         Prints of further pictures: those of an earlier training, or of pictures drawn in parts.
     """
     prints = np.unique(np.concatenate([picture_prints(pixels), *others]))
-    save_file({"prints": prints}, folder / FILE)
+    write_tensors(folder / FILE, {"prints": prints})
 
 
 def load_prints(folder: Path) -> NDArray[np.uint64] | None:

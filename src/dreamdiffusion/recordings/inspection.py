@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.recordings.amplitude import check_amplitude
 from dreamdiffusion.recordings.bad_channels import (
     Spectrum,
@@ -61,9 +62,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
     if picture.suffix.lower() != ".png":
         raise ValueError(f"picture is {picture}, expected a name that ends in .png")
     picture.parent.mkdir(parents=True, exist_ok=True)
-    partial = picture.with_name(f".{picture.name}")
-    draw(recording, power, found).savefig(partial, dpi=130, format="png")
-    partial.replace(picture)
+    write_picture(picture, draw(recording, power, found), dpi=130)
     return {**found, "picture": str(picture)}
 
 

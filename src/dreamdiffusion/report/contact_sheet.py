@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from dreamdiffusion.files.whole import write_picture
+
 PAPER = (255, 255, 255)
 INK = (28, 32, 38)
 FAINT = (112, 118, 128)
@@ -108,7 +110,7 @@ def to_picture(image: Tensor, size: int | None = None) -> Image.Image:
 def draw_gallery(
     generated: Tensor,
     categories: Sequence[str],
-    judged: Sequence[Sequence[str]],
+    judged: Sequence[Sequence[str]] | None,
     groups: Mapping[str, Sequence[int] | NDArray[np.int64]],
     seen: Tensor | None = None,
     title: str = "",
@@ -121,8 +123,9 @@ def draw_gallery(
         In [0, 1]; at most four samples of a trial are drawn, the first.
     categories : sequence of str, length n
         What was shown.
-    judged : sequence of sequence of str, (n, k)
+    judged : sequence of sequence of str, (n, k), optional
         What the judge names: green with a tick where it is right, red with a cross where not.
+        None where there is no judge.
     groups : mapping of str to places of trials
         A title above each column; empty groups are left out. See `rank_trials`.
     seen : Tensor, (n, 3, H, W), optional
@@ -141,9 +144,10 @@ def draw_gallery(
         If there is no trial or the lengths differ.
     """
     n, k = len(generated), min(4, generated.shape[1] if generated.ndim == 5 else 0)
-    if not n or not k or len(categories) != n or len(judged) != n:
+    n_judged = n if judged is None else len(judged)
+    if not n or not k or len(categories) != n or n_judged != n:
         raise ValueError(
-            f"{n} trials of images, {len(categories)} categories, {len(judged)} judged trials"
+            f"{n} trials of images, {len(categories)} categories, {n_judged} judged trials"
         )
     columns = {name: list(rows) for name, rows in groups.items() if len(rows)}
     if not columns:
@@ -174,6 +178,8 @@ def draw_gallery(
             for s in range(k):
                 x = left + _TILE + _BETWEEN + s * (_TILE + _GAP)
                 canvas.paste(to_picture(generated[i, s], _TILE), (x, y))
+                if judged is None:
+                    continue
                 right = judged[i][s] == categories[i]
                 _mark(draw, x + 3, y + _TILE + 6, right)
                 _caption(draw, x + 15, y + _TILE, judged[i][s], RIGHT if right else WRONG, 15)
@@ -182,7 +188,7 @@ def draw_gallery(
 
 def save_gallery(path: Path, picture: Image.Image) -> Path:
     """Write the gallery as PNG."""
-    picture.save(path, optimize=True)
+    write_picture(path, picture, optimize=True)
     return path
 
 

@@ -121,7 +121,8 @@ def _rule(scores: Scores, metric: str) -> str:
             f"{metric_name(scores.headline.metric)} is not recorded trial by trial"
         )
     if metric.endswith("_top1"):
-        rule += " (the share of a trial's images that are named right)"
+        named = "named " if f"judged_{metric.removesuffix('_top1')}" in scores.trials else ""
+        rule += f" (the share of a trial's images that are {named}right)"
     return rule
 
 

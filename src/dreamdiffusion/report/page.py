@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
 from dreamdiffusion.evidence.scores import Occlusion, Scores
+from dreamdiffusion.files.whole import write_text
 from dreamdiffusion.report.gallery import data_url, gallery
 from dreamdiffusion.report.headline import (
     all_controls,
@@ -87,7 +88,7 @@ def write_report(
         FIGURES=FIGURES,
         figures_given=given,
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

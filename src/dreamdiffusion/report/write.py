@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dreamdiffusion.evidence.scores import Scores
+from dreamdiffusion.files.whole import write_json
 from dreamdiffusion.report.contact_sheet import (
     draw_gallery,
     rank_trials,
@@ -28,8 +28,7 @@ def write_results(
 ) -> None:
     """Write ``scores.json``, ``gallery.png`` and ``report.html`` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = result.model_dump(mode="json")
-    (folder / "scores.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "scores.json", result.model_dump(mode="json"))
     trials = result.trials
     title = "Seen and decoded: best, median and worst trials by rank"
     if result.simulated:
@@ -38,7 +37,7 @@ def write_results(
     ranked = rank_trials(trial_values(result.headline.metric, trials)[1], 8)
     groups = {name: ranked[name] for name in ("best", "median", "worst")}
     picture = draw_gallery(
-        generated, trials["category"], trials["judged_category"], groups, seen, title
+        generated, trials["category"], trials.get("judged_category"), groups, seen, title
     )
     save_gallery(folder / "gallery.png", picture)
     write_report(folder / "report.html", result, generated, seen, figures)

@@ -26,6 +26,7 @@ from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.files.locks import wait_for
 from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import Schema, read_yaml
+from dreamdiffusion.files.whole import write_text
 from dreamdiffusion.models.encoders.pretrain import pretrain
 from dreamdiffusion.models.generator.generator import Generator
 from dreamdiffusion.studies.config import AblateConfig
@@ -83,12 +84,17 @@ def ablate(config: AblateConfig) -> Path:
 
 
 def run(cell: Cell, known: KnownPairs) -> bool:
-    """Bring a cell to its scores, and tell whether it has them; an error is written, not raised.
+    """Bring a cell to its scores; an error is written to its folder, not raised.
 
     Parameters
     ----------
     known
         Pictures that an earlier cell has encoded; this one's are added.
+
+    Returns
+    -------
+    bool
+        Whether the cell has its scores.
     """
     try:
         with wait_for(cell.folder.with_name(f"{cell.folder.name}.lock"), cell.name):
@@ -98,8 +104,8 @@ def run(cell: Cell, known: KnownPairs) -> bool:
                 _compute(cell, known)
     except Exception as error:  # whatever ends one cell must not end the others
         cell.folder.mkdir(parents=True, exist_ok=True)
-        told = f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
-        (cell.folder / FAILED).write_text(told, encoding="utf-8")
+        text = f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
+        write_text(cell.folder / FAILED, text)
         logger.error("%s: failed: %s", cell.name, error)
         return False
     return True
@@ -113,11 +119,11 @@ def is_done(cell: Cell) -> bool:
     ValueError
         If there are scores of another configuration.
     """
-    if not (cell.evaluate.output / "scores.json").is_file():
+    if not cell.scores.is_file():
         return False
     stages: tuple[tuple[Path, Schema], ...] = (
         (cell.folder, cell.finetune),
-        (cell.evaluate.output, cell.evaluate),
+        (cell.scores.parent, cell.evaluate),
     )
     for folder, wanted in stages:
         path = folder / "config.yaml"
@@ -168,7 +174,7 @@ def write_table(config: AblateConfig, cells: list[Cell]) -> Table:
         if not done:
             missing[cell.name] = _reason(cell)
             continue
-        records.append(json.loads((cell.evaluate.output / "scores.json").read_text("utf-8")))
+        records.append(json.loads(cell.scores.read_text("utf-8")))
         outcomes.append(read_outcome(cell, records[-1], config.metric))
     if not outcomes:
         raise ValueError(f"{config.output} holds no scores of this grid; run it first")
@@ -184,8 +190,8 @@ def write_table(config: AblateConfig, cells: list[Cell]) -> Table:
         missing=missing,
     )
     config.output.mkdir(parents=True, exist_ok=True)
-    (config.output / "table.json").write_text(table.model_dump_json(indent=1) + "\n", "utf-8")
-    (config.output / "table.md").write_text(to_markdown(table), encoding="utf-8")
+    write_text(config.output / "table.json", table.model_dump_json(indent=1) + "\n")
+    write_text(config.output / "table.md", to_markdown(table))
     draw(table, config.output / "table.png")
     for name, why in missing.items():
         logger.warning("%s: no scores: %s", name, why)

@@ -53,13 +53,18 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """Row and seed, for messages."""
         return f"{self.row}, seed {self.seed}"
 
     @property
     def folder(self) -> Path:
         """Of the fine-tuning, with the evaluation's folder inside."""
         return self.finetune.output
+
+    @property
+    def scores(self) -> Path:
+        """The evaluation's ``scores.json``."""
+        return self.folder / "evaluate" / "scores.json"
 
 
 def expand(config: AblateConfig) -> list[Cell]:
@@ -111,21 +116,21 @@ def _cell(
     config: AblateConfig, bases: Mapping[str, dict[str, Any] | None], row: AblateRow, seed: int
 ) -> Cell:
     settings = _changed(bases, row)
-    told = f"row {row.name!r}"
+    name = f"row {row.name!r}"
     folder = config.output / f"{_folder_name(row.name)}-{seed}"
     pretrained = None
     if settings["pretrain"] is not None:
-        pretrained = _build(PretrainConfig, settings["pretrain"] | {"seed": seed}, told)
+        pretrained = _build(PretrainConfig, settings["pretrain"] | {"seed": seed}, name)
         text = json.dumps(fingerprint(pretrained), sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:12]
         pretrained.output = config.output / "pretrain" / key
         settings["finetune"]["pretrained"] = pretrained.output
     finetune = settings["finetune"] | {"seed": seed, "output": folder}
-    tuned = _build(FinetuneConfig, finetune, told)
+    tuned = _build(FinetuneConfig, finetune, name)
     scored = {"data": tuned.data} | settings["evaluate"]
     scored |= {"model": folder / "model", "output": folder / "evaluate"}
     scored["sample"] = {**scored.get("sample", {}), "seed": seed}
-    return Cell(row.name, seed, pretrained, tuned, _build(EvaluateConfig, scored, told))
+    return Cell(row.name, seed, pretrained, tuned, _build(EvaluateConfig, scored, name))
 
 
 def _changed(bases: Mapping[str, dict[str, Any] | None], row: AblateRow) -> dict[str, Any]:
@@ -181,14 +186,14 @@ def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:
     settings[path[-1]] = value
 
 
-def _build(schema: type[AnySchema], settings: dict[str, Any], told: str) -> AnySchema:
+def _build(schema: type[AnySchema], settings: dict[str, Any], name: str) -> AnySchema:
     try:
         return schema.model_validate(settings)
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
-        raise ValueError(f"{told}, {schema.__name__}: {'; '.join(problems)}") from error
+        raise ValueError(f"{name}, {schema.__name__}: {'; '.join(problems)}") from error
 
 
 def _folder_name(row: str) -> str:

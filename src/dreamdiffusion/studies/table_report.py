@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.studies.table import Difference, Table, TableRow
 
 PAPER = "the paper (people, 50-way)"
@@ -90,7 +91,7 @@ def draw(table: Table, path: Path) -> None:
     n_seeds = max((len(row.seeds) for row in table.rows), default=0)
     axes.set_title(f"{what}, {n_trials} held-out trials, {n_seeds} seeds", loc="left")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=120)
+    write_picture(path, figure, dpi=120)
 
 
 def _row(row: TableRow) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
+from dreamdiffusion.files.whole import whole_folder, write_json, write_tensors
 from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.training.sharding import whole
 
@@ -70,16 +70,14 @@ def save_checkpoint(
     if not is_main_process():
         return
     final = folder / f"step-{step:08d}"
-    partial = folder / f".partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, tensors in files.items():
-        tensors = {key: value.contiguous() for key, value in tensors.items()}
-        save_file(_unshared(tensors), partial / f"{name}.safetensors")
-    content = {"step": step, "config": fingerprint, "scaler": scaler.state_dict()}
-    (partial / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)
+    for killed in folder.glob(".step-*"):  # nobody else writes here, and it is large
+        shutil.rmtree(killed)
+    with whole_folder(final) as unfinished:
+        for name, tensors in files.items():
+            tensors = {key: value.contiguous() for key, value in tensors.items()}
+            write_tensors(unfinished / f"{name}.safetensors", _unshared(tensors))
+        content = {"step": step, "config": fingerprint, "scaler": scaler.state_dict()}
+        write_json(unfinished / "state.json", content)
     for old in sorted(folder.glob("step-*"))[:-KEEP]:
         shutil.rmtree(old)
 

@@ -88,9 +88,21 @@ def autocast(device: torch.device, precision: str, n_places: int = 0) -> Iterato
         stack.enter_context(
             torch.autocast(device.type, dtype=dtype if half else None, enabled=half)
         )
-        if dtype == torch.bfloat16 and device.type == "cpu" and n_places < LONG_SEQUENCE:
-            # torch's fused attention has a slow bfloat16 backward on CPUs: over the short
-            # sequences here the plain product made a step 1.35 (U-Net) to 1.6 times (CLIP) faster.
-            # Over 1,024 places and more it is three times as slow.
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(attention_kernel(device, precision, n_places))
         yield
+
+
+def attention_kernel(
+    device: torch.device, precision: str, n_places: int = 0
+) -> contextlib.AbstractContextManager[None]:
+    """Choose how attention is computed in the block, as `autocast` does.
+
+    Where activations are computed again in the backward pass, it has to hold there too.
+    """
+    half = compute_dtype(device, precision) == torch.bfloat16
+    if half and device.type == "cpu" and n_places < LONG_SEQUENCE:
+        # torch's fused attention has a slow bfloat16 backward on CPUs: over the short
+        # sequences here the plain product made a step 1.35 (U-Net) to 1.6 times (CLIP) faster.
+        # Over 1,024 places and more it is three times as slow.
+        return sdpa_kernel(SDPBackend.MATH)
+    return contextlib.nullcontext()

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dreamdiffusion.files.whole import naming, write_text
+
 
 class TrainingLog:
     """Entries of a training so far, in memory and on disk.
@@ -35,10 +37,10 @@ class TrainingLog:
                 if entry["step"] <= until:
                     self.entries.append(entry)
         kept = "".join(json.dumps(entry) + "\n" for entry in self.entries)
-        path.write_text(kept, encoding="utf-8")
+        write_text(path, kept)
 
     def append(self, entry: dict[str, Any]) -> None:
         """Add an entry and write its line at once."""
         self.entries.append(entry)
-        with self._path.open("a", encoding="utf-8") as file:
+        with naming(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")

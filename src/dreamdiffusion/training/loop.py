@@ -24,7 +24,7 @@ from tqdm import tqdm
 from dreamdiffusion.training.averages import RunningAverage
 from dreamdiffusion.training.checkpoint import load_checkpoint, save_checkpoint
 from dreamdiffusion.training.config import TrainConfig
-from dreamdiffusion.training.device import autocast
+from dreamdiffusion.training.device import attention_kernel, autocast
 from dreamdiffusion.training.log import TrainingLog
 from dreamdiffusion.training.memory import peak_bytes, planned_bytes
 from dreamdiffusion.training.optimizer import (
@@ -210,7 +210,9 @@ class _Run:
             with workers.gradients_kept_back(self.model, not last):
                 with self._precision():
                     figures = self.model(indices[part], draw)
-                with workers.naming_a_lost_process(step):
+                # Activations may be computed again there, by the same attention.
+                kernel = attention_kernel(workers.device, workers.precision, self.task.n_places)
+                with workers.naming_a_lost_process(step), kernel:
                     self.scaler.scale(figures["loss"] / len(workers.parts)).backward()
             for key, value in figures.items():
                 total[key] = total.get(key, 0) + value.detach() / len(workers.parts)

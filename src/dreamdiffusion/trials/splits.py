@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dreamdiffusion.files.whole import write_json
 from dreamdiffusion.trials.config import SplitConfig, ValidationBy
 
 
@@ -50,7 +51,7 @@ class Split:
         """Write the split as JSON."""
         sides = {name: getattr(self, name).tolist() for name in ("train", "validation", "test")}
         content = {"rule": self.rule, "shared_stimuli": self.shared_stimuli, **sides}
-        Path(path).write_text(json.dumps(content), "utf-8")
+        write_json(Path(path), content, indent=None)
 
     @property
     def tested(self) -> np.ndarray:

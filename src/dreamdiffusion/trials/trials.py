@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dreamdiffusion.files.whole import LOOK_LOG, new_folder, open_array, read_info
+from dreamdiffusion.files.whole import LOOK_LOG, new_folder, open_array, read_info, write_json
 
 COLUMNS = ["subject", "session", "run", "onset", "category", "stim_file"]
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
@@ -222,7 +221,7 @@ class Trials:
         with new_folder(folder, "trials", keep=(LOOK_LOG,)) as inside:
             np.save(inside / "trials.npy", np.ascontiguousarray(self.data, dtype=np.float32))
             self.metadata.to_csv(inside / "metadata.csv", index=False)
-            (inside / "info.json").write_text(json.dumps(info, indent=2), "utf-8")
+            write_json(inside / "info.json", info)
         return folder
 
     @classmethod

@@ -17,11 +17,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import SIZE, SIZES, finetune_config, write_generator, write_trials
 
+from dreamdiffusion.decoders.augment import augment_eeg
 from dreamdiffusion.decoders.dreamdiffusion.adapter import add_time_condition, cross_attention
 from dreamdiffusion.decoders.dreamdiffusion.build import make_conditioner, make_encoder
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner, drop_condition
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
-from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask, augment_eeg
+from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.fit import make_split
@@ -309,10 +310,12 @@ def test_kill_and_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
         assert path.read_bytes() == same.read_bytes(), f"{path.name} after a kill at {stop_after}"
 
 
-def test_low_memory_learns_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_low_memory_learns_the_same(tmp_path: Path, precision: str) -> None:
     """Activations computed twice, pictures one by one: the same weights."""
-    one = load_file(finetune(finetune_config(tmp_path)) / "cross_attention.safetensors")
-    runtime = {"device": "cpu", "precision": "fp32", "memory": "low", "micro_batch": 2}
+    plain = finetune_config(tmp_path, runtime={"device": "cpu", "precision": precision})
+    one = load_file(finetune(plain) / "cross_attention.safetensors")
+    runtime = {"device": "cpu", "precision": precision, "memory": "low", "micro_batch": 2}
     config = finetune_config(tmp_path, runtime=runtime, output=tmp_path / "low")
     two = load_file(finetune(config) / "cross_attention.safetensors")
     for key, value in one.items():

@@ -104,7 +104,7 @@ def test_finetune_stops_at_a_severe_finding_until_it_is_acknowledged(tmp_path, c
     assert beside["acknowledged"] == acknowledge
 
     Judge(["disc", "square"], image_size=SIZE, channels=[8]).save_pretrained(tmp_path / "judge")
-    output = evaluate(
+    evaluate(
         EvaluateConfig(
             model=config.output / "model", data=tmp_path / "harmed", judge=tmp_path / "judge",
             output=tmp_path / "scores", n_permutations=99, n_bootstrap=99,
@@ -112,6 +112,7 @@ def test_finetune_stops_at_a_severe_finding_until_it_is_acknowledged(tmp_path, c
             runtime={"device": "cpu", "precision": "fp32"},
         )
     )  # fmt: skip
+    output = tmp_path / "scores"
     assert json.loads((output / "scores.json").read_text("utf-8"))["audit"] == beside
     page = (output / "report.html").read_text("utf-8")
     assert page.count("Trials that are near in time show the same class") == 2  # banner, audit

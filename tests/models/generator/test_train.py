@@ -16,17 +16,23 @@ from tiny import SIZE, write_generator
 from transformers import CLIPModel
 
 from dreamdiffusion.files.pictures import to_tensor
-from dreamdiffusion.models.config import TrainGeneratorConfig
+from dreamdiffusion.models.config import ImageConditionConfig, TrainGeneratorConfig
+from dreamdiffusion.models.generator.decoder_task import DecoderTask
+from dreamdiffusion.models.generator.folder import SCHEDULE
 from dreamdiffusion.models.generator.generator import prediction_target
 from dreamdiffusion.models.generator.image_projection import ImageProjection
-from dreamdiffusion.models.generator.prompt_task import clip_embeddings
+from dreamdiffusion.models.generator.prompt_task import (
+    choose_conditions,
+    clip_embeddings,
+    noise_levels,
+)
 from dreamdiffusion.models.generator.tasks import (
     ClipImageTask,
     contrastive_loss,
     loss_weight,
     whitening,
 )
-from dreamdiffusion.models.generator.train import SCHEDULE, train_generator
+from dreamdiffusion.models.generator.train import train_generator
 from dreamdiffusion.models.picture_prints import load_prints, picture_prints, save_prints
 from dreamdiffusion.models.pictures import FreshScenes, Pictures, draw_pictures, read_pictures
 from dreamdiffusion.training.random_numbers import Draw
@@ -254,3 +260,94 @@ def test_learns_from_embeddings_and_opens_for_text_alone(tmp_path: Path) -> None
     again = load_file(train_generator(config(stopped)) / "unet/diffusion_pytorch_model.safetensors")
     once = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
     assert all(torch.equal(once[key], again[key]) for key in once)
+
+
+def test_the_decoder_learns_alone_and_latents_stay(tmp_path: Path) -> None:
+    """Its discriminator learns too; U-Net, CLIP and what understands embeddings come along."""
+    start = write_generator(tmp_path / "start")
+    torch.manual_seed(0)
+    ImageProjection(8, 2, 32, 16).save_pretrained(start / "image_projection")
+    short = {"steps": 30, "batch_size": 4, "log_every": 1, "optim": {"lr": 1e-3}}
+    config = TrainGeneratorConfig(
+        init=start,
+        output=tmp_path / "out",
+        image_size=SIZE,
+        fresh_scenes=True,
+        clip_train=None,
+        clip_image_train=None,
+        vae_train=None,
+        decoder_train=short | {"runtime": {"device": "cpu", "precision": "fp32"}},
+        unet_train=None,
+    )
+    folder = train_generator(config)
+    for part in ("unet", "vae"):
+        name = f"{part}/diffusion_pytorch_model.safetensors"
+        before, after = load_file(start / name), load_file(folder / name)
+        changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+        assert changed == ({"decoder", "post_quant_conv"} if part == "vae" else set())
+    assert (folder / "image_projection" / "config.json").is_file()
+    log = [
+        json.loads(x)
+        for x in (tmp_path / "out/decoder-train/log.jsonl").read_text().split("\n")
+        if x
+    ]
+    assert log[-1]["pixel"] < 0.8 * log[0]["pixel"]
+    assert log[-1]["verdict"] != log[0]["verdict"]
+
+
+def test_each_half_of_the_loss_teaches_its_own_network(tmp_path: Path) -> None:
+    """The decoder's gradient holds nothing of the discriminator's aim, and the other way round."""
+    vae = StableDiffusionPipeline.from_pretrained(write_generator(tmp_path / "g")).vae.float()
+    pictures = draw_pictures(2, SIZE, 0)
+    task = DecoderTask(vae, pictures.select, 2, seed=0)
+    images = pictures.tensor(slice(None))
+    task.loss(torch.arange(2), Draw(0, 0, 2))["loss"].backward()
+    got = task.discriminator.verdict.bias.grad
+    with torch.no_grad():
+        drawn = vae.decode(vae.encode(images).latent_dist.mode()).sample
+    true, false = task.discriminator(images)[0], task.discriminator(drawn)[0]
+    verdict = torch.relu(1 - true).mean() + torch.relu(1 + false).mean()
+    (expected,) = torch.autograd.grad(verdict, task.discriminator.verdict.bias)
+    torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-2)
+    assert all(p.grad is None for p in vae.encoder.parameters())
+    assert all(p.grad is not None for p in vae.decoder.parameters())
+
+
+def test_shares_of_captions_and_embeddings() -> None:
+    """Of 20 pictures 5 have a caption alone, 8 an embedding alone, 5 both, 2 neither."""
+    uniform = (torch.arange(20) + 0.5) / 20
+    has_text, has_image = choose_conditions(uniform, ImageConditionConfig())
+    kinds = [(bool(t), bool(i)) for t, i in zip(has_text, has_image, strict=True)]
+    counts = {kind: kinds.count(kind) for kind in set(kinds)}
+    expected = {(True, False): 5, (False, True): 8, (True, True): 5, (False, False): 2}
+    assert counts == expected
+    level = noise_levels(
+        torch.tensor([0.0, 0.69, 0.71]), torch.tensor([0.5, 1, 1]), ImageConditionConfig()
+    )
+    assert level.tolist() == pytest.approx([0.6, 1.2, 0])
+
+
+def test_fresh_scenes_depend_on_seed_and_place_alone() -> None:
+    scenes = FreshScenes(SIZE, 1)
+    both, second = scenes.read(torch.tensor([4, 7])), scenes.read(torch.tensor([7]))
+    assert np.array_equal(both.pixels[1], second.pixels[0]) and both.captions[1:] == second.captions
+    assert not np.array_equal(both.pixels[0], both.pixels[1])
+    assert not np.array_equal(FreshScenes(SIZE, 2).read(torch.tensor([7])).pixels, second.pixels)
+    # Another stream than that of the fixed pictures: none is the same.
+    prints = picture_prints(FreshScenes(SIZE, 0).read(torch.arange(40)).pixels)
+    assert not set(prints) & set(picture_prints(draw_pictures(40, SIZE, 0).pixels))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"vae_train": None}, "vae_train is empty"),
+        ({"fresh_scenes": True}, "needs image_condition"),
+        ({"fresh_scenes": True, "data": "x"}, "leave one of them out"),
+        ({"init": "x", "unet_train": None}, "both empty"),
+        ({"image_condition": {"text_only": 0.8, "both": 0.3}}, "sum to 1.2"),
+    ],
+)
+def test_configurations_that_cannot_be_meant(given: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainGeneratorConfig(**given)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dreamdiffusion.datasets.base import PublicDataset, need
 from dreamdiffusion.files.download import RemoteFile
+from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import Recording
@@ -133,7 +134,8 @@ def draw_gratings(folder: Path) -> None:
             # Orientation 0 are vertical bars; it turns clockwise (PsychoPy's convention).
             along = x * np.cos(np.deg2rad(angle)) + y * np.sin(np.deg2rad(angle))
             wave = np.where(inside, np.sin(2 * np.pi * frequency * along), 0.0)
-            Image.fromarray(np.round(127.5 + 127.5 * wave).astype(np.uint8)).save(path)
+            pixels = np.round(127.5 + 127.5 * wave).astype(np.uint8)
+            write_picture(path, Image.fromarray(pixels))
 
 
 def _file(frequency: str, orientation: float) -> str:

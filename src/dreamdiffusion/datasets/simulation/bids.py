@@ -23,7 +23,7 @@ from dreamdiffusion.datasets.simulation.sources import get_cap
 from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, simulate_run
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.files.output import writes_output
-from dreamdiffusion.files.whole import is_unused
+from dreamdiffusion.files.whole import is_unused, naming, write_json, write_picture, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def _describe_data_set(root: Path) -> None:
         overwrite=True,
         verbose="error",
     )
-    (root / "README").write_text(_README, encoding="utf-8")
+    write_text(root / "README", _README)
 
 
 def _write_pictures(
@@ -152,7 +152,7 @@ def _write_pictures(
     names = []
     for trial, picture in enumerate(pictures, start=1):
         name = f"sub-{subject:02d}_run-{run:02d}_trial-{trial:03d}.png"
-        picture.save(folder / name, compress_level=3)
+        write_picture(folder / name, picture, compress_level=3)
         names.append(f"{folder.name}/{name}")
     return names
 
@@ -165,16 +165,17 @@ def _write_recording(
         subject=f"{viewer.subject:02d}", session=SESSION, task=TASK, run=f"{run:02d}",
         datatype="eeg", root=root,
     )  # fmt: skip
-    mne_bids.write_raw_bids(
-        raw,
-        path,
-        event_id={category: code for code, category in enumerate(CATEGORIES, start=1)},
-        extra_columns_descriptions=_COLUMNS,
-        format="EDF",
-        allow_preload=True,
-        readme=False,
-        verbose="error",
-    )
+    with naming(path.copy().update(suffix="eeg", extension=".edf").fpath):
+        mne_bids.write_raw_bids(
+            raw,
+            path,
+            event_id={category: code for code, category in enumerate(CATEGORIES, start=1)},
+            extra_columns_descriptions=_COLUMNS,
+            format="EDF",
+            allow_preload=True,
+            readme=False,
+            verbose="error",
+        )
     sidecar = path.copy().update(suffix="eeg", extension=".json").fpath
     content = json.loads(sidecar.read_text("utf-8"))
     content |= {
@@ -184,4 +185,4 @@ def _write_recording(
         "SimulatedNoiseLevel": noise_level,
         "SimulatedMontage": viewer.montage,
     }
-    sidecar.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    write_json(sidecar, content, indent=4)

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
+from dreamdiffusion.files.whole import write_json, write_tensors
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import PAPER_CLIP, load_generator
@@ -70,11 +71,11 @@ def write_adapter(
     conditioner.save_pretrained(folder / "conditioner")
     weights = cross_attention(unet).state_dict()
     tensors = {key: value.detach().half().contiguous().cpu() for key, value in weights.items()}
-    save_file(tensors, folder / CROSS_ATTENTION)
+    write_tensors(folder / CROSS_ATTENTION, tensors)
     content = {"generator": _relative(generator, folder)}
     if clip is not None:
         content["clip"] = _relative(clip, folder)
-    (folder / ADAPTER).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / ADAPTER, content)
 
 
 def read_adapter(folder: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.torch_file import StoredTensor, TorchFile
+from dreamdiffusion.files.whole import whole_folder, write_json
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.mae import MaskedAutoencoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
@@ -111,7 +112,7 @@ def convert(config: ConvertConfig) -> Path:
         "not_executed": file.ignored,
     }
     write_yaml(config, config.output / "config.yaml")
-    (config.output / "conversion.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    write_json(config.output / "conversion.json", report)
     _tell(report)
     return config.output
 
@@ -192,8 +193,9 @@ def _convert_mae(state: State, config: ConvertConfig) -> dict[str, str]:
     ours = model.state_dict()
     theirs = {key: key if key in ours else f"encoder.{key}" for key in state}
     _load(model, {theirs[key]: value for key, value in state.items()}, "masked autoencoder")
-    model.save_pretrained(config.output / "mae")
-    model.encoder.save_pretrained(config.output / "encoder")
+    for name, part in (("mae", model), ("encoder", model.encoder)):
+        with whole_folder(config.output / name) as folder:
+            part.save_pretrained(folder)
     return {key: "not part of the masked autoencoder" for key in state if theirs[key] not in ours}
 
 
@@ -226,7 +228,8 @@ def _convert_pipeline(state: State, config: ConvertConfig) -> dict[str, str]:
     pipeline = EEGToImagePipeline(
         _processor(sizes, config), encoder, conditioner, vae, unet, _plms()
     )
-    pipeline.save_pretrained(config.output / "model")
+    with whole_folder(config.output / "model") as folder:
+        pipeline.save_pretrained(folder)
     return {key: _reason(key) for key in state if key not in used}
 
 

@@ -15,12 +15,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
+from dreamdiffusion.decoders.augment import augment_eeg
 from dreamdiffusion.decoders.config import FinetuneConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import cross_attention
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner, drop_condition
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
-from dreamdiffusion.models.encoders.virtual_electrodes import mark_absent
 from dreamdiffusion.models.generator.generator import prediction_target, unet_extras
 from dreamdiffusion.training.device import choose_device, compute_dtype
 from dreamdiffusion.training.memory import keep_frozen_in
@@ -137,28 +137,3 @@ class FinetuneTask(Task):
                     value
                 )
         return total
-
-
-def augment_eeg(
-    eeg: torch.Tensor, config: FinetuneConfig, draw: Draw, any_montage: bool = False
-) -> torch.Tensor:
-    """Vary trials as recordings vary: added noise, small shifts in time, channels that drop out.
-
-    A channel that drops out reads zero, or is marked absent for an encoder of any montage.
-    """
-    n_chans, n_times = eeg.shape[1:]
-    if config.shift_augment:
-        width = config.shift_augment
-        shifts = draw.randint(-width, width + 1)
-        places = (torch.arange(n_times)[None] - shifts[:, None]).clamp(0, n_times - 1)
-        eeg = eeg.gather(2, places[:, None].expand(-1, n_chans, -1))
-    if config.noise_augment:
-        eeg = eeg + config.noise_augment * draw.randn(n_chans, n_times)
-    if config.channel_dropout:
-        gone = draw.rand(n_chans) < config.channel_dropout
-        if any_montage:
-            # A trial of no channel tells nothing, and is no case of use.
-            eeg = mark_absent(eeg, gone & ~gone.all(dim=1, keepdim=True))
-        else:
-            eeg = eeg * ~gone[:, :, None]
-    return eeg

@@ -7,9 +7,12 @@ step, and one that is missing or unreadable ends the run by name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from transformers import CLIPVisionModelWithProjection
 
 from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.models.generator.generator import Generator, embed_images, encode_images
@@ -24,7 +27,7 @@ class Pairs:
     Parameters
     ----------
     latents
-        ``(n_pictures, channels, h, w)``, scaled.
+        ``(n_pictures, channels, h, w)``, scaled; ``(n_pictures, 0)`` where none are needed.
     embeddings
         ``(n_pictures, clip_dim)``, unit norm.
     first, count
@@ -59,6 +62,33 @@ def load_pairs(trials: Trials, generator: Generator) -> Pairs:
     FileNotFoundError, ValueError
         If a picture is missing or cannot be read, or a trial has none.
     """
+    paths, first, count = paired_pictures(trials)
+    images = to_tensor(read_images(paths, generator.image_size))
+    device = generator.vae.device
+    latents, embeddings = [], []
+    for part in images.split(256):
+        latents.append(encode_images(generator.vae, part.to(device)).cpu())
+        embeddings.append(embed_images(generator.clip, part.to(device)).cpu())
+    return Pairs(torch.cat(latents), torch.cat(embeddings), first, count)
+
+
+def load_embeddings(trials: Trials, clip: CLIPVisionModelWithProjection) -> Pairs:
+    """Read every picture of the trials, and embed each once; there are no latents."""
+    paths, first, count = paired_pictures(trials)
+    size: Any = clip.config.image_size
+    images = to_tensor(read_images(paths, size))
+    embeddings = [embed_images(clip, part.to(clip.device)).cpu() for part in images.split(256)]
+    return Pairs(torch.empty(len(paths), 0), torch.cat(embeddings), first, count)
+
+
+def paired_pictures(trials: Trials) -> tuple[list[Path], torch.Tensor, torch.Tensor]:
+    """Return the pictures of all trials, each once, and which of them go with each trial.
+
+    Returns
+    -------
+    paths, first, count
+        As `Pairs` has them.
+    """
     if trials.pairing == "category":
         pools = trials.image_pools()
         paths = [path for pool in pools.values() for path in pool]
@@ -73,15 +103,4 @@ def load_pairs(trials: Trials, generator: Generator) -> Pairs:
         place = {path: i for i, path in enumerate(paths)}
         first = np.array([place[path] for path in of_trial])
         count = np.ones(len(trials), dtype=np.int64)
-    images = to_tensor(read_images(paths, generator.image_size))
-    device = generator.vae.device
-    latents, embeddings = [], []
-    for part in images.split(256):
-        latents.append(encode_images(generator.vae, part.to(device)).cpu())
-        embeddings.append(embed_images(generator.clip, part.to(device)).cpu())
-    return Pairs(
-        torch.cat(latents),
-        torch.cat(embeddings),
-        torch.from_numpy(first).long(),
-        torch.from_numpy(count).long(),
-    )
+    return paths, torch.from_numpy(first).long(), torch.from_numpy(count).long()

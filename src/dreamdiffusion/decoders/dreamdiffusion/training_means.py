@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.files.whole import write_tensors
 from dreamdiffusion.trials.trials import Trials
 
 FILE = "training_means.safetensors"
@@ -44,7 +45,7 @@ class TrainingMeans:
         """Write them beside a model."""
         tensors = {_PROTOTYPE + name: mean for name, mean in self.prototypes.items()}
         tensors["mean_tokens"] = self.tokens
-        save_file({key: t.contiguous().cpu() for key, t in tensors.items()}, folder / FILE)
+        write_tensors(folder / FILE, {k: t.contiguous().cpu() for k, t in tensors.items()})
 
     @classmethod
     def load(cls, folder: Path) -> TrainingMeans | None:

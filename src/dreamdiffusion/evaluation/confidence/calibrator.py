@@ -32,8 +32,11 @@ from dreamdiffusion.evaluation.confidence.calibration import (
     risk_coverage,
 )
 from dreamdiffusion.evidence.scores import Confidence
+from dreamdiffusion.files.whole import write_json
 
 FEATURES = ("share", "entropy", "probability", "cosine", "margin", "nearest")
+FILE = "confidence.json"
+"""Beside a model or in the folder of an evaluation: a fitted `Calibrator`."""
 MIN_FITTED = 40
 """Trials to fit on, at least: below, six weights and a threshold say nothing."""
 DELTA = 0.05
@@ -210,7 +213,7 @@ class Calibrator:
 
     def save(self, path: Path) -> None:
         """Write the calibrator as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> Calibrator:

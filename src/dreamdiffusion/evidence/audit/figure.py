@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from dreamdiffusion.evidence.audit.blocks import timings
 from dreamdiffusion.evidence.audit.findings import ALPHA, Finding
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder
+from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.trials.trials import Trials
 
 SEVERITY_COLORS = {
@@ -38,7 +39,7 @@ def save_figure(path: Path, trials: Trials, findings: Sequence[Finding]) -> None
     simulated = " (SIMULATED)" if trials.simulated else ""
     what = "what predicts the class without the response"
     figure.suptitle(f"{len(trials)} trials{simulated}: {what}")
-    figure.savefig(path, dpi=110)
+    write_picture(path, figure, dpi=110)
 
 
 def _palette(design: TrialOrder) -> list[tuple[float, ...]]:

@@ -31,6 +31,7 @@ from dreamdiffusion.evidence.audit.signal import drift, rates, units
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder
 from dreamdiffusion.evidence.config import AuditConfig
 from dreamdiffusion.files.output import writes_output
+from dreamdiffusion.files.whole import write_json
 from dreamdiffusion.trials.splits import Split, split_trials
 from dreamdiffusion.trials.trials import Trials
 
@@ -214,7 +215,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
 
 def write_audit(path: Path, content: dict[str, Any]) -> None:
     """Write `audit.json`."""
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(path, content)
 
 
 def read_audit(folder: Path) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import nn
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.files.whole import whole_folder, write_json
 from dreamdiffusion.models.config import PretrainConfig
 from dreamdiffusion.models.encoders.mae import MaskedAutoencoder, Placed, token_errors
 from dreamdiffusion.models.encoders.pretrain_picture import draw_reconstruction
@@ -323,12 +323,13 @@ def pretrain(config: PretrainConfig) -> Path:
         return output
     write_yaml(config, output / "config.yaml")
     task.model.eval()
-    task.model.encoder.save_pretrained(output / "encoder")
-    task.model.save_pretrained(output / "mae")
-    _write_json(output / "input.json", describe_input(windows, config, task.n_chans))
+    for name, model in (("encoder", task.model.encoder), ("mae", task.model)):
+        with whole_folder(output / name) as folder:
+            model.save_pretrained(folder)
+    write_json(output / "input.json", describe_input(windows, config, task.n_chans))
     draw_typical(task, output / "reconstruction.png")
     scores = score(task, windows)
-    _write_json(output / "scores.json", scores)
+    write_json(output / "scores.json", scores)
     if scores["n"]:
         logger.info(
             "%s: %.1f %% of the variance of hidden tokens explained (held out: %s)",
@@ -399,7 +400,3 @@ def score(task: MaskedSignalModelling, windows: WindowStore) -> dict[str, Any]:
     if len(split.validation):
         scores |= task.measure(split.validation, control=True)
     return scores
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

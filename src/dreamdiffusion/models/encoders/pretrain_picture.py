@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dreamdiffusion.files.whole import write_picture
+
 HIDDEN, INK, PALE = "#ece7df", "#23272e", "#9aa1ab"
 PREDICTED = "#c8502f"
 
@@ -42,9 +44,7 @@ def draw_reconstruction(
         shown = {int(place): ch_names[place] for place in places}
         figure = _figure(signal, guess, hidden, shown, sfreq)
         figure.suptitle(title)
-        partial = path.with_name(f".{path.name}")
-        figure.savefig(partial, dpi=150, format="png")
-    partial.replace(path)
+        write_picture(path, figure, dpi=150)
 
 
 def _figure(

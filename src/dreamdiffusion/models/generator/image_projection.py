@@ -6,6 +6,8 @@ carry noise, and the network is given its amount, so that a guess serves as well
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from diffusers.configuration_utils import register_to_config
 from torch import nn
@@ -71,3 +73,9 @@ class ImageProjection(StrictModel):
             ``(n,)``: standard deviation of that noise.
         """
         return self.layers(torch.cat([standardised, noise_level[:, None]], 1))
+
+
+def open_projection(folder: Path) -> ImageProjection | None:
+    """Return the projection of a generator folder; None where it understands captions alone."""
+    path = folder / "image_projection"
+    return ImageProjection.from_pretrained(path).eval() if path.is_dir() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, COLORS, random
 from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.pictures import read_image
 from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.files.whole import naming, write_json
 from dreamdiffusion.models.config import TrainJudgeConfig
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.models.picture_prints import save_prints
@@ -243,7 +243,8 @@ def train_judge(config: TrainJudgeConfig) -> Path:
     if not is_main_process():
         return config.output
     figures = task.validate()
-    judge.eval().to("cpu").save_pretrained(config.output)  # pyright: ignore[reportArgumentType]
+    with naming(config.output):
+        judge.eval().to("cpu").save_pretrained(config.output)  # pyright: ignore[reportArgumentType]
     trained = pictures.images[~pictures.held_out].permute(0, 2, 3, 1).numpy()
     save_prints(config.output, trained)
     scores = {
@@ -254,5 +255,5 @@ def train_judge(config: TrainJudgeConfig) -> Path:
         "chance": {f"{k}_accuracy": 1 / len(v) for k, v in pictures.names.items()},
         **{name: round(value, 4) for name, value in figures.items()},
     }
-    (config.output / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    write_json(config.output / "scores.json", scores)
     return config.output

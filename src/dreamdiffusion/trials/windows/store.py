@@ -27,7 +27,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.files.whole import DiskError, open_array, read_info, replacing
+from dreamdiffusion.files.whole import (
+    DiskError,
+    open_array,
+    read_info,
+    replacing,
+    write_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -198,8 +204,7 @@ def write_shard(folder: Path, key: str, data: np.ndarray, header: dict[str, Any]
             file.write(data.data.cast("B"))
             n_bytes = file.tell()
         header = header | {"format": FORMAT, "n_bytes": n_bytes}
-        with replacing(path.with_suffix(".json")) as file:
-            file.write(json.dumps(header).encode())
+        write_json(path.with_suffix(".json"), header, indent=None)
         return header
     except OSError as error:
         path.unlink(missing_ok=True)  # without its json it is only in the way

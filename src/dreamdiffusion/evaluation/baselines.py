@@ -17,7 +17,7 @@ from dreamdiffusion.trials.averages import n_averaged
 
 
 def score_baselines(
-    config: EvaluateConfig, decoded: Decoded, gallery: Gallery, rng: np.random.Generator
+    config: EvaluateConfig, decoded: Decoded, gallery: Gallery | None, rng: np.random.Generator
 ) -> tuple[list[Score], dict[str, str], dict[str, str]]:
     """Score the linear baselines' categories and the pictures nearest to the EEG embedding.
 
@@ -53,7 +53,7 @@ def score_baselines(
             f"{baseline.description}, on window means, fitted on the same training trials as the "
             "model; one guess per trial, no image",
         )
-    if len(gallery.embeddings) > 1:
+    if gallery is not None and len(gallery.embeddings) > 1:
         found = score_retrieval(
             decoded.embeddings[:, None],
             gallery.embeddings,

@@ -1,0 +1,1 @@
+"""From what the EEG says to pictures: a posterior over a bank of pictures that nobody saw."""

@@ -1,0 +1,153 @@
+"""A bank of pictures that nobody saw: what a person may have been looking at.
+
+It stands for the prior over pictures. Drawn scenes are a pure function of a seed, so that of them
+only the embeddings are kept; a folder of pictures stays where it is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from dreamdiffusion.datasets.simulation.scenes import Scene, random_scene, render
+from dreamdiffusion.files.pictures import read_images
+from dreamdiffusion.files.whole import write_json, write_tensors
+from dreamdiffusion.models.generator.generator import Embed
+from dreamdiffusion.models.pictures import SUFFIXES
+
+RECORD, EMBEDDINGS = "bank.json", "bank.safetensors"
+STREAM = 11
+"""Of the random numbers of drawn scenes; those of the generator's pictures are others."""
+BATCH = 512
+
+
+@dataclass
+class Bank:
+    """Pictures, their embeddings, and what they show.
+
+    Parameters
+    ----------
+    embeddings
+        Unit norm ``(m, clip_dim)``.
+    attributes
+        m rows; a column for each attribute, values as text.
+    size
+        Pixels of a picture.
+    scenes
+        m scenes, where the pictures are drawn; else empty.
+    paths
+        m files, where they are read; else empty.
+    seed
+        Of the scenes.
+    """
+
+    embeddings: torch.Tensor
+    attributes: pd.DataFrame
+    size: int
+    scenes: list[Scene]
+    paths: list[Path]
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    @classmethod
+    def of_scenes(cls, n: int, size: int, seed: int, embed: Embed) -> Bank:
+        """Draw n random scenes and embed them."""
+        scenes = draw_scenes(n, seed)
+        bank = cls(torch.empty(n, 0), _attributes_of(scenes), size, scenes, [], seed)
+        return bank._embedded(embed)
+
+    @classmethod
+    def of_folder(cls, folder: Path, size: int, embed: Embed) -> Bank:
+        """Read a folder with one folder of pictures a category, and embed them.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it holds no picture in such a folder.
+        """
+        found = sorted(p for p in folder.glob("*/*") if p.suffix.lower() in SUFFIXES)
+        if not found:
+            raise FileNotFoundError(
+                f"bank {folder} holds no pictures; give a folder with one folder a category"
+            )
+        attributes = pd.DataFrame({"category": [path.parent.name for path in found]})
+        bank = cls(torch.empty(len(found), 0), attributes, size, [], found)
+        return bank._embedded(embed)
+
+    def pictures(self, places: np.ndarray) -> torch.Tensor:
+        """Return pictures ``(k, 3, size, size)`` in [0, 1]."""
+        if self.scenes:
+            pixels = np.stack([np.asarray(render(self.scenes[i], self.size)) for i in places])
+        else:
+            pixels = read_images([self.paths[i] for i in places], self.size)
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+
+    def _embedded(self, embed: Embed) -> Bank:
+        parts = np.array_split(np.arange(len(self)), -(-len(self) // BATCH))
+        bar = tqdm(parts, desc="bank of pictures", unit="batch")
+        self.embeddings = torch.cat([embed(self.pictures(part)).float() for part in bar])
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Write embeddings, in half precision, and where the pictures come from."""
+        folder.mkdir(parents=True, exist_ok=True)
+        embeddings = self.embeddings.half().contiguous()
+        write_tensors(folder / EMBEDDINGS, {"embeddings": embeddings})
+        record = {
+            "size": self.size,
+            "seed": self.seed,
+            "n_scenes": len(self.scenes),
+            "paths": [str(path.resolve()) for path in self.paths],
+        }
+        write_json(folder / RECORD, record)
+
+    @classmethod
+    def load(cls, folder: Path) -> Bank:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If the folder holds no bank, or something else.
+        """
+        path = folder / RECORD
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} holds no bank of pictures ({RECORD})")
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            embeddings = load_file(folder / EMBEDDINGS)["embeddings"].float()
+            scenes = draw_scenes(record["n_scenes"], record["seed"])
+            paths = [Path(name) for name in record["paths"]]
+            size, seed = int(record["size"]), int(record["seed"])
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ValueError(f"{folder} is not a bank of pictures: {error!r}") from error
+        if len(embeddings) != len(scenes) + len(paths):
+            raise ValueError(
+                f"{folder} has {len(embeddings)} embeddings of {len(scenes) + len(paths)} pictures"
+            )
+        if scenes:
+            attributes = _attributes_of(scenes)
+        else:
+            attributes = pd.DataFrame({"category": [name.parent.name for name in paths]})
+        return cls(torch.nn.functional.normalize(embeddings), attributes, size, scenes, paths, seed)
+
+
+def draw_scenes(n: int, seed: int) -> list[Scene]:
+    """Return n random scenes, a pure function of the arguments."""
+    rng = np.random.default_rng([seed, STREAM])
+    return [random_scene(rng) for _ in range(n)]
+
+
+def _attributes_of(scenes: list[Scene]) -> pd.DataFrame:
+    names = ("category", "color", "place", "background")
+    return pd.DataFrame({name: [getattr(scene, name) for scene in scenes] for name in names})

@@ -1,0 +1,192 @@
+"""The reader as a decoder of the contract: labels and embeddings, no image."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from dreamdiffusion.decoders.base import Answer, Decoder, read_record, write_record
+from dreamdiffusion.decoders.config import ReaderConfig
+from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
+from dreamdiffusion.decoders.reader.network import ReaderNetwork
+from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
+from dreamdiffusion.models.encoders.eeg import EEGEncoder
+from dreamdiffusion.models.encoders.processor import EEGProcessor
+from dreamdiffusion.models.generator.generator import load_clip
+from dreamdiffusion.training.config import RuntimeConfig
+from dreamdiffusion.training.device import choose_device
+from dreamdiffusion.training.loop import fit
+from dreamdiffusion.trials.splits import Split
+from dreamdiffusion.trials.trials import Trials
+
+logger = logging.getLogger(__name__)
+
+BATCH = 512
+"""Trials that are read at once."""
+
+
+@dataclass
+class Reader(Decoder):
+    """Reads attributes of the picture, and its CLIP embedding, off the EEG.
+
+    Parameters
+    ----------
+    processor
+        Checks and scales trials.
+    networks
+        One, or several of different seeds, whose answers are averaged.
+    """
+
+    name = "reader"
+    needs = frozenset({"labels", "pictures", "clip"})
+    gives = frozenset({"embeddings", "labels"})
+
+    processor: EEGProcessor
+    networks: list[ReaderNetwork]
+
+    @classmethod
+    def fit(cls, trials: Trials, split: Split, config: ReaderConfig) -> Reader:
+        """Train the networks one after the other; a fit that was stopped goes on.
+
+        An ensemble of n costs n times the time, the memory on disk and the time of an answer.
+
+        Raises
+        ------
+        ValueError
+            If no attribute has two values among the training trials, or a pre-trained encoder
+            does not fit.
+        """
+        device = choose_device(config.runtime)
+        clip = load_clip(config.clip).eval()
+        pairs = load_embeddings(trials, clip.to(device))  # pyright: ignore[reportArgumentType]
+        processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
+        eeg = processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
+        attributes = _find_attributes(trials, split.train, config.attributes)
+        labels = {
+            name: _places(trials.metadata[name].astype(str).tolist(), values)
+            for name, values in attributes.items()
+        }
+        networks = []
+        for number in range(config.ensemble):
+            own = config.model_copy(update={"seed": config.seed + number})
+            network = _make_network(trials, own, attributes, pairs.embeddings.shape[1])
+            task = ReadingTask(own, network, eeg, labels, pairs, split.train, split.validation)
+            fit(task, own, config.output / _folder(number), f"reader {number + 1}")
+            networks.append(network.eval())
+        return cls(processor, networks)
+
+    @torch.no_grad()
+    def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Give the probabilities of every attribute, and the embedding of the EEG."""
+        eeg = self.processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
+        device = self.networks[0].device
+        read = [
+            [network(part.to(device)) for part in eeg.split(BATCH)] for network in self.networks
+        ]
+        probabilities = {}
+        for name, values in self.attributes.items():
+            each = [torch.cat([scores[name] for scores, _ in of]).softmax(dim=1) for of in read]
+            table = torch.stack(each).mean(dim=0).cpu().double().numpy()
+            probabilities[name] = pd.DataFrame(table, columns=pd.Index(values))
+        each = [torch.cat([embedding for _, embedding in of]) for of in read]
+        embeddings = F.normalize(torch.stack(each).mean(dim=0), dim=1).cpu()
+        return Answer(embeddings=embeddings, probabilities=probabilities)
+
+    @property
+    def attributes(self) -> dict[str, list[str]]:
+        """Values of each attribute."""
+        return dict(self.networks[0].config["attributes"])
+
+    def save(self, folder: Path) -> None:
+        """Write scale and networks."""
+        write_record(folder, self.name, ensemble=len(self.networks))
+        self.processor.save_pretrained(folder / "eeg_processor")
+        for number, network in enumerate(self.networks):
+            network.save_pretrained(folder / _folder(number))
+
+    @classmethod
+    def load(cls, folder: Path) -> Reader:
+        """Read what `save` wrote."""
+        count = int(read_record(folder, cls.name)["ensemble"])
+        processor = EEGProcessor.from_pretrained(folder / "eeg_processor", use_safetensors=True)
+        networks = [ReaderNetwork.from_pretrained(folder / _folder(n)) for n in range(count)]
+        return cls(processor, [network.eval() for network in networks])
+
+    def to(self, device: str) -> Reader:
+        where: Any = choose_device(RuntimeConfig(device=device))
+        for network in self.networks:
+            network.to(where)
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        count = sum(p.numel() for network in self.networks for p in network.parameters())
+        return {"ensemble": len(self.networks), "n_parameters": count}
+
+
+def _folder(number: int) -> str:
+    return f"network-{number}"
+
+
+def _find_attributes(trials: Trials, train: np.ndarray, wanted: list[str]) -> dict[str, list[str]]:
+    """Return the values that each attribute has among the training trials, sorted."""
+    found, left_out = {}, []
+    for name in wanted:
+        if name not in trials.metadata:
+            left_out.append(name)
+            continue
+        values = sorted(set(trials.metadata[name].iloc[train].astype(str)) - {""})
+        if len(values) > 1:
+            found[name] = values
+        else:
+            left_out.append(name)
+    if not found:
+        raise ValueError(
+            f"none of the attributes {', '.join(wanted)} has two values among the training trials; "
+            f"the metadata have {', '.join(trials.metadata.columns)}"
+        )
+    if left_out:
+        logger.info("not read, as the trials do not have two values: %s", ", ".join(left_out))
+    return found
+
+
+def _places(column: list[str], values: list[str]) -> torch.Tensor:
+    places = {value: place for place, value in enumerate(values)}
+    return torch.tensor([places.get(value, UNKNOWN) for value in column])
+
+
+def _make_network(
+    trials: Trials, config: ReaderConfig, attributes: dict[str, list[str]], clip_dim: int
+) -> ReaderNetwork:
+    """Return a new network, its transformer pre-trained where the configuration says so."""
+    size = {"n_chans": trials.n_chans, "n_times": trials.n_times}
+    if config.encoder == "compact":
+        if config.pretrained is not None:
+            raise ValueError("pretrained goes with encoder mae; the compact encoder has none")
+        sizes = size | config.compact.model_dump()
+    else:
+        keep = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
+        sizes = size | config.mae.model_dump(include=set(keep))
+    pretrained = None
+    if config.pretrained is not None:
+        path = config.pretrained / "encoder"
+        pretrained = EEGEncoder.from_pretrained(path if path.is_dir() else config.pretrained)
+        sizes = {k: v for k, v in pretrained.config.items() if not k.startswith("_")}
+        if (sizes["n_chans"], sizes["n_times"]) != (trials.n_chans, trials.n_times):
+            raise ValueError(
+                f"pre-trained encoder {config.pretrained} takes {sizes['n_chans']} channels of "
+                f"{sizes['n_times']} time points, the trials have {trials.n_chans} of "
+                f"{trials.n_times}"
+            )
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        network = ReaderNetwork(config.encoder, sizes, attributes, clip_dim)
+    if pretrained is not None:
+        network.encoder.load_state_dict(pretrained.state_dict())
+    return network

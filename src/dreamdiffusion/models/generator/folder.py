@@ -1,0 +1,70 @@
+"""Writing a generator folder (its layout: `generator.py`)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from torch import nn
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from dreamdiffusion.models.generator.generator import NOISE_SCHEDULE
+from dreamdiffusion.models.generator.image_projection import ImageProjection
+
+SCHEDULE: dict[str, Any] = NOISE_SCHEDULE | {
+    # As Stable Diffusion 2: predicting the noise puts little weight on the noisy timesteps, which
+    # decide what is drawn.
+    "prediction_type": "v_prediction",
+}
+
+
+def save_generator(
+    folder: Path,
+    tokenizer: CLIPTokenizer,
+    clip: CLIPModel,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    projection: ImageProjection | None = None,
+) -> None:
+    """Write the folder, weights in safetensors and mostly fp16, whole or not at all."""
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    text_encoder = CLIPTextModel(clip.config.text_config)  # pyright: ignore[reportArgumentType]
+    copy_weights(clip.text_model, text_encoder)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DPMSolverMultistepScheduler(**SCHEDULE),  # pyright: ignore[reportArgumentType]
+        safety_checker=None,  # type: ignore[arg-type]
+        feature_extractor=None,  # type: ignore[arg-type]
+        requires_safety_checker=False,
+    )
+    modules: list[nn.Module] = [vae, unet, clip]
+    for module in modules:
+        module.cpu().eval().half()
+    # diffusers opens its own parts in fp32 whatever the file holds, transformers keeps what it
+    # finds: stored as fp32, the text encoder fits the others without a word from the user.
+    text_encoder.eval().float()
+    pipeline.save_pretrained(partial, safe_serialization=True)
+    clip.save_pretrained(partial / "clip", safe_serialization=True)
+    if projection is not None:
+        # Its statistics lose digits in half precision, and it is small.
+        projection.cpu().eval().save_pretrained(partial / "image_projection")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy a text tower; every weight must find its place, whichever prefix a class gives it."""
+    prefix = "text_model."
+    weights = {key.removeprefix(prefix): value for key, value in source.state_dict().items()}
+    wanted = target.state_dict()
+    own = prefix if any(key.startswith(prefix) for key in wanted) else ""
+    target.load_state_dict({own + key: value for key, value in weights.items()})

@@ -1,0 +1,101 @@
+"""The prior: its posterior by hand, the fit of its weights, its bank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from dreamdiffusion.decoders.base import Answer
+from dreamdiffusion.decoders.prior.bank import Bank
+from dreamdiffusion.decoders.prior.posterior import FLOOR, Evidence, Weights, choose, fit_weights
+
+
+def embed(images: torch.Tensor) -> torch.Tensor:
+    """Embed pictures by their mean colour."""
+    return F.normalize(images.mean(dim=(2, 3)), dim=1)
+
+
+def test_posterior_by_hand() -> None:
+    answer = Answer(
+        embeddings=torch.tensor([[1.0, 0.0]]),
+        probabilities={
+            "category": pd.DataFrame([[0.8, 0.2]], columns=["cat", "key"]),  # type: ignore[arg-type]
+            "mood": pd.DataFrame([[0.5, 0.5]], columns=["a", "b"]),  # type: ignore[arg-type]
+        },
+    )
+    pictures = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    shown = pd.DataFrame({"category": ["cat", "key", "house"]})
+    evidence = Evidence.of(answer, pictures, shown)
+    unknown = (np.log(0.8) + np.log(0.2)) / 2  # of what the reader has no word for: the mean
+    expected = np.array([2 + np.log(0.8), 1.2 + np.log(0.2), 0 + unknown])
+    got = evidence.log_posterior(Weights(2.0, 1.0)).exp()[0].numpy()
+    np.testing.assert_allclose(got, np.exp(expected) / np.exp(expected).sum(), rtol=1e-5)
+    cold = evidence.log_posterior(Weights(2.0, 1.0), 0.01).exp()[0]
+    assert float(cold[0]) > 0.999
+    assert choose(evidence.log_posterior(Weights(2.0, 1.0)), 2, None).tolist() == [[0, 1]]
+    sure = pd.DataFrame([[1.0, 0.0]], columns=["cat", "key"])  # type: ignore[arg-type]
+    floor = Evidence.of(Answer(embeddings=answer.embeddings, probabilities={"category": sure}),
+                        pictures, shown)  # fmt: skip
+    assert float(floor.log_probability[0, 1]) == pytest.approx(np.log(FLOOR), rel=1e-5)
+
+
+def test_the_weights_are_found_again() -> None:
+    """Trials whose picture is drawn from a posterior with known weights."""
+    generator = torch.Generator().manual_seed(0)
+    n, m = 3000, 40
+    similarity = torch.randn(n, m + 1, generator=generator)
+    words = torch.randn(n, m + 1, generator=generator)
+    drawn = torch.multinomial((1.5 * similarity + 0.7 * words).softmax(1), 1, generator=generator)
+    rest = torch.ones(n, m + 1, dtype=torch.bool).scatter(1, drawn, False)
+    bank = Evidence(similarity[rest].view(n, m), words[rest].view(n, m))
+    own = Evidence(torch.diag(similarity.gather(1, drawn)[:, 0]),
+                   torch.diag(words.gather(1, drawn)[:, 0]))  # fmt: skip
+    found = fit_weights(bank, own)
+    assert found.similarity == pytest.approx(1.5, abs=0.1)
+    assert found.attributes == pytest.approx(0.7, abs=0.1)
+
+
+def test_draws_follow_the_posterior() -> None:
+    log_posterior = torch.tensor([[0.7, 0.2, 0.1]]).log()
+    numbers = [[torch.Generator().manual_seed(i) for i in range(4000)]]
+    places = choose(log_posterior, 4000, numbers)
+    shares = np.bincount(places[0], minlength=3) / 4000
+    np.testing.assert_allclose(shares, [0.7, 0.2, 0.1], atol=0.03)
+
+
+def test_a_bank_of_scenes_is_a_function_of_its_seed(tmp_path: Path) -> None:
+    bank = Bank.of_scenes(6, 16, 3, embed)
+    bank.save(tmp_path / "bank")
+    again = Bank.load(tmp_path / "bank")
+    assert again.attributes.equals(bank.attributes)
+    assert torch.equal(again.pictures(np.array([4, 1])), bank.pictures(np.array([4, 1])))
+    torch.testing.assert_close(again.embeddings, bank.embeddings, atol=1e-3, rtol=1e-3)
+    pictures = bank.pictures(np.arange(6))
+    assert pictures.shape == (6, 3, 16, 16) and pictures.min() >= 0 and pictures.max() <= 1
+    torch.testing.assert_close(embed(pictures), bank.embeddings)
+    assert not bank.attributes.equals(Bank.of_scenes(6, 16, 4, embed).attributes)
+
+
+def test_a_bank_of_a_folder(tmp_path: Path) -> None:
+    for name, colour in (("cat", (200, 0, 0)), ("key", (0, 0, 200))):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        Image.new("RGB", (20, 20), colour).save(tmp_path / "pictures" / name / "1.png")
+    bank = Bank.of_folder(tmp_path / "pictures", 8, embed)
+    assert bank.attributes["category"].tolist() == ["cat", "key"]
+    bank.save(tmp_path / "bank")
+    again = Bank.load(tmp_path / "bank")
+    assert torch.equal(again.pictures(np.array([1])), bank.pictures(np.array([1])))
+    assert again.attributes.equals(bank.attributes)
+    with pytest.raises(FileNotFoundError, match="holds no pictures"):
+        Bank.of_folder(tmp_path / "pictures" / "cat", 8, embed)
+    (tmp_path / "bank" / "bank.json").write_text("{}", "utf-8")
+    with pytest.raises(ValueError, match="is not a bank of pictures"):
+        Bank.load(tmp_path / "bank")
+    with pytest.raises(FileNotFoundError, match="holds no bank"):
+        Bank.load(tmp_path)

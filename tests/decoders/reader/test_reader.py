@@ -1,0 +1,146 @@
+"""The reader: its loss, what it averages, which attributes it reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny import SIZES, reader_config
+
+from dreamdiffusion.decoders.config import ReaderConfig
+from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs
+from dreamdiffusion.decoders.fit import make_split
+from dreamdiffusion.decoders.reader.decoder import Reader
+from dreamdiffusion.decoders.reader.network import ReaderNetwork
+from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
+from dreamdiffusion.models.encoders.eeg import EEGEncoder
+from dreamdiffusion.training.random_numbers import Draw
+from dreamdiffusion.trials.trials import Trials
+
+# A module that is built draws its first weights from torch's global numbers.
+pytestmark = pytest.mark.global_rng
+
+
+def fit(config: ReaderConfig, trials: Trials | None = None) -> Reader:
+    trials = trials or Trials.load(config.data)
+    return Reader.fit(trials, make_split(trials, config), config)
+
+
+def test_a_minute_of_training_reads_what_is_there(tmp_path: Path) -> None:
+    config = reader_config(tmp_path, steps=60, batch_size=8, optim={"lr": 5e-3})
+    reader = fit(config)
+    trials = Trials.load(config.data)
+    test = trials.select(make_split(trials, config).test)
+    labels = np.array(reader.decode(test).labels)
+    assert np.mean(labels == test.metadata["category"].to_numpy()) == 1.0
+
+
+def test_the_loss_by_hand() -> None:
+    network = ReaderNetwork(
+        "compact", {"n_chans": 2, "n_times": 16, "embed_dim": 8, "dropout": 0.0},
+        {"place": ["left", "right"], "category": ["a", "b", "c"]}, clip_dim=4,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    eeg = torch.randn(4, 2, 16, generator=generator)
+    embeddings = F.normalize(torch.randn(3, 4, generator=generator), dim=1)
+    # Trials 1 and 3 saw one picture: neither is a wrong answer for the other.
+    pairs = Pairs(
+        torch.empty(3, 0), embeddings, torch.tensor([0, 1, 2, 1]), torch.ones(4, dtype=torch.long)
+    )
+    labels = {
+        "category": torch.tensor([0, 2, UNKNOWN, 2]),
+        "place": torch.tensor([UNKNOWN] * 4),
+    }
+    config = ReaderConfig(
+        noise_augment=0, shift_augment=0, label_smoothing=0.1, contrastive_weight=2, label_weight=3
+    )
+    task = ReadingTask(config, network, eeg, labels, pairs, np.arange(4), np.arange(0))
+    got = task.loss(torch.arange(4), Draw(0, 0, 4))
+    scores, embedding = network.train()(eeg)
+    logits = 1 / 0.07 * embedding @ embeddings[[0, 1, 2, 1]].T
+    right = torch.eye(4)
+    right[1, 3] = right[3, 1] = 1
+    right /= right.sum(1, keepdim=True)
+    both = [-(right * part.log_softmax(1)).sum(1).mean() for part in (logits, logits.T)]
+    contrastive = sum(both) / 2
+    known = scores["category"][[0, 1, 3]].log_softmax(1)
+    smooth = torch.full((3, 3), 0.1 / 3)
+    smooth[torch.arange(3), torch.tensor([0, 2, 2])] += 0.9
+    label = -(smooth * known).sum(1).mean()
+    torch.testing.assert_close(got["contrastive"], contrastive, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got["label"], label, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got["loss"], 2 * contrastive + 3 * label, atol=1e-5, rtol=1e-5)
+    assert task.validate() == {}
+
+
+def test_dropout_is_a_function_of_the_step(tmp_path: Path) -> None:
+    config = reader_config(tmp_path)
+    reader = fit(config)
+    trials = Trials.load(config.data)
+    eeg = reader.processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
+    labels = {"category": torch.zeros(len(eeg), dtype=torch.long)}
+    pairs = Pairs(
+        torch.empty(1, 0), torch.ones(1, 8), torch.zeros(24, dtype=torch.long),
+        torch.ones(24, dtype=torch.long),
+    )  # fmt: skip
+    task = ReadingTask(
+        config, reader.networks[0].train(), eeg, labels, pairs, np.arange(24), np.arange(0)
+    )
+    state = torch.get_rng_state()
+    losses = [float(task.loss(torch.arange(4), Draw(0, s, 4))["loss"]) for s in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_ensemble_averages_its_networks(tmp_path: Path) -> None:
+    config = reader_config(tmp_path, ensemble=2)
+    both = fit(config)
+    trials = Trials.load(config.data)
+    assert both.facts()["ensemble"] == 2
+    weights = [network.clip_head.weight for network in both.networks]
+    assert not torch.equal(*weights)  # seeds of their own
+    alone = [Reader(both.processor, [network]).decode(trials) for network in both.networks]
+    answer = both.decode(trials)
+    mean = sum(part.probabilities["category"] for part in alone) / 2  # type: ignore[index]
+    np.testing.assert_allclose(answer.probabilities["category"], mean, rtol=1e-6)  # type: ignore[index]
+    sums = alone[0].embeddings + alone[1].embeddings  # type: ignore[operator]
+    torch.testing.assert_close(answer.embeddings, F.normalize(sums, dim=1))
+    single = fit(reader_config(tmp_path, output=tmp_path / "single"))
+    torch.testing.assert_close(single.decode(trials).embeddings, alone[0].embeddings)
+
+
+def test_attributes_are_those_of_the_training_trials(tmp_path: Path) -> None:
+    config = reader_config(tmp_path, attributes=["category", "color", "place"])
+    trials = Trials.load(config.data)
+    run = trials.metadata["run"]
+    color = np.where(run == "3", "unseen", np.where(trials.metadata.index % 2 == 0, "red", "blue"))
+    marked = replace(trials, metadata=trials.metadata.assign(color=color, place="left"))
+    reader = fit(config, marked)
+    assert reader.attributes == {"category": ["disc", "square"], "color": ["blue", "red"]}
+    bare = replace(trials, metadata=trials.metadata.assign(category="disc"))
+    with pytest.raises(ValueError, match=r"none of the attributes category, color, place"):
+        fit(config, bare)
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_the_papers_encoder_under_the_same_losses(tmp_path: Path, pretrained: bool) -> None:
+    changes: dict[str, Any] = {"encoder": "mae", "mae": SIZES}
+    if pretrained:
+        encoder = EEGEncoder(
+            n_chans=3, n_times=16, patch_size=4, embed_dim=16, depth=1, num_heads=2
+        )
+        encoder.save_pretrained(tmp_path / "pretrained" / "encoder")
+        changes["pretrained"] = tmp_path / "pretrained"
+    reader = fit(reader_config(tmp_path, **changes))
+    assert isinstance(reader.networks[0].encoder, EEGEncoder)
+    reader.save(tmp_path / "saved")
+    trials = Trials.load(tmp_path / "trials")
+    again = Reader.load(tmp_path / "saved").decode(trials)
+    torch.testing.assert_close(again.embeddings, reader.decode(trials).embeddings)
+    with pytest.raises(ValueError, match="pretrained goes with encoder mae"):
+        fit(reader_config(tmp_path, pretrained=tmp_path, output=tmp_path / "other"))

@@ -1,0 +1,54 @@
+"""Spectral power, edges and PSNR of pictures, by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dreamdiffusion.models.generator.sharpness import (
+    edge_strength,
+    edges_kept,
+    power_kept,
+    power_per_band,
+    psnr,
+)
+
+
+def wave(cycles: int, height: float = 0.5, size: int = 16) -> torch.Tensor:
+    """One grey picture of vertical stripes."""
+    x = torch.arange(size, dtype=torch.float64) / size
+    row = 0.5 + height * torch.cos(2 * torch.pi * cycles * x)
+    return row.expand(1, 3, size, size)
+
+
+def test_a_wave_has_its_power_in_its_own_band() -> None:
+    """16 pixels have two bands, 0 to 4 and 4 to 8 cycles; the mean grey is in neither."""
+    low, high = power_per_band(wave(2)).tolist(), power_per_band(wave(5)).tolist()
+    assert low[0] > 1 and low[1] == pytest.approx(0, abs=1e-9)
+    assert high[1] > 1 and high[0] == pytest.approx(0, abs=1e-9)
+    assert power_per_band(torch.ones(1, 3, 16, 16)).tolist() == pytest.approx([0, 0], abs=1e-9)
+
+
+def test_half_the_height_keeps_a_quarter_of_the_power() -> None:
+    true = wave(2) + wave(5)
+    assert power_kept(true / 2, true) == pytest.approx([0.25, 0.25])
+    assert power_kept(wave(2) + wave(5, 0.25), true) == pytest.approx([1, 0.25])
+
+
+def test_edges_of_a_step_and_of_its_blur() -> None:
+    """One step of .8 between columns: 7 places of 49, the steepest 5 % (2 places) all .8."""
+    step = torch.zeros(1, 3, 8, 8)
+    step[..., 4:] = 0.8
+    assert edge_strength(step) == pytest.approx(0.8)
+    blurred = step.clone()
+    blurred[..., 4] = 0.4
+    assert edges_kept(blurred, step) == pytest.approx(0.5)
+
+
+def test_psnr_by_hand() -> None:
+    """An error of .1 everywhere: 20 dB; the mean over pictures is one of dB."""
+    true = torch.full((2, 3, 4, 4), 0.5)
+    drawn = true.clone()
+    drawn[0] += 0.1
+    drawn[1] += 0.01
+    assert psnr(drawn, true) == pytest.approx(30, abs=1e-3)
