@@ -177,9 +177,7 @@ def training_prototypes(judge: Judge, name: str, cache: Path) -> np.ndarray:
         ]
         embed = load_embedder(clip_source(WEIGHTS / "eeg-scenes"), torch.device("cpu"))
         pixels = np.stack([np.asarray(render(scene)) for scene in scenes])
-        embeddings = [
-            embed((to_tensor(pixels[i : i + 128]) + 1) / 2) for i in range(0, len(pixels), 128)
-        ]
+        embeddings = [embed(to_tensor(pixels[i : i + 128])) for i in range(0, len(pixels), 128)]
         labels = label_indices(judge.categories, [scene.category for scene in scenes])
         found = category_prototypes(torch.cat(embeddings), np.array(labels), len(judge.categories))
         np.save(cache, found)

@@ -65,7 +65,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         random_scene(rng, category=c) for _ in range(options.per_category) for c in CATEGORIES
     ]
     true = true_pictures(scenes, generator.image_size)
-    rebuilt = decode_latents(generator.vae, encode_images(generator.vae, true * 2 - 1))
+    rebuilt = decode_latents(generator.vae, encode_images(generator.vae, true))
     conditions: dict[str, dict[str, Any]] = {"caption": {"captions": [s.caption for s in scenes]}}
     if generator.projection is not None:
         conditions["embedding"] = {"embeddings": embed(true)}

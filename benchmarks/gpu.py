@@ -210,7 +210,7 @@ def finetune_step(tiny: bool, plain: bool, batch: int, micro: int, **settings: A
             vae = AutoencoderKL(**SD15_VAE).requires_grad_(False).to(device())
             clip_config = CLIPVisionConfig(**CLIP_L14, attn_implementation="eager")
             clip = CLIPVisionModelWithProjection(clip_config).requires_grad_(False).to(device())
-            image = torch.rand(micro, 3, 512, 512, device=device()) * 2 - 1
+            image = torch.rand(micro, 3, 512, 512, device=device())
             small = torch.randn(micro, 3, 224, 224, device=device())
             work += [lambda: encode_images(vae, image), lambda: clip(pixel_values=small)]
     else:

@@ -21,7 +21,7 @@ from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans
 from dreamdiffusion.decoders.sampling import Given, collect, draw_trials, eeg_of
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evidence.control_inputs import nearest_pictures, phase_randomised, time_removed
-from dreamdiffusion.files.pictures import read_images
+from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.models.generator.generator import Embed, image_size, open_text_pipeline
 from dreamdiffusion.trials.trials import Trials
 
@@ -229,10 +229,10 @@ class ControlPainter:
         else:
             paths = list(dict.fromkeys(trials.select(self.train).images()))
         size = image_size(self.pipe.unet, self.pipe.vae)
-        pixels = torch.from_numpy(read_images(paths, size)).permute(0, 3, 1, 2)
+        pixels = read_images(paths, size)
         # Bytes are kept, and a part at a time is turned into numbers: there may be many pictures.
-        gallery = torch.cat([self.embed(part.float() / 255) for part in pixels.split(256)])
+        parts = np.split(pixels, range(256, len(pixels), 256))
+        gallery = torch.cat([self.embed(to_tensor(part)) for part in parts])
         eeg = np.array_split(self._eeg, -(-len(self.tested) // self.batch_size))
         embeddings = [self.pipe.embed(part, trials.ch_names, trials.sfreq) for part in eeg]
-        nearest = torch.from_numpy(nearest_pictures(torch.cat(embeddings), gallery))
-        return pixels[nearest].float()[:, None] / 255
+        return to_tensor(pixels[nearest_pictures(torch.cat(embeddings), gallery)])[:, None]

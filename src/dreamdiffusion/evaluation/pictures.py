@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dreamdiffusion.files.pictures import read_images
+from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.trials.trials import Trials
 
 
@@ -37,7 +36,7 @@ class PictureFiles:
         """Return the picture at every place, float32 ``(n, 3, size, size)`` in [0, 1]."""
         place = {path: i for i, path in enumerate(dict.fromkeys(self.paths))}
         pixels = self.distinct(size)[[place[path] for path in self.paths]]
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 255
+        return to_tensor(pixels)
 
 
 @dataclass

@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """Turn uint8 ``(n, h, w, 3)`` into float32 ``(n, 3, h, w)`` in [-1, 1]."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    """Turn uint8 ``(n, h, w, 3)`` into float32 ``(n, 3, h, w)`` in [0, 1]."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
 def read_image(path: Path, size: int) -> np.ndarray:

@@ -36,8 +36,8 @@ class Pictures:
     captions: list[str]
     captions_by_length: list[list[str]] = field(default_factory=list)
 
-    def tensor(self, indices: torch.Tensor | slice) -> torch.Tensor:
-        """Return pictures as float32 ``(k, 3, height, width)`` in [-1, 1], as the VAE takes."""
+    def images(self, indices: torch.Tensor | slice) -> torch.Tensor:
+        """Return pictures as float32 ``(k, 3, height, width)`` in [0, 1]."""
         return to_tensor(self.pixels[indices])
 
     def select(self, indices: torch.Tensor) -> Pictures:

@@ -16,12 +16,21 @@ from tiny import SIZE, finetune_config, write_generator
 from dreamdiffusion.decoders.dreamdiffusion.adapter import clip_source
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.files.pictures import to_tensor
 from dreamdiffusion.models.generator.generator import (
+    CLIP_MEAN,
+    CLIP_STD,
     PAPER_CLIP,
+    clip_pixels,
+    decode_latents,
+    embed_images,
+    encode_images,
     load_clip,
     load_generator,
     unet_extras,
 )
+from dreamdiffusion.models.judge.judge import Judge
+from dreamdiffusion.models.pictures import Pictures
 from dreamdiffusion.trials.trials import Trials
 
 pytestmark = pytest.mark.global_rng
@@ -127,3 +136,31 @@ def test_only_a_scheduler_is_taken_by_the_name_in_the_file(tmp_path: Path) -> No
         (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
         with pytest.raises(ValueError, match=f"unknown scheduler {name}"):
             load_generator(folder)
+
+
+def test_pictures_have_one_range(tmp_path: Path) -> None:
+    """Whatever takes pictures takes [0, 1], gives [0, 1] and refuses what lies outside."""
+    pixels = np.array([0, 51, 255], np.uint8)[None, None, :, None].repeat(3, 3)
+    pictures = to_tensor(pixels)
+    assert pictures[0, 0, 0].tolist() == pytest.approx([0, 0.2, 1])
+    assert Pictures(pixels, ["grey"]).images(slice(None)).tolist() == pictures.tolist()
+    scaled = clip_pixels(torch.full((1, 3, 4, 4), 0.2), 4)[0, :, 0, 0]
+    by_hand = [(0.2 - mean) / std for mean, std in zip(CLIP_MEAN, CLIP_STD, strict=True)]
+    assert scaled.tolist() == pytest.approx(by_hand, abs=1e-6)
+    generator = load_generator(write_generator(tmp_path / "generator"))
+    grey = torch.full((1, 3, SIZE, SIZE), 0.5)
+    with torch.no_grad():  # middle grey is 0 where the VAE works
+        middle = generator.vae.encode(torch.zeros_like(grey)).latent_dist.mode()
+    latents = encode_images(generator.vae, grey)
+    torch.testing.assert_close(latents, middle * generator.vae.config["scaling_factor"])
+    drawn = decode_latents(generator.vae, 100 * latents)
+    assert drawn.min() >= 0 and drawn.max() <= 1
+    for take in (
+        lambda images: encode_images(generator.vae, images),
+        lambda images: embed_images(generator.clip, images),
+        Judge(["a", "b"], image_size=SIZE, channels=[8]).predict,
+    ):
+        take(drawn)
+        for outside in (grey - 1, grey * 255, grey * torch.nan):
+            with pytest.raises(ValueError, match=r"expected \[0, 1\]"):
+                take(outside)

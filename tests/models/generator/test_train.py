@@ -19,7 +19,7 @@ from dreamdiffusion.files.pictures import to_tensor
 from dreamdiffusion.models.config import ImageConditionConfig, TrainGeneratorConfig
 from dreamdiffusion.models.generator.decoder_task import DecoderTask
 from dreamdiffusion.models.generator.folder import SCHEDULE
-from dreamdiffusion.models.generator.generator import prediction_target
+from dreamdiffusion.models.generator.generator import prediction_target, signed
 from dreamdiffusion.models.generator.image_projection import ImageProjection
 from dreamdiffusion.models.generator.prompt_task import (
     choose_conditions,
@@ -54,7 +54,7 @@ def test_class_folders_give_captions_and_pixels(tmp_path: Path) -> None:
     assert pictures.pixels.shape == (4, 16, 16, 3)
     assert np.abs(pictures.pixels[1].astype(int) - (255, 0, 0)).max() == 0
     assert np.array_equal(pictures.pixels[0][:, ::-1], pictures.pixels[2])
-    assert to_tensor(pictures.pixels)[1, :, 0, 0].tolist() == [1, -1, -1]
+    assert to_tensor(pictures.pixels)[1, :, 0, 0].tolist() == [1, 0, 0]
 
 
 def test_metadata_gives_captions(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_trains_from_class_folders_and_opens_as_stable_diffusion(tmp_path: Path)
     # Latents of unit variance are what the noise schedule assumes.
     pixels = to_tensor(read_pictures(tmp_path / "data", SIZE).pixels)
     with torch.no_grad():
-        latents = pipe.vae.float().encode(pixels).latent_dist.mode()
+        latents = pipe.vae.float().encode(signed(pixels)).latent_dist.mode()
     assert float(latents.std() * pipe.vae.config["scaling_factor"]) == pytest.approx(1, abs=0.02)
     # A second generator may start from the first.
     again = config.model_copy(update={"init": folder, "output": tmp_path / "again"})
@@ -245,7 +245,7 @@ def test_learns_from_embeddings_and_opens_for_text_alone(tmp_path: Path) -> None
     projection = ImageProjection.from_pretrained(folder / "image_projection")
     fresh = FreshScenes(SIZE, 5).read(torch.arange(32))
     clip = CLIPModel.from_pretrained(folder / "clip").float()
-    z = projection.standardise(clip_embeddings(clip, fresh.tensor(slice(None))))
+    z = projection.standardise(clip_embeddings(clip, fresh.images(slice(None))))
     torch.testing.assert_close(z.mean(0), torch.zeros(8), atol=0.02, rtol=0)
     torch.testing.assert_close(z.std(0), torch.ones(8), atol=0.02, rtol=0)
     prints = load_prints(folder)
@@ -300,7 +300,7 @@ def test_each_half_of_the_loss_teaches_its_own_network(tmp_path: Path) -> None:
     vae = StableDiffusionPipeline.from_pretrained(write_generator(tmp_path / "g")).vae.float()
     pictures = draw_pictures(2, SIZE, 0)
     task = DecoderTask(vae, pictures.select, 2, seed=0)
-    images = pictures.tensor(slice(None))
+    images = signed(pictures.images(slice(None)))
     task.loss(torch.arange(2), Draw(0, 0, 2))["loss"].backward()
     got = task.discriminator.verdict.bias.grad
     with torch.no_grad():

@@ -433,7 +433,7 @@ class EEGToImagePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                 f"image has shape {tuple(image.shape)}, expected (1 or {len(like)}, 3, {size}, "
                 f"{size})"
             )
-        pixels = image.to(like.device, self.vae.dtype) * 2 - 1
+        pixels = image.to(like.device, self.vae.dtype)
         return encode_images(self.vae, pixels).to(like).expand(like.shape)
 
     def _start(

@@ -113,7 +113,7 @@ def open_judge(source: str, device: torch.device) -> FeatureJudge:
     if config.model_type in ("clip", "clip_vision_model"):
         clip = load_clip(source).to(device).eval()  # pyright: ignore[reportArgumentType]
         told = f"{source}, image embedding, pictures at {clip.config.image_size} pixels"
-        return FeatureJudge(told, lambda x: (embed_images(clip, x.to(device) * 2 - 1), None))
+        return FeatureJudge(told, lambda x: (embed_images(clip, x.to(device)), None))
     if hasattr(config, "text_config"):
         raise ValueError(
             f"judge {source} is a {config.model_type}, which takes text too; give its vision "

@@ -17,6 +17,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
+from dreamdiffusion.models.generator.generator import signed
 from dreamdiffusion.models.generator.prompt_task import Read
 from dreamdiffusion.models.generator.tasks import SQUARE_WEIGHT
 from dreamdiffusion.training.random_numbers import Draw
@@ -75,7 +76,7 @@ class DecoderTask(Task):
         self.modules: dict[str, nn.Module] = {"vae": vae, "discriminator": self.discriminator}
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
-        images = self.read(indices).tensor(slice(None)).to(self.vae.device)
+        images = signed(self.read(indices).images(slice(None))).to(self.vae.device)
         with torch.no_grad():
             latents = self.vae.encode(images).latent_dist.mode()  # pyright: ignore[reportAttributeAccessIssue]
         output = self.vae.decode(latents).sample.float()  # pyright: ignore[reportAttributeAccessIssue]

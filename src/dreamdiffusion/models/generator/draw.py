@@ -220,7 +220,7 @@ class PromptedGenerator:
             skipped = num_inference_steps - int(num_inference_steps * strength)
             timesteps = timesteps[skipped * scheduler.order :]
             scheduler.set_begin_index(skipped * scheduler.order)
-            clean = encode_images(self.vae, start.to(device, torch.float32) * 2 - 1).float()
+            clean = encode_images(self.vae, start.to(device, torch.float32)).float()
             latents = scheduler.add_noise(clean, noise, timesteps[:1])
         nothing = self._encode([""]).expand(len(noise), -1, -1) if guidance_scale > 1 else None
         for timestep in timesteps:

@@ -187,6 +187,23 @@ def unet_extras(
     return extras
 
 
+def signed(images: torch.Tensor) -> torch.Tensor:
+    """Turn pictures in [0, 1], which everything takes and gives, into [-1, 1] for a VAE.
+
+    Raises
+    ------
+    ValueError
+        If they are not in [0, 1].
+    """
+    low, high = (float(value) for value in torch.aminmax(images))
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # also false for NaN
+        raise ValueError(
+            f"pictures lie in [{low:.3g}, {high:.3g}], expected [0, 1]; for pictures in [-1, 1] "
+            "pass (images + 1) / 2"
+        )
+    return images * 2 - 1
+
+
 @torch.no_grad()
 def encode_images(vae: AutoencoderKL, images: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
     """Return the scaled latents of images.
@@ -194,7 +211,7 @@ def encode_images(vae: AutoencoderKL, images: torch.Tensor, batch_size: int = 64
     Parameters
     ----------
     images
-        ``(n, 3, height, width)`` in [-1, 1].
+        ``(n, 3, height, width)`` in [0, 1].
 
     Returns
     -------
@@ -203,7 +220,10 @@ def encode_images(vae: AutoencoderKL, images: torch.Tensor, batch_size: int = 64
         The posterior's width is orders of magnitude below the diffusion noise and left out.
     """
     scale = vae.config["scaling_factor"]
-    parts = [vae.encode(part).latent_dist.mode() * scale for part in images.split(batch_size)]  # pyright: ignore[reportAttributeAccessIssue]
+    parts = [
+        vae.encode(signed(part)).latent_dist.mode() * scale  # pyright: ignore[reportAttributeAccessIssue]
+        for part in images.split(batch_size)
+    ]
     return torch.cat(parts)
 
 
@@ -237,7 +257,8 @@ def prediction_target(
 
 
 def clip_pixels(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Scale images from [-1, 1] to what CLIP's image tower takes, ``(n, 3, size, size)``."""
+    """Scale images from [0, 1] to what CLIP's image tower takes, ``(n, 3, size, size)``."""
+    images = signed(images)  # as in training, to the last digit
     if images.shape[-1] != size:
         images = F.interpolate(images, size=(size, size), mode="bicubic", antialias=True)
     mean = images.new_tensor(CLIP_MEAN).view(1, 3, 1, 1)
@@ -249,7 +270,7 @@ def clip_pixels(images: torch.Tensor, size: int) -> torch.Tensor:
 def embed_images(
     clip: CLIPVisionModelWithProjection, images: torch.Tensor, batch_size: int = 128
 ) -> torch.Tensor:
-    """Return unit-norm CLIP embeddings ``(n, projection_dim)`` of images in [-1, 1]."""
+    """Return unit-norm CLIP embeddings ``(n, projection_dim)`` of images in [0, 1]."""
     size = clip.config.image_size
     parts = [
         clip(pixel_values=clip_pixels(part, size)).image_embeds  # pyright: ignore[reportArgumentType]
@@ -273,6 +294,6 @@ def load_embedder(source: str | Path, device: torch.device) -> Embed:
     clip = load_clip(source).to(device).eval()  # pyright: ignore[reportArgumentType]
 
     def embed(images: Tensor) -> Tensor:
-        return embed_images(clip, images.to(device, torch.float32) * 2 - 1).cpu()
+        return embed_images(clip, images.to(device, torch.float32)).cpu()
 
     return embed

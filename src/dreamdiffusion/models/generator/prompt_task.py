@@ -31,7 +31,7 @@ Tokenize = Callable[[list[str]], torch.Tensor]
 
 @torch.no_grad()
 def clip_embeddings(clip: CLIPModel, images: torch.Tensor) -> torch.Tensor:
-    """Return unit-norm embeddings ``(n, projection_dim)`` of images in [-1, 1]."""
+    """Return unit-norm embeddings ``(n, projection_dim)`` of images in [0, 1]."""
     vision: Any = clip.config.vision_config
     pooled = clip.vision_model(pixel_values=clip_pixels(images, vision.image_size)).pooler_output
     return nn.functional.normalize(clip.visual_projection(pooled), dim=-1)
@@ -79,7 +79,7 @@ class PromptTask(Task):
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         device = self.unet.device
         pictures = self.read(indices)
-        images = pictures.tensor(slice(None)).to(device)
+        images = pictures.images(slice(None)).to(device)
         has_text, has_image = choose_conditions(draw.spread(), self.condition)
         latents = encode_images(self.vae, images).float()
         noise = draw.randn(*latents.shape[1:]).to(device)

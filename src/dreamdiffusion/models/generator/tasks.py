@@ -10,7 +10,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 from transformers import CLIPModel
 
-from dreamdiffusion.models.generator.generator import clip_pixels, prediction_target
+from dreamdiffusion.models.generator.generator import clip_pixels, prediction_target, signed
 from dreamdiffusion.models.pictures import Pictures
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
@@ -38,7 +38,7 @@ class ClipTask(Task):
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         device = self.clip.device
-        pixels = augment(self.pictures.tensor(indices), draw)
+        pixels = augment(self.pictures.images(indices), draw)
         ids = self.caption_ids[indices]
         output = self.clip(
             input_ids=self.tokens[ids].to(device),
@@ -82,7 +82,7 @@ class ClipImageTask(Task):
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         clip = self.clip
-        pixels = augment(self.pictures.tensor(indices), draw)
+        pixels = augment(self.pictures.images(indices), draw)
         seen = clip.vision_model(pixel_values=clip_pixels(pixels, pixels.shape[-1]).to(clip.device))
         images = F.normalize(clip.visual_projection(seen.pooler_output).float(), dim=-1)
         losses = []
@@ -123,14 +123,14 @@ def contrastive_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 
 
 def augment(images: torch.Tensor, draw: Draw) -> torch.Tensor:
-    """Shift each picture by up to 3 pixels and add a little noise."""
+    """Shift each picture ``(n, 3, height, width)`` in [0, 1] by up to 3 pixels, add some noise."""
     height, width = images.shape[2:]
     padded = F.pad(images, (3, 3, 3, 3), mode="replicate")
     shifts = draw.randint(0, 7, 2)
     moved = torch.stack(
         [padded[i, :, y : y + height, x : x + width] for i, (y, x) in enumerate(shifts.tolist())]
     )
-    return moved + 0.03 * draw.randn(*moved.shape[1:])
+    return (moved + 0.015 * draw.randn(*moved.shape[1:])).clamp(0, 1)
 
 
 class VaeTask(Task):
@@ -147,7 +147,7 @@ class VaeTask(Task):
         self.modules: dict[str, nn.Module] = {"vae": vae}
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
-        images = self.pictures.tensor(indices).to(self.vae.device)
+        images = signed(self.pictures.images(indices)).to(self.vae.device)
         posterior = self.vae.encode(images).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
         noise = draw.randn(*posterior.mean.shape[1:]).to(images.device)
         output = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()  # pyright: ignore[reportAttributeAccessIssue]

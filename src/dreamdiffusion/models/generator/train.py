@@ -163,7 +163,7 @@ def _train_on_embeddings(
     clip.to(device)  # pyright: ignore[reportArgumentType]
     vae.to(device)  # pyright: ignore[reportArgumentType]
     if networks.projection is None:
-        some = pictures.tensor(slice(N_STATISTICS)).to(device)
+        some = pictures.images(slice(N_STATISTICS)).to(device)
         embeddings = clip_embeddings(clip, some).float().cpu()
         networks.projection = build_projection(condition, clip, embeddings, stage.seed)
     read, n_samples = _source(config, stage, pictures)
@@ -221,7 +221,7 @@ def _encode_all(vae: AutoencoderKL, pictures: Pictures, chunk: int = 512) -> tor
     """Return the latents of all pictures on the CPU, ``(n, channels, h, w)``."""
     n = len(pictures.captions)
     parts = [
-        encode_images(vae, pictures.tensor(slice(i, i + chunk)).to(vae.device)).cpu()
+        encode_images(vae, pictures.images(slice(i, i + chunk)).to(vae.device)).cpu()
         for i in range(0, n, chunk)
     ]
     return torch.cat(parts)

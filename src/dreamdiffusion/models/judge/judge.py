@@ -98,14 +98,14 @@ class Judge(ModelMixin, ConfigMixin):
         Parameters
         ----------
         images : Tensor, (n, 3, image_size, image_size)
-            RGB in [-1, 1].
+            RGB in [0, 1].
 
         Returns
         -------
         dict
             ``category`` (n, n_categories) and, with a colour head, ``color`` (n, n_colors).
         """
-        h = self.blocks(F.relu(self.stem(images)))
+        h = self.blocks(F.relu(self.stem(images * 2 - 1)))
         h = torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1)
         logits = {"category": self.category_head(h)}
         if self.color_head is not None:
@@ -145,7 +145,7 @@ class Judge(ModelMixin, ConfigMixin):
                 batch = images[start : start + batch_size].to(self.device, torch.float32)
                 if batch.shape[-2:] != (size, size):
                     batch = F.interpolate(batch, (size, size), mode="bilinear", antialias=True)
-                for name, logits in self(batch * 2 - 1).items():
+                for name, logits in self(batch).items():
                     parts.setdefault(name, []).append(logits.float().softmax(1).cpu())
         finally:
             self.train(training)

@@ -132,14 +132,14 @@ def augment(images: Tensor, draw: Draw) -> Tensor:
     Parameters
     ----------
     images : Tensor, (n, 3, H, W)
-        In [-1, 1].
+        In [0, 1].
     draw
         Source of all randomness.
 
     Returns
     -------
     Tensor, (n, 3, H, W)
-        In [-1, 1].
+        In [0, 1].
     """
     n, _, height, width = images.shape
     device = images.device
@@ -153,7 +153,8 @@ def augment(images: Tensor, draw: Draw) -> Tensor:
     cos, sin = turn.cos() * zoom, turn.sin() * zoom
     rows = [torch.cat(row, 2) for row in ((cos * mirror, -sin, shift_x), (sin, cos, shift_y))]
     grid = F.affine_grid(torch.cat(rows, 1).squeeze(-1), list(images.shape), align_corners=False)
-    out = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    # Light and grain are of pictures about 0, where grey stays as it is.
+    out = F.grid_sample(images * 2 - 1, grid, padding_mode="border", align_corners=False)
     # Half the pictures keep their edges; the others lose detail as in a VAE's blur.
     coarse = F.interpolate(out, scale_factor=0.5, mode="bilinear", antialias=True)
     coarse = F.interpolate(coarse, (height, width), mode="bilinear")
@@ -162,7 +163,8 @@ def augment(images: Tensor, draw: Draw) -> Tensor:
     clouds = draw.randn(3, height // 8, width // 8).to(device)
     clouds = F.interpolate(clouds, (height, width), mode="bilinear")
     out = out + uniform(-0.1, 0.15).clamp(min=0) * grain + uniform(-0.1, 0.15).clamp(min=0) * clouds
-    return (out * uniform(0.88, 1.1) + uniform(-0.08, 0.08)).clamp(-1, 1)
+    out = out * uniform(0.88, 1.1) + uniform(-0.08, 0.08)
+    return ((out + 1) / 2).clamp(0, 1)
 
 
 class JudgeTask(Task):
@@ -180,7 +182,7 @@ class JudgeTask(Task):
     def loss(self, indices: Tensor, draw: Draw) -> dict[str, Tensor]:
         """Return the loss of a batch, summed over the heads."""
         chosen = self.places[indices]
-        images = self.images[chosen.to(self.device)].float() / 127.5 - 1
+        images = self.images[chosen.to(self.device)].float() / 255
         logits = self.judge(augment(images, draw))
         losses = {
             f"{name}_loss": F.cross_entropy(
@@ -194,7 +196,7 @@ class JudgeTask(Task):
         """Return the accuracy on held-out pictures, as they are and augmented."""
         apart = torch.nonzero(self.pictures.held_out).squeeze(1)
         images = self.pictures.images[apart].float() / 255
-        worn = (augment(images * 2 - 1, Draw(0, 0, len(images))) + 1) / 2
+        worn = augment(images, Draw(0, 0, len(images)))
         figures = {}
         for suffix, batch in (("accuracy", images), ("accuracy_augmented", worn)):
             for name, probabilities in self.judge.predict(batch).items():
