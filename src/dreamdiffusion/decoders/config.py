@@ -71,6 +71,11 @@ class FinetuneConfig(AugmentConfig, TrainConfig, FitConfig):
         default=None,
         description="folder or hub id; empty: the generator's own, else the paper's ViT-L/14",
     )
+    init: Weights | None = Field(
+        default=None,
+        description="output of an earlier finetune, of the same sizes and generator: "
+        "its weights are the start, the schedule is new",
+    )
     pretrained: Path | None = Field(
         default=None, description="output of pretrain; empty: from scratch"
     )

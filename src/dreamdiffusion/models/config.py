@@ -65,6 +65,11 @@ class PretrainConfig(TrainConfig):
         default=Path("runs/windows"), description="folder written by prepare, kind windows"
     )
     output: Path = Path("runs/pretrain")
+    init: Weights | None = Field(
+        default=None,
+        description="output of an earlier pretrain, of the same sizes: "
+        "its weights are the start, the schedule is new",
+    )
     encoder: EncoderConfig = EncoderConfig()
     n_chans: int | None = Field(
         default=None,
@@ -160,7 +165,9 @@ class TrainGeneratorConfig(Schema):
     )
     output: Path = Path("runs/generator")
     init: Weights | None = Field(
-        default=None, description="a generator to start from instead of nothing"
+        default=None,
+        description="output of an earlier train-generator, or a generator: "
+        "its weights are the start, the schedule is new",
     )
     image_size: PositiveInt = 64
     n_scenes: PositiveInt = Field(default=16000, description="drawn scenes, when data is empty")
@@ -216,6 +223,11 @@ class TrainJudgeConfig(TrainConfig):
 
     data: Path | None = Field(default=None, description="class folders; empty: drawn scenes")
     output: Path = Path("runs/judge")
+    init: Weights | None = Field(
+        default=None,
+        description="output of an earlier train-judge, of the same names: "
+        "its weights are the start, the schedule is new",
+    )
     image_size: PositiveInt = 64
     n_scenes: PositiveInt = Field(default=8000, description="drawn scenes, when data is empty")
     steps: PositiveInt = 1200

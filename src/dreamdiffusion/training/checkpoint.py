@@ -129,9 +129,11 @@ def _check_same_config(path: Path, stored: dict, wanted: dict) -> None:
     changed = [key for key in wanted if stored.get(key) != wanted[key]]
     if changed:
         key = changed[0]
+        init = f", and init {path.parents[1]} to start from the weights here"
         raise ValueError(
             f"checkpoint {path} was written with {key} = {stored.get(key)!r}, this run has "
-            f"{wanted[key]!r}; give another output folder, or the same configuration to resume"
+            f"{wanted[key]!r}; give the same configuration to resume, or another output "
+            f"folder{init if 'init' in wanted else ''}"
         )
 
 

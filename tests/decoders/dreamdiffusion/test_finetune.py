@@ -80,7 +80,7 @@ def test_trains_encoder_projectors_and_cross_attention_alone(task: FinetuneTask)
 
 def test_a_frozen_encoder_stays_as_pretrained_and_the_rest_is_trained(tmp_path: Path) -> None:
     """A of E+A: attention and projectors learn from what the encoder already says."""
-    with pytest.raises(ValueError, match="train_encoder is false and pretrained is empty"):
+    with pytest.raises(ValueError, match="train_encoder is false and pretrained and init are"):
         finetune(finetune_config(tmp_path, train_encoder=False))
     with torch.random.fork_rng():
         torch.manual_seed(9)
@@ -390,3 +390,22 @@ def test_a_training_in_bfloat16_validates_and_previews(tmp_path: Path) -> None:
     found = events.EventAccumulator(str(file))
     found.Reload()
     assert [e.step for e in found.Images("preview")] == [entry["step"] for entry in figures]
+
+
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_a_fine_tuning_starts_from_the_weights_of_an_earlier_one(
+    tmp_path: Path, lora_rank: int
+) -> None:
+    first = finetune(finetune_config(tmp_path))
+    still = {"lr": 1e-12, "warmup_steps": 0, "weight_decay": 0.0}
+    more = {"init": first.parent, "output": tmp_path / "more", "steps": 2, "optim": still}
+    again = finetune(finetune_config(tmp_path, lora_rank=lora_rank, **more))
+    parts = ("eeg_encoder", "conditioner")
+    files = [f"{part}/diffusion_pytorch_model.safetensors" for part in parts]
+    for file in [*files, "cross_attention.safetensors"]:
+        before, after = load_file(first / file), load_file(again / file)
+        assert before.keys() == after.keys()
+        for key, value in before.items():  # at such a rate nothing moves: it is where it began
+            torch.testing.assert_close(after[key], value, atol=1e-6, rtol=1e-3)
+    with pytest.raises(ValueError, match="pretrained and init both give the encoder's weights"):
+        finetune(finetune_config(tmp_path, pretrained=tmp_path / "pre", **more | {"steps": 3}))

@@ -355,3 +355,28 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path):
         assert all(torch.equal(expected[key], found[key]) for key in expected)
         assert (whole / name).read_bytes() == (killed / name).read_bytes(), f"{stop_after=}"
     assert (whole / "scores.json").read_text() == (killed / "scores.json").read_text()
+
+
+# --- going on --------------------------------------------------------------------------------
+
+
+def test_a_finished_training_gets_more_steps_from_its_weights(tmp_path):
+    write_windows(tmp_path / "windows", sinusoids(40))
+    first = pretrain(tiny_config(tmp_path))
+    wanted = rf"written with steps = 12, .* another output folder, and init {first} to start"
+    with pytest.raises(ValueError, match=wanted):
+        pretrain(tiny_config(tmp_path, steps=16))
+    changes = {"output": tmp_path / "more", "init": first, "steps": 4}
+    slow = {"lr": 1e-12, "warmup_steps": 0, "weight_decay": 0.0}
+    more = pretrain(tiny_config(tmp_path, **changes, optim=slow))
+    before, after = (
+        load_file(folder / "mae" / "diffusion_pytorch_model.safetensors")
+        for folder in (first, more)
+    )
+    for name, value in before.items():  # at such a rate nothing moves: it is where it began
+        torch.testing.assert_close(after[name], value, atol=1e-6, rtol=0)
+    lines = (more / "log.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(lines[0])["step"] == 1  # a schedule of its own
+    other = {"output": tmp_path / "other", "encoder": {**TINY, "embed_dim": 2 * TINY["embed_dim"]}}
+    with pytest.raises(ValueError, match=r"with embed_dim"):
+        pretrain(tiny_config(tmp_path, **{**changes, **other}))

@@ -162,3 +162,20 @@ def test_bad_class_folders_are_named(tmp_path):
     (data / "empty").mkdir()
     with pytest.raises(ValueError, match="empty has 0 pictures"):
         read_class_folders(data, 16, 0)
+
+
+def test_a_judge_starts_from_an_earlier_one_and_says_so(tmp_path):
+    data = class_folders(tmp_path / "data")
+    first = train_judge(config(data, tmp_path / "first"))
+    still = config(data, tmp_path / "more", init=first)
+    still.steps, still.optim = 1, OptimConfig(lr=1e-12, weight_decay=0.0)
+    again = train_judge(still)
+    before, after = Judge.from_pretrained(first), Judge.from_pretrained(again)
+    for name, value in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], value, atol=1e-6, rtol=0)
+    assert after.config["trained_on"] == (
+        f"{before.config['trained_on']}, from weights trained on {before.config['trained_on']}"
+    )
+    still.output, still.init = tmp_path / "none", tmp_path / "data"
+    with pytest.raises(FileNotFoundError, match="holds no Judge; give the output folder"):
+        train_judge(still)

@@ -23,6 +23,7 @@ from dreamdiffusion.files.whole import write_json, write_tensors
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import PAPER_CLIP, load_generator
+from dreamdiffusion.models.start import start_from
 
 ADAPTER = "adapter.json"
 CROSS_ATTENTION = "cross_attention.safetensors"
@@ -78,6 +79,27 @@ def write_adapter(
     write_json(folder / ADAPTER, content)
 
 
+def load_adapter(
+    folder: Path, encoder: EEGEncoder, conditioner: EEGConditioner, unet: UNet2DConditionModel
+) -> None:
+    """Give untrained networks the weights of a fine-tuned model of the same sizes, in place.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no fine-tuned model.
+    ValueError
+        If a size differs, or the cross-attention does not fit the U-Net.
+    """
+    if not (folder / ADAPTER).is_file():
+        raise FileNotFoundError(
+            f"init {folder} holds no fine-tuned model; give the output folder of a finetune"
+        )
+    start_from(encoder, folder / "eeg_encoder", aside=("positions",))
+    start_from(conditioner, folder / "conditioner")
+    _load_cross_attention(folder, unet, "the U-Net of this generator")
+
+
 def read_adapter(folder: Path) -> dict[str, Any]:
     """Return the components of `EEGToImagePipeline` that an adapter and its generator hold.
 
@@ -93,15 +115,7 @@ def read_adapter(folder: Path) -> dict[str, Any]:
     source = _resolve(content["generator"], folder)
     generator = load_generator(source, clip)
     add_time_condition(generator.unet)
-    layers = cross_attention(generator.unet)
-    try:
-        weights = load_file(folder / CROSS_ATTENTION)
-        layers.load_state_dict(weights, strict=True)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise ValueError(
-            f"{folder / CROSS_ATTENTION} does not fit the generator {content['generator']}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+    _load_cross_attention(folder, generator.unet, f"the generator {content['generator']}")
     return {
         "eeg_processor": EEGProcessor.from_pretrained(
             folder / "eeg_processor", use_safetensors=True
@@ -175,3 +189,13 @@ def _load_text(source: str | Path) -> dict[str, Any]:
     )
     tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
     return {"tokenizer": tokenizer, "text_encoder": encoder.eval().requires_grad_(False)}
+
+
+def _load_cross_attention(folder: Path, unet: UNet2DConditionModel, what: str) -> None:
+    try:
+        weights = load_file(folder / CROSS_ATTENTION)
+        cross_attention(unet).load_state_dict(weights, strict=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder / CROSS_ATTENTION} does not fit {what}: {str(error).splitlines()[0]}"
+        ) from error

@@ -26,11 +26,13 @@ def make_encoder(trials: Trials, config: FinetuneConfig) -> EEGEncoder:
         If the pre-trained encoder takes another window or fewer channels than the trials have, or
         an encoder that is not to be trained was never pre-trained.
     """
-    if config.pretrained is None and not config.train_encoder:
+    if config.pretrained is None and config.init is None and not config.train_encoder:
         raise ValueError(
-            "train_encoder is false and pretrained is empty: the encoder would stay random; "
-            "give pretrained, or train it"
+            "train_encoder is false and pretrained and init are empty: the encoder would stay "
+            "random; give one of them, or train it"
         )
+    if config.pretrained is not None and config.init is not None:
+        raise ValueError("pretrained and init both give the encoder's weights; give one of them")
     if config.pretrained is not None:
         path = config.pretrained / "encoder"
         encoder = EEGEncoder.from_pretrained(path if path.is_dir() else config.pretrained)

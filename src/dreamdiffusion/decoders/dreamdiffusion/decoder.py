@@ -13,7 +13,11 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from dreamdiffusion.decoders.base import CATEGORY, Answer, Decoder, write_record
 from dreamdiffusion.decoders.config import FinetuneConfig, SampleConfig
-from dreamdiffusion.decoders.dreamdiffusion.adapter import adapter_sources, add_time_condition
+from dreamdiffusion.decoders.dreamdiffusion.adapter import (
+    adapter_sources,
+    add_time_condition,
+    load_adapter,
+)
 from dreamdiffusion.decoders.dreamdiffusion.build import (
     add_lora,
     fit_processor,
@@ -31,6 +35,7 @@ from dreamdiffusion.models.generator.generator import (
     change_scheduler,
     load_generator,
 )
+from dreamdiffusion.models.start import part_of
 from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device, is_main_process
 from dreamdiffusion.training.loop import fit
@@ -178,9 +183,11 @@ def _assemble(
     eeg = processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
     unet = generator.unet
     add_time_condition(unet)
+    conditioner = make_conditioner(config, encoder, generator)
+    if config.init is not None:
+        load_adapter(part_of(config.init, "model"), encoder, conditioner, unet)
     if config.lora_rank:
         add_lora(unet, config.lora_rank, config.seed)
-    conditioner = make_conditioner(config, encoder, generator)
     scheduler = DDPMScheduler.from_config(generator.scheduler.config)
     task = FinetuneTask(
         config, eeg, pairs, split.train, split.validation, encoder, conditioner, unet,

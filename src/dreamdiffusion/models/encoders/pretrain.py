@@ -25,6 +25,7 @@ from dreamdiffusion.models.encoders.virtual_electrodes import (
     drop_channels,
     mark_absent,
 )
+from dreamdiffusion.models.start import part_of, start_from
 from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.training.loop import fit
 from dreamdiffusion.training.prefetch import Prefetch
@@ -316,6 +317,8 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     windows = WindowStore.load(config.data)
     task = MaskedSignalModelling(windows, config)
+    if config.init is not None:
+        start_from(task.model, part_of(config.init, "mae"))
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     fit(task, config, output, "pretrain")

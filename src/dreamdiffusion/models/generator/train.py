@@ -27,6 +27,7 @@ from dreamdiffusion.models.generator.prompt_task import PromptTask, Read, clip_e
 from dreamdiffusion.models.generator.tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
 from dreamdiffusion.models.picture_prints import load_prints, picture_prints, save_prints
 from dreamdiffusion.models.pictures import FreshScenes, Pictures, draw_pictures, read_pictures
+from dreamdiffusion.models.start import part_of
 from dreamdiffusion.training.config import TrainConfig
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.loop import fit
@@ -49,6 +50,8 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
         If ``config.data`` names a folder that is missing, empty, or holds an unreadable picture,
         or ``config.init`` is a generator that does not fit.
     """
+    if config.init is not None:
+        config = config.model_copy(update={"init": part_of(config.init, "generator")})
     output = config.output
     output.mkdir(parents=True, exist_ok=True)
     write_yaml(config, output / "config.yaml")

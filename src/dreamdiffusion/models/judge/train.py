@@ -19,8 +19,9 @@ from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.whole import naming, write_json
 from dreamdiffusion.models.config import TrainJudgeConfig
 from dreamdiffusion.models.judge.judge import Judge
-from dreamdiffusion.models.picture_prints import save_prints
+from dreamdiffusion.models.picture_prints import load_prints, save_prints
 from dreamdiffusion.models.pictures import SUFFIXES
+from dreamdiffusion.models.start import start_from
 from dreamdiffusion.training.device import choose_device, is_main_process
 from dreamdiffusion.training.loop import fit
 from dreamdiffusion.training.random_numbers import Draw
@@ -240,6 +241,13 @@ def train_judge(config: TrainJudgeConfig) -> Path:
             image_size=config.image_size,
             trained_on=pictures.source,
         )
+    earlier_prints = []
+    if config.init is not None:
+        earlier = start_from(judge, config.init, aside=("trained_on", "image_size"))
+        source = f"{pictures.source}, from weights trained on {earlier.config['trained_on']}"
+        judge.register_to_config(trained_on=source)
+        prints = load_prints(config.init)
+        earlier_prints += [] if prints is None else [prints]
     task = JudgeTask(judge, pictures, config)
     fit(task, config, config.output, "judge")
     if not is_main_process():
@@ -248,12 +256,12 @@ def train_judge(config: TrainJudgeConfig) -> Path:
     with naming(config.output):
         judge.eval().to("cpu").save_pretrained(config.output)  # pyright: ignore[reportArgumentType]
     trained = pictures.images[~pictures.held_out].permute(0, 2, 3, 1).numpy()
-    save_prints(config.output, trained)
+    save_prints(config.output, trained, earlier_prints)
     scores = {
         "split": "held-out pictures",
         "n": int(pictures.held_out.sum()),
         "n_train": task.n_samples,
-        "trained_on": pictures.source,
+        "trained_on": judge.config["trained_on"],
         "chance": {f"{k}_accuracy": 1 / len(v) for k, v in pictures.names.items()},
         **{name: round(value, 4) for name, value in figures.items()},
     }
