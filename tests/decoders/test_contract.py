@@ -41,7 +41,8 @@ SMALL: dict[str, Callable[[Path], FitConfig]] = {
     "reader": reader_config,
 }
 FEW: dict[str, dict[str, Any]] = {
-    "dreamdiffusion": {"sample": SampleConfig(num_inference_steps=2, num_images_per_prompt=2)}
+    "dreamdiffusion": {"sample": SampleConfig(num_inference_steps=2, num_images_per_prompt=2)},
+    "prior": {"num_inference_steps": 2, "num_images_per_prompt": 2},
 }
 
 

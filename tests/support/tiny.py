@@ -124,5 +124,6 @@ def reader_config(tmp_path: Path, **changes: object) -> ReaderConfig:
 
 def prior_config(tmp_path: Path, **changes: object) -> PriorConfig:
     """Return a prior of a tiny reader and a few scenes."""
-    reader = reader_config(tmp_path).model_dump()
-    return PriorConfig(**(reader | {"bank_size": 12, "image_size": SIZE} | changes))
+    settings = reader_config(tmp_path).model_dump()
+    settings |= {"bank_size": 12, "image_size": SIZE, "generator": tmp_path / "generator"}
+    return PriorConfig(**(settings | changes))

@@ -164,12 +164,26 @@ class PriorConfig(ReaderConfig):
     )
     bank_size: PositiveInt = Field(default=24000, description="drawn scenes, when bank is empty")
     image_size: PositiveInt = Field(default=64, description="pixels of a picture of the bank")
+    generator: Weights = Field(
+        default=Path("weights/scenes-generator"),
+        validate_default=True,
+        description="folder of the generator that draws from a picture of the bank on",
+    )
 
 
 class PriorSampleConfig(Schema):
-    """How pictures of the bank are chosen."""
+    """How pictures of the bank are chosen, and how much of them is drawn anew."""
 
     num_images_per_prompt: PositiveInt = 4
+    strength: float = Field(
+        default=0.7,
+        ge=0,
+        le=1,
+        description="share of the drawing that is done anew, from the picture on; 0: the picture "
+        "of the bank itself; 1: from noise",
+    )
+    num_inference_steps: PositiveInt = 10
+    guidance_scale: float = Field(default=2.5, ge=1)
     temperature: float = Field(
         default=1.0,
         ge=0,

@@ -34,7 +34,7 @@ ENTRIES: dict[str, Entry] = {
         "config:LdaConfig",
     ),
     "prior": Entry(
-        "a reader, and the pictures of a bank that are likely given what it reads",
+        "a reader, and a generator that draws from the likely pictures of a bank on",
         "prior.decoder:Prior",
         "config:PriorConfig",
     ),

@@ -10,10 +10,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from tiny import prior_config
 
 from dreamdiffusion.decoders.base import Answer
+from dreamdiffusion.decoders.config import PriorSampleConfig
+from dreamdiffusion.decoders.fit import make_split
 from dreamdiffusion.decoders.prior.bank import Bank
+from dreamdiffusion.decoders.prior.decoder import Prior
 from dreamdiffusion.decoders.prior.posterior import FLOOR, Evidence, Weights, choose, fit_weights
+from dreamdiffusion.trials.trials import Trials
+
+# A module that is built draws its first weights from torch's global numbers.
+pytestmark = pytest.mark.global_rng
 
 
 def embed(images: torch.Tensor) -> torch.Tensor:
@@ -99,3 +107,35 @@ def test_a_bank_of_a_folder(tmp_path: Path) -> None:
         Bank.load(tmp_path / "bank")
     with pytest.raises(FileNotFoundError, match="holds no bank"):
         Bank.load(tmp_path)
+
+
+def test_strength_goes_from_the_bank_to_the_generator(tmp_path: Path) -> None:
+    config = prior_config(tmp_path)
+    trials = Trials.load(config.data)
+    prior = Prior.fit(trials, make_split(trials, config), config)
+    few = trials.select(np.arange(2))
+    sample = PriorSampleConfig(
+        num_images_per_prompt=2, temperature=0, strength=0, num_inference_steps=4
+    )
+    places = prior.choose(prior.reader.decode(few), sample)
+    looked_up = prior.decode(few, sample).images
+    assert looked_up is not None
+    for trial, chosen in zip(looked_up, places, strict=True):
+        assert torch.equal(trial, prior.bank.pictures(chosen))
+        assert len(set(chosen)) == 2  # the best and the second best
+    drawn = [
+        prior.decode(few, sample.model_copy(update={"strength": value})).images
+        for value in (0.3, 0.7, 1.0)
+    ]
+    assert not torch.equal(drawn[0], looked_up)  # type: ignore[arg-type]
+    assert not torch.equal(drawn[1], drawn[2])  # type: ignore[arg-type]
+    again = prior.decode(few, num_images_per_prompt=2, num_inference_steps=4, seed=1).images
+    other = prior.decode(few, num_images_per_prompt=2, num_inference_steps=4, seed=2).images
+    assert not torch.equal(again, other)  # type: ignore[arg-type]
+
+
+def test_without_validation_trials_there_is_no_scale(tmp_path: Path) -> None:
+    config = prior_config(tmp_path, split={"by": "run", "test": ["3"], "validation_fraction": 0})
+    trials = Trials.load(config.data)
+    with pytest.raises(ValueError, match="scaled on validation trials, and the split has none"):
+        Prior.fit(trials, make_split(trials, config), config)

@@ -73,9 +73,9 @@ def write_adapter(
     weights = cross_attention(unet).state_dict()
     tensors = {key: value.detach().half().contiguous().cpu() for key, value in weights.items()}
     write_tensors(folder / CROSS_ATTENTION, tensors)
-    content = {"generator": _relative(generator, folder)}
+    content = {"generator": relative_source(generator, folder)}
     if clip is not None:
-        content["clip"] = _relative(clip, folder)
+        content["clip"] = relative_source(clip, folder)
     write_json(folder / ADAPTER, content)
 
 
@@ -111,8 +111,8 @@ def read_adapter(folder: Path) -> dict[str, Any]:
         If the cross-attention does not fit the generator.
     """
     content = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-    clip = _resolve(content["clip"], folder) if "clip" in content else None
-    source = _resolve(content["generator"], folder)
+    clip = resolve_source(content["clip"], folder) if "clip" in content else None
+    source = resolve_source(content["generator"], folder)
     generator = load_generator(source, clip)
     add_time_condition(generator.unet)
     _load_cross_attention(folder, generator.unet, f"the generator {content['generator']}")
@@ -141,8 +141,8 @@ def clip_source(model: Path) -> str | Path:
     if (model / ADAPTER).is_file():
         content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
         if "clip" in content:
-            return _resolve(content["clip"], model)
-        generator = _resolve(content["generator"], model)
+            return resolve_source(content["clip"], model)
+        generator = resolve_source(content["generator"], model)
         if not isinstance(generator, Path):
             return PAPER_CLIP
         candidates.append(generator / "clip")
@@ -159,8 +159,8 @@ def adapter_sources(model: Path) -> tuple[str | Path, str | Path | None] | None:
     if not (model / ADAPTER).is_file():
         return None
     content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
-    clip = _resolve(content["clip"], model) if "clip" in content else None
-    return _resolve(content["generator"], model), clip
+    clip = resolve_source(content["clip"], model) if "clip" in content else None
+    return resolve_source(content["generator"], model), clip
 
 
 def generator_source(model: Path) -> str | Path | None:
@@ -169,13 +169,13 @@ def generator_source(model: Path) -> str | Path | None:
     return None if sources is None else sources[0]
 
 
-def _relative(source: str | Path, folder: Path) -> str:
+def relative_source(source: str | Path, folder: Path) -> str:
     """Return a folder as seen from another; the id of a repository stays as it is."""
     return os.path.relpath(source, folder) if Path(source).is_dir() else str(source)
 
 
-def _resolve(source: str, folder: Path) -> str | Path:
-    """Undo `_relative`."""
+def resolve_source(source: str, folder: Path) -> str | Path:
+    """Undo `relative_source`."""
     path = (folder / source).resolve()
     return path if path.is_dir() or source.startswith(".") else source
 

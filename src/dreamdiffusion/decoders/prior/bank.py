@@ -92,6 +92,13 @@ class Bank:
             pixels = read_images([self.paths[i] for i in places], self.size)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 
+    def captions(self, places: np.ndarray) -> list[str]:
+        """Return what pictures show, in words."""
+        if self.scenes:
+            return [self.scenes[i].caption for i in places]
+        categories = self.attributes["category"].iloc[places]
+        return [f"a picture of {name.replace('_', ' ')}" for name in categories]
+
     def _embedded(self, embed: Embed) -> Bank:
         parts = np.array_split(np.arange(len(self)), -(-len(self) // BATCH))
         bar = tqdm(parts, desc="bank of pictures", unit="batch")

@@ -6,28 +6,36 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dreamdiffusion.decoders.base import Answer, Decoder, read_record, write_record
 from dreamdiffusion.decoders.config import PriorConfig, PriorSampleConfig
+from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
 from dreamdiffusion.decoders.prior.bank import Bank
 from dreamdiffusion.decoders.prior.posterior import Evidence, Weights, choose, fit_weights
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.files.pictures import read_images
+from dreamdiffusion.models.generator.draw import PromptedGenerator
 from dreamdiffusion.models.generator.generator import load_embedder
+from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.random_numbers import step_generator
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
+
+STREAM = 1
+"""Of the random numbers of drawing; those of choosing are others."""
 
 
 @dataclass
 class Prior(Decoder):
     """A posterior over pictures that nobody saw, from what a reader says of the EEG.
 
-    Its images are pictures of the bank: looked up, not drawn. With temperature 1 the images of a
-    trial differ as much as the EEG leaves open; with temperature 0 they are the best guesses.
+    Each image is drawn by a generator from a chosen picture of the bank on, under its caption and
+    its CLIP embedding; with strength 0 it is that picture itself. With temperature 1 the images of
+    a trial differ as much as the EEG leaves open; with temperature 0 they are the best guesses.
 
     Parameters
     ----------
@@ -37,15 +45,22 @@ class Prior(Decoder):
         The pictures.
     weights
         Of similarity and labels, fitted on validation trials.
+    generator
+        Folder of the generator.
     """
 
     name = "prior"
-    needs = frozenset({"labels", "pictures", "clip"})
+    needs = frozenset({"labels", "pictures", "generator", "clip"})
     gives = frozenset({"images", "embeddings", "labels"})
 
     reader: Reader
     bank: Bank
     weights: Weights
+    generator: Path
+
+    def __post_init__(self) -> None:
+        self._device = torch.device("cpu")
+        self._opened: PromptedGenerator | None = None
 
     @classmethod
     def fit(cls, trials: Trials, split: Split, config: PriorConfig) -> Prior:
@@ -79,7 +94,7 @@ class Prior(Decoder):
         seen = embed(pixels.permute(0, 3, 1, 2).float() / 255)
         about_bank = Evidence.of(answer, bank.embeddings, bank.attributes)
         about_own = Evidence.of(answer, seen, held_out.metadata)
-        return cls(reader, bank, fit_weights(about_bank, about_own))
+        return cls(reader, bank, fit_weights(about_bank, about_own), config.generator)
 
     @with_keywords(PriorSampleConfig, "sample")
     def decode(self, trials: Trials, sample: PriorSampleConfig) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -91,33 +106,63 @@ class Prior(Decoder):
             How they are chosen, or its fields as keywords.
         """
         answer = self.reader.decode(trials)
-        k = sample.num_images_per_prompt
+        places = self.choose(answer, sample)
+        chosen = places.ravel()
+        images = self.bank.pictures(chosen)
+        if sample.strength:
+            images = self._draw(chosen, images, sample)
+        return replace(answer, images=images.unflatten(0, places.shape))
+
+    def choose(self, answer: Answer, sample: PriorSampleConfig) -> np.ndarray:
+        """Return the places in the bank, int ``(n, k)``, where the images of n trials start."""
         evidence = Evidence.of(answer, self.bank.embeddings, self.bank.attributes)
-        numbers = None
-        if sample.temperature:
-            numbers = [
-                [step_generator(sample.seed, number, j) for j in range(k)]
-                for number in range(len(trials))
-            ]
         log_posterior = evidence.log_posterior(self.weights, sample.temperature or 1.0)
-        places = choose(log_posterior, k, numbers)
-        pictures = self.bank.pictures(places.ravel())
-        return replace(answer, images=pictures.unflatten(0, places.shape))
+        k = sample.num_images_per_prompt
+        if not sample.temperature:
+            return choose(log_posterior, k, None)
+        numbers = [
+            [step_generator(sample.seed, number, j) for j in range(k)]
+            for number in range(len(log_posterior))
+        ]
+        return choose(log_posterior, k, numbers)
+
+    def _draw(
+        self, places: np.ndarray, pictures: torch.Tensor, sample: PriorSampleConfig
+    ) -> torch.Tensor:
+        """Draw from pictures of the bank on."""
+        if self._opened is None:
+            self._opened = PromptedGenerator.from_pretrained(self.generator).to(self._device)
+        embeddings = self.bank.embeddings[torch.from_numpy(places)]
+        return self._opened.draw(
+            self.bank.captions(places),
+            None if self._opened.projection is None else embeddings,
+            start=pictures if sample.strength < 1 else None,
+            strength=sample.strength,
+            num_inference_steps=sample.num_inference_steps,
+            guidance_scale=sample.guidance_scale,
+            rng=step_generator(sample.seed, 0, STREAM),
+        )
 
     def save(self, folder: Path) -> None:
         """Write reader, bank and weights."""
-        write_record(folder, self.name, weights=asdict(self.weights))
+        generator = relative_source(self.generator, folder)
+        write_record(folder, self.name, weights=asdict(self.weights), generator=generator)
         self.reader.save(folder / "reader")
         self.bank.save(folder / "bank")
 
     @classmethod
     def load(cls, folder: Path) -> Prior:
         """Read what `save` wrote."""
-        weights = Weights(**read_record(folder, cls.name)["weights"])
-        return cls(Reader.load(folder / "reader"), Bank.load(folder / "bank"), weights)
+        record = read_record(folder, cls.name)
+        generator = Path(resolve_source(record["generator"], folder))
+        reader, bank = Reader.load(folder / "reader"), Bank.load(folder / "bank")
+        return cls(reader, bank, Weights(**record["weights"]), generator)
 
     def to(self, device: str) -> Prior:
         self.reader.to(device)
+        self._device = choose_device(RuntimeConfig(device=device))
+        if self._opened is not None:
+            self._opened.to(self._device)
         return self
 
     def facts(self) -> dict[str, Any]:
