@@ -182,6 +182,11 @@ class PriorSampleConfig(Schema):
         description="share of the drawing that is done anew, from the picture on; 0: the picture "
         "of the bank itself; 1: from noise",
     )
+    condition: Literal["both", "caption", "embedding"] = Field(
+        default="both",
+        description="what the generator is given of the picture: both as far as it understands "
+        "embeddings, or one of them",
+    )
     num_inference_steps: PositiveInt = 10
     guidance_scale: float = Field(default=2.5, ge=1)
     temperature: float = Field(

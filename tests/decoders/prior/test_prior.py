@@ -102,7 +102,11 @@ def test_a_bank_of_a_folder(tmp_path: Path) -> None:
     assert again.attributes.equals(bank.attributes)
     with pytest.raises(FileNotFoundError, match="holds no pictures"):
         Bank.of_folder(tmp_path / "pictures" / "cat", 8, embed)
-    (tmp_path / "bank" / "bank.json").write_text("{}", "utf-8")
+    record = tmp_path / "bank" / "bank.json"
+    record.write_text(record.read_text("utf-8").replace("cat/1.png", "../1.png"), "utf-8")
+    with pytest.raises(ValueError, match="not named by its category and its file"):
+        Bank.load(tmp_path / "bank")
+    record.write_text("{}", "utf-8")
     with pytest.raises(ValueError, match="is not a bank of pictures"):
         Bank.load(tmp_path / "bank")
     with pytest.raises(FileNotFoundError, match="holds no bank"):
@@ -129,6 +133,10 @@ def test_strength_goes_from_the_bank_to_the_generator(tmp_path: Path) -> None:
     ]
     assert not torch.equal(drawn[0], looked_up)  # type: ignore[arg-type]
     assert not torch.equal(drawn[1], drawn[2])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="understands captions alone"):
+        prior.decode(few, condition="embedding")
+    caption = prior.decode(few, sample.model_copy(update={"strength": 1, "condition": "caption"}))
+    torch.testing.assert_close(caption.images, drawn[2])  # this generator reads nothing else
     again = prior.decode(few, num_images_per_prompt=2, num_inference_steps=4, seed=1).images
     other = prior.decode(few, num_images_per_prompt=2, num_inference_steps=4, seed=2).images
     assert not torch.equal(again, other)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import Scene, random_scene, render
+from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
 from dreamdiffusion.files.pictures import read_images
 from dreamdiffusion.files.whole import write_json, write_tensors
 from dreamdiffusion.models.generator.generator import Embed
@@ -110,12 +112,14 @@ class Bank:
         folder.mkdir(parents=True, exist_ok=True)
         embeddings = self.embeddings.half().contiguous()
         write_tensors(folder / EMBEDDINGS, {"embeddings": embeddings})
-        record = {
+        record: dict[str, Any] = {
             "size": self.size,
             "seed": self.seed,
             "n_scenes": len(self.scenes),
-            "paths": [str(path.resolve()) for path in self.paths],
         }
+        if self.paths:  # relative, so that both can move together
+            record["folder"] = relative_source(self.paths[0].parents[1], folder)
+            record["names"] = ["/".join(path.parts[-2:]) for path in self.paths]
         write_json(folder / RECORD, record)
 
     @classmethod
@@ -134,7 +138,7 @@ class Bank:
             record = json.loads(path.read_text(encoding="utf-8"))
             embeddings = load_file(folder / EMBEDDINGS)["embeddings"].float()
             scenes = draw_scenes(record["n_scenes"], record["seed"])
-            paths = [Path(name) for name in record["paths"]]
+            paths = _paths_of(record, folder)
             size, seed = int(record["size"]), int(record["seed"])
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ValueError(f"{folder} is not a bank of pictures: {error!r}") from error
@@ -147,6 +151,17 @@ class Bank:
         else:
             attributes = pd.DataFrame({"category": [name.parent.name for name in paths]})
         return cls(torch.nn.functional.normalize(embeddings), attributes, size, scenes, paths, seed)
+
+
+def _paths_of(record: dict[str, Any], folder: Path) -> list[Path]:
+    """Return the pictures that a record names, each in a category's folder of the bank's."""
+    if "names" not in record:
+        return []
+    root = Path(resolve_source(record["folder"], folder))
+    parts = [name.split("/") for name in record["names"]]
+    if any(len(part) != 2 or ".." in part for part in parts):
+        raise ValueError("a picture is not named by its category and its file")
+    return [root / category / name for category, name in parts]
 
 
 def draw_scenes(n: int, seed: int) -> list[Scene]:

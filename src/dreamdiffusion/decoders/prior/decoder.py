@@ -132,10 +132,13 @@ class Prior(Decoder):
         """Draw from pictures of the bank on."""
         if self._opened is None:
             self._opened = PromptedGenerator.from_pretrained(self.generator).to(self._device)
+        wanted = sample.condition
+        if wanted == "both" and self._opened.projection is None:
+            wanted = "caption"
         embeddings = self.bank.embeddings[torch.from_numpy(places)]
         return self._opened.draw(
-            self.bank.captions(places),
-            None if self._opened.projection is None else embeddings,
+            None if wanted == "embedding" else self.bank.captions(places),
+            None if wanted == "caption" else embeddings,
             start=pictures if sample.strength < 1 else None,
             strength=sample.strength,
             num_inference_steps=sample.num_inference_steps,
