@@ -129,14 +129,16 @@ def test_every_rejection_is_counted_under_its_reason():
     data[0, 320] += 500e-6  # peak to peak
     data[1, 500:560] = 3e-6  # flat
     data[1, 720] = np.nan
-    onsets = [-0.2, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 19.8]
+    data[1, 1510:1525] = 900e-6  # at the end of its range
+    onsets = [-0.2, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 15.0, 19.8]
     recording = make_recording(data, [(onset, "a", "") for onset in onsets])
     recording.raw.annotations.append(9.2, 0.1, "BAD_blink")
     recording.raw.annotations.append(11.1, 0.01, "BAD_gap")
     signal = PLAIN.model_copy(update={"reject_uv": 200.0})
     trials = cut_trials([recording], config(signal))
     assert trials.rejected == {
-        "outside_file": 2, "gap": 1, "nan": 1, "bad_annotation": 1, "flat": 1, "peak_to_peak": 1,
+        "outside_file": 2, "gap": 1, "nan": 1, "clipped": 1, "bad_annotation": 1, "flat": 1,
+        "peak_to_peak": 1,
     }  # fmt: skip
     assert trials.metadata.onset.tolist() == [1.0]
     assert len(trials) == 1

@@ -6,12 +6,14 @@ Frontiers in Neuroinformatics 9): they say what to look at, and nothing is left 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import mne
 import numpy as np
 from scipy import signal
 
+from dreamdiffusion.recordings.clipping import clipped_samples, clipped_shares
 from dreamdiffusion.recordings.gaps import stretches
 from dreamdiffusion.recordings.recording import eeg_names
 
@@ -23,6 +25,8 @@ BAND_HZ = (1.0, 40.0)
 MAX_Z = 5.0
 LEAST_SPREAD = 0.1
 """Of the decimal logarithm of amplitudes: a channel within a factor of 3.2 is never far outside."""
+CLIPPED_SHARE = 0.01
+"""Of its samples: a channel that is clipped in more is bad."""
 LINE_RATIO = 4.0
 LINE_SHARE = 0.5
 MAX_PEAKS = 6
@@ -104,6 +108,13 @@ def line_frequency(spectrum: Spectrum) -> tuple[float, float] | None:
     return line, ratio
 
 
+def without(spectrum: Spectrum, names: Iterable[str]) -> Spectrum:
+    """Return a spectrum whose channels of these names count as having none."""
+    power = spectrum.power.copy()
+    power[[spectrum.ch_names.index(name) for name in names]] = np.nan
+    return spectrum._replace(power=power)
+
+
 def flat_or_missing(raw: mne.io.BaseRaw, flat_uv: float) -> dict[str, str]:
     """Return channel -> reason for channels that are mostly missing or constant.
 
@@ -125,12 +136,24 @@ def flat_or_missing(raw: mne.io.BaseRaw, flat_uv: float) -> dict[str, str]:
     return reasons
 
 
+def _ends(raw: mne.io.BaseRaw, name: str) -> str:
+    """Say at which values a channel is clipped."""
+    row = raw.get_data(picks=np.array([name]))[0]
+    found = np.unique(row[clipped_samples(row)]) * 1e6
+    return " and ".join(f"{value:.4g} uV" for value in (found[0], found[-1])[: len(found)])
+
+
 def find_bad_channels(
-    raw: mne.io.BaseRaw, spectrum: Spectrum, flat_uv: float = 0.5
+    raw: mne.io.BaseRaw,
+    spectrum: Spectrum,
+    flat_uv: float = 0.5,
+    clipped: Mapping[str, float] | None = None,
 ) -> dict[str, str]:
     """Return EEG channel -> why it looks bad, in the order of the channels.
 
     - mostly missing, or flat (`flat_or_missing`);
+    - clipped, or railed by an electrode without contact, in more than 1 % of its samples; what
+      else its spectrum shows is of the clipping (`clipped`: from `clipping.clipped_shares`);
     - far outside: the logarithm of its amplitude at 1 to 40 Hz is more than 5 robust standard
       deviations (and a factor of 3.2) from the median of the channels; needs four channels;
     - line noise: more than half of its power above 1 Hz lies within 1.5 Hz of the mains'
@@ -138,7 +161,12 @@ def find_bad_channels(
     """
     names = spectrum.ch_names
     reasons = flat_or_missing(raw.copy().pick(names), flat_uv) if names else {}
+    clipped = clipped_shares(raw, names) if clipped is None else clipped
+    for name, share in clipped.items():
+        if share > CLIPPED_SHARE and name not in reasons:
+            reasons[name] = f"{share:.0%} of its samples are clipped, at {_ends(raw, name)}"
     usable = [i for i, name in enumerate(names) if name not in reasons]
+    spectrum = without(spectrum, clipped)
     freqs, power = spectrum.freqs, spectrum.power
     above = freqs >= BAND_HZ[0]
     line = line_frequency(spectrum)

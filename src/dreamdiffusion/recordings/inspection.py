@@ -15,7 +15,9 @@ from dreamdiffusion.recordings.bad_channels import (
     line_frequency,
     spectrum,
     spectrum_peaks,
+    without,
 )
+from dreamdiffusion.recordings.clipping import clipped_shares
 from dreamdiffusion.recordings.config import InspectConfig
 from dreamdiffusion.recordings.electrodes import derivation, unknown_electrodes
 from dreamdiffusion.recordings.find import find_recordings
@@ -75,16 +77,17 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
     unit: `file`, `channels.tsv` or `stated`), `other_channels` (name -> type), `renamed` (in the
     file -> here), `label_channels`, `bipolar_channels` (of the EEG), `amplitude_uv` and `offset_uv`
     (of EEG channels: lowest, median, highest standard deviation, robust; and median),
-    `spectrum_peaks_hz`, `line_noise_hz`, `bad_channels` (name -> reason; found, or declared by the
-    file), `positions`, `problems`, and with events `n_events` and `events` (category -> count; the
-    most frequent).
+    `spectrum_peaks_hz`, `line_noise_hz`, `clipped` (name -> share of samples, 0 to 1),
+    `bad_channels` (name -> reason; found, or declared by the file), `positions`, `problems`, and
+    with events `n_events` and `events` (category -> count; the most frequent).
     """
     raw, source = recording.raw, recording.source
     sfreq, names = float(raw.info["sfreq"]), [str(name) for name in eeg_names(raw)]
     power = spectrum(raw) if power is None else power
-    line = line_frequency(power)
+    clipped = clipped_shares(raw, names)
+    line = line_frequency(without(power, clipped))
     bad = dict.fromkeys(map(str, raw.info["bads"]), "declared bad by the file")
-    bad |= find_bad_channels(raw, power)
+    bad |= find_bad_channels(raw, power, clipped=clipped)
     amplitude, offset = _levels(recording, names)
     problems = [recording.unit_problem] if recording.unit_problem else []
     try:
@@ -127,6 +130,7 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
         "offset_uv": offset,
         "spectrum_peaks_hz": spectrum_peaks(power),
         "line_noise_hz": line[0] if line else None,
+        "clipped": {name: round(share, 4) for name, share in clipped.items()},
         "bad_channels": bad,
         "positions": _positions(recording, names),
         "problems": problems,

@@ -15,12 +15,15 @@ from scipy.fft import next_fast_len
 
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.recordings.bad_channels import flat_or_missing
+from dreamdiffusion.recordings.clipping import mark_clipped
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.electrodes import derivation
 from dreamdiffusion.recordings.gaps import stretches
 from dreamdiffusion.recordings.recording import Recording, eeg_names
 
 logger = logging.getLogger(__name__)
+
+_REASONS = {"bad_nan": "nan", "bad_clipped": "clipped"}
 
 
 @with_keywords(SignalConfig, "signal")
@@ -33,8 +36,9 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
     0.03 % of the signal's standard deviation). Filters do not cross a gap; with a high-pass, each
     stretch between gaps first loses its mean. Trials that were cut elsewhere are not filtered: they
     are too short for it, and were filtered before. Stretches of missing
-    samples are bridged linearly for the filters' sake and annotated `BAD_nan`, so that every
-    trial or window that overlaps one is rejected and counted.
+    samples are bridged linearly for the filters' sake and annotated `BAD_nan`, and samples at the
+    end of a channel's range `BAD_clipped` (`clipping`), so that every trial or window that overlaps
+    one is rejected and counted.
 
     Parameters
     ----------
@@ -81,6 +85,9 @@ def preprocess(recording: Recording, signal: SignalConfig) -> mne.io.BaseRaw:
                 f"high-pass needs {needed:.1f} s; raise signal.l_freq or leave it empty"
             )
     _treat_bad_channels(raw, recording, signal)
+    if shares := mark_clipped(raw):
+        shown = ", ".join(f"{channel} {share:.2%}" for channel, share in shares.items())
+        logger.warning("%s: clipped samples (%s); trials and windows go without them", name, shown)
     _bridge_missing(raw)
     with mne.utils.use_log_level("ERROR"):
         if signal.notch:
@@ -271,7 +278,7 @@ def bad_spans(raw: mne.io.BaseRaw) -> list[tuple[int, int, str]]:
 
     A gap that lasts 0 s lies between two samples: both numbers are then that of the second, and
     only a piece that holds both samples overlaps it. Reasons: `gap` (samples lost), `nan` (samples
-    missing), `bad_annotation` (anything else).
+    missing), `clipped` (samples at the end of a channel's range), `bad_annotation` (anything else).
     """
     sfreq, spans = float(raw.info["sfreq"]), []
     notes = raw.annotations
@@ -283,7 +290,7 @@ def bad_spans(raw: mne.io.BaseRaw) -> list[tuple[int, int, str]]:
         stop = start + duration * sfreq
         first = int(np.floor(start + 1e-6))
         is_gap = any(word in text for word in ("gap", "acq_skip", "bad boundary"))
-        reason = "nan" if text == "bad_nan" else "gap" if is_gap else "bad_annotation"
+        reason = _REASONS.get(text, "gap" if is_gap else "bad_annotation")
         least = first if is_gap and duration == 0 else first + 1
         spans.append((first, max(int(np.ceil(stop - 1e-6)), least), reason))
     return spans
@@ -319,7 +326,8 @@ def reject_reasons(
     Returns
     -------
     reasons
-        object (n,): `gap`, `nan`, `bad_annotation`, `flat`, `peak_to_peak`, or None: it is kept.
+        object (n,): `gap`, `nan`, `clipped`, `bad_annotation`, `flat`, `peak_to_peak`, or None: it
+        is kept.
     """
     with np.errstate(invalid="ignore"):  # missing and infinite samples make a height of nan
         height = np.ptp(pieces, axis=-1) * 1e6

@@ -24,7 +24,7 @@ __all__ = ["Trials", "cut_trials", "from_epochs"]
 
 logger = logging.getLogger(__name__)
 
-REASONS = ("outside_file", "gap", "nan", "bad_annotation", "flat", "peak_to_peak")
+REASONS = ("outside_file", "gap", "nan", "clipped", "bad_annotation", "flat", "peak_to_peak")
 
 
 @with_keywords(PrepareConfig)

@@ -75,6 +75,17 @@ def test_units():
     assert "C2" in found.what
 
 
+def test_channels_whose_values_lie_at_the_end_of_their_range_are_named():
+    trials = experiment(2)
+    assert named(trials)["units"].severity == "passed"
+    data = trials.data.copy()
+    limit = np.quantile(np.abs(data[:, 2]), 0.95)
+    data[:, 2] = data[:, 2].clip(-limit, limit)
+    found = named(replace(trials, data=data))["units"]
+    assert found.severity == "warning"
+    assert "end of their range: C2 (5.0%)" in found.what
+
+
 def test_rates():
     trials = experiment(2)
     trials.metadata["onset"] *= 1000

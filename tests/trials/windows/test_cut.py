@@ -102,7 +102,8 @@ def test_rejected_windows_are_counted(tmp_path):
     signal = PLAIN.model_copy(update={"reject_uv": 200.0})
     windows = WindowStore.load(build_windows([recording], config(tmp_path / "w", signal=signal)))
     assert windows.info["rejected"] == {
-        "gap": 1, "nan": 1, "bad_annotation": 1, "flat": 1, "peak_to_peak": 1, "range": 0,
+        "gap": 1, "nan": 1, "clipped": 0, "bad_annotation": 1, "flat": 1, "peak_to_peak": 1,
+        "range": 0,
     }  # fmt: skip
     assert len(windows) == 15
 

@@ -11,6 +11,8 @@ from dreamdiffusion.evidence.audit.blocks import not_checked
 from dreamdiffusion.evidence.audit.findings import ALPHA, Finding, Floats, Ints
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder, excess, max_p, rounded
 from dreamdiffusion.recordings.amplitude import HIGHEST_V, LOWEST_V
+from dreamdiffusion.recordings.bad_channels import CLIPPED_SHARE
+from dreamdiffusion.recordings.clipping import clipped_samples
 from dreamdiffusion.trials.trials import Trials
 
 MOST_CLASSES = 64
@@ -263,6 +265,12 @@ def units(trials: Trials, design: TrialOrder) -> Finding:
     if off:
         problems.append(f"channels unlike the others by a factor of 20: {', '.join(off)}")
         severity = "warning" if severity == "passed" else severity
+    if clipped := _clipped(trials, some):
+        problems.append(
+            "channels with values at the end of their range: "
+            + ", ".join(f"{name} ({share:.1%})" for name, share in clipped.items())
+        )
+        severity = "warning" if severity == "passed" else severity
     if not problems:
         return Finding("units", "passed", "Amplitudes are those of scalp EEG.", rounded(figures))
     return Finding(
@@ -274,6 +282,15 @@ def units(trials: Trials, design: TrialOrder) -> Finding:
         "drowns the rest.",
         "Give the unit when reading, name the EEG channels in signal.picks, and prepare again.",
     )
+
+
+def _clipped(trials: Trials, rows: Ints) -> dict[str, float]:
+    """Return channel -> share of its values that are clipped, where it is more than 1 %."""
+    found = {
+        name: float(clipped_samples(np.asarray(trials.data[rows, place]).ravel()).mean())
+        for place, name in enumerate(trials.ch_names)
+    }
+    return {name: share for name, share in found.items() if share > CLIPPED_SHARE}
 
 
 def rates(trials: Trials, design: TrialOrder) -> Finding:

@@ -44,7 +44,7 @@ from dreamdiffusion.trials.windows.summary import format_summary, summarise
 
 logger = logging.getLogger(__name__)
 
-REASONS = ("gap", "nan", "bad_annotation", "flat", "peak_to_peak", "range")
+REASONS = ("gap", "nan", "clipped", "bad_annotation", "flat", "peak_to_peak", "range")
 INDEXED = (
     "key", "dataset", "subject", "session", "run", "recording", "layout", "n_windows", "kept",
     "n_bytes",
