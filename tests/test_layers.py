@@ -113,6 +113,68 @@ def test_every_form_of_import_is_read(tmp_path, monkeypatch):
     ]
 
 
+def imported_at_once(path: Path) -> set[Path]:
+    """Return the files of this package that a file imports when it is imported itself."""
+    found: set[Path] = set()
+
+    def follow(statements: list[ast.stmt]) -> None:
+        for node in statements:
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                continue
+            if isinstance(node, ast.If | ast.Try):
+                follow(node.body)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(SOURCE.name):
+                for alias in node.names:
+                    for name in (f"{node.module}.{alias.name}", node.module or ""):
+                        place = SOURCE.parent.joinpath(*name.split(".")).with_suffix(".py")
+                        if place.is_file():
+                            found.add(place)
+                            break
+
+    follow(ast.parse(path.read_text(encoding="utf-8")).body)
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle():
+    imports = {path: imported_at_once(path) for path in FILES}
+    assert sum(map(len, imports.values())) > 500  # they are found
+    left = dict(imports)
+    while left:  # what imports nothing that is left can be imported first
+        first = [path for path, needs in left.items() if not needs & left.keys()]
+        assert first, f"a circle among {', '.join(sorted(map(name_of, left)))}"
+        for path in first:
+            del left[path]
+
+
+def test_no_package_is_more_than_15_per_cent_of_the_lines():
+    lines = dict.fromkeys(PACKAGES, 0)
+    for path in FILES:
+        package = path.relative_to(SOURCE).parts[0]
+        if package in lines:
+            lines[package] += len(path.read_text(encoding="utf-8").splitlines())
+    largest = max(lines, key=lines.__getitem__)
+    share = lines[largest] / sum(lines.values())
+    assert share <= 0.15, f"{largest} has {100 * share:.1f} % of the lines; split it by duty"
+
+
+def lines_of_code(node: ast.FunctionDef | ast.AsyncFunctionDef, text: list[str]) -> int:
+    """Count the lines of a function that are neither docstring nor comment nor empty."""
+    inside = set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    if ast.get_docstring(node) is not None:
+        inside -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    written = [text[number - 1].strip() for number in inside]
+    return sum(bool(line) and not line.startswith("#") for line in written)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_function_is_longer_than_60_lines_of_code(path):
+    text = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            n = lines_of_code(node, text.splitlines())
+            assert n <= 60, f"{name_of(path)}: {node.name} has {n} lines of code"
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_no_source_file_is_too_long(path):
     n_lines = len(path.read_text(encoding="utf-8").splitlines())

@@ -14,6 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -320,51 +321,27 @@ def _finish(
     config: PrepareConfig,
 ) -> dict[str, Any]:
     """Write the index of what is done and return it."""
-    duplicates = DuplicateCheck()
-    shards: list[Header] = []
-    layouts: dict[str, int] = {}
-    skipped: dict[str, str] = {}
-    skipped_of: Counter[str] = Counter()
-    for key, item in zip(keys, recordings, strict=True):
-        header = results.get(key)
-        if header is None:  # the run was stopped before it
-            continue
-        path = item.source if isinstance(item, Recording) else item
-        dataset, problem = _dataset(path, config.input), header if isinstance(header, str) else None
-        if not isinstance(header, str):
-            told = header["duration_s"], header["ch_names"], np.array(header["sketch"], np.float32)
-            try:
-                duplicates.add_signature(str(path), header["sha256"], *told)
-            except ValueError as error:
-                problem = str(error)
-                if config.strict:
-                    raise
-                logger.warning("left out: %s", problem)
-            else:
-                layout = json.dumps([header["ch_names"], header["positions"]])
-                number = layouts.setdefault(layout, len(layouts))
-                shards.append({"key": key, "dataset": dataset, "layout": number} | header)
-        if problem is not None:
-            skipped[str(path)] = problem
-            skipped_of[dataset] += 1
-    if not shards:
-        reasons = "; ".join(list(skipped.values())[:3])
+    used = _choose_shards(recordings, keys, results, config)
+    if not used.shards:
+        reasons = "; ".join(list(used.skipped.values())[:3])
         raise ValueError(f"none of {len(recordings)} recordings is usable: {reasons}")
-    n_times, n_stride = _samples(config)
-    rejected = Counter(dict.fromkeys(REASONS, 0))
-    dropped: Counter[str] = Counter()
-    for shard in shards:
+    rejected, dropped = Counter(dict.fromkeys(REASONS, 0)), Counter[str]()
+    for shard in used.shards:
         rejected.update(shard["rejected"])
         dropped.update(shard["dropped"])
     if dropped:
-        told_names = ", ".join(f"{name} ({count})" for name, count in dropped.items())
-        logger.warning("left out channels whose position is not known (recordings): %s", told_names)
+        names = ", ".join(f"{name} ({count})" for name, count in dropped.items())
+        logger.warning("left out channels whose position is not known (recordings): %s", names)
+    n_times, n_stride = _samples(config)
+    layouts = [
+        dict(zip(("ch_names", "positions"), json.loads(x), strict=True)) for x in used.layouts
+    ]
     info = {
         "kind": "windows",
         "complete": len(results) == len(set(keys)),
-        "n_windows": sum(shard["n_windows"] for shard in shards),
-        "n_recordings": len(shards),
-        "n_montages": len({tuple(shard["ch_names"]) for shard in shards}),
+        "n_windows": sum(shard["n_windows"] for shard in used.shards),
+        "n_recordings": len(used.shards),
+        "n_montages": len({tuple(shard["ch_names"]) for shard in used.shards}),
         "sfreq": config.signal.sfreq,
         "n_times": n_times,
         "n_stride": n_stride,
@@ -372,19 +349,73 @@ def _finish(
         "window_stride_s": config.window_stride_s,
         "scale": config.scale,
         "unit": "none (scaled per recording)",
-        "datasets": summarise(shards, skipped_of),
+        "datasets": summarise(used.shards, used.skipped_of),
         "rejected": dict(rejected),
         "dropped_channels": dict(dropped),
-        "skipped": skipped,
-        "simulated": any(shard["simulated"] for shard in shards),
+        "skipped": used.skipped,
+        "simulated": any(shard["simulated"] for shard in used.shards),
         "signal": config.signal.model_dump(mode="json"),
-        "layouts": [
-            dict(zip(("ch_names", "positions"), json.loads(x), strict=True)) for x in layouts
-        ],
-        "shards": [{name: shard[name] for name in INDEXED} for shard in shards],
+        "layouts": layouts,
+        "shards": [{name: shard[name] for name in INDEXED} for shard in used.shards],
     }
     write_index(folder, info)
     return info
+
+
+@dataclass
+class _Used:
+    """What of the recordings goes into the index.
+
+    Attributes
+    ----------
+    shards
+        Headers, with `key`, `dataset` and `layout`.
+    layouts
+        Channels and positions as JSON -> their number.
+    skipped
+        Path of a recording -> why it is left out.
+    skipped_of
+        Data set -> how many of its recordings are.
+    """
+
+    shards: list[Header] = field(default_factory=list)
+    layouts: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    skipped_of: Counter[str] = field(default_factory=Counter)
+
+
+def _choose_shards(
+    recordings: Sequence[Path | Recording],
+    keys: Sequence[str],
+    results: dict[str, Header | str],
+    config: PrepareConfig,
+) -> _Used:
+    """Leave out recordings that failed, and those that are there twice."""
+    duplicates, used = DuplicateCheck(), _Used()
+    for key, item in zip(keys, recordings, strict=True):
+        header = results.get(key)
+        if header is None:  # the run was stopped before it
+            continue
+        path = item.source if isinstance(item, Recording) else item
+        dataset, problem = _dataset(path, config.input), header if isinstance(header, str) else None
+        if not isinstance(header, str):
+            course = np.array(header["sketch"], np.float32)
+            signed = header["sha256"], header["duration_s"], header["ch_names"], course
+            try:
+                duplicates.add_signature(str(path), *signed)
+            except ValueError as error:
+                problem = str(error)
+                if config.strict:
+                    raise
+                logger.warning("left out: %s", problem)
+            else:
+                layout = json.dumps([header["ch_names"], header["positions"]])
+                number = used.layouts.setdefault(layout, len(used.layouts))
+                used.shards.append({"key": key, "dataset": dataset, "layout": number} | header)
+        if problem is not None:
+            used.skipped[str(path)] = problem
+            used.skipped_of[dataset] += 1
+    return used
 
 
 def _dataset(path: Path, inputs: Sequence[Path]) -> str:
