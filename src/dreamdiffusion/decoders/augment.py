@@ -15,6 +15,7 @@ def augment_eeg(
     """Vary trials as recordings vary: added noise, small shifts in time, channels that drop out.
 
     A channel that drops out reads zero, or is marked absent for an encoder of any montage.
+    Trials are ``(n, n_chans, n_times)``, in and out.
     """
     n_chans, n_times = eeg.shape[1:]
     if config.shift_augment:

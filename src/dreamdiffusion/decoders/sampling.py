@@ -74,7 +74,7 @@ def draw_trials(
 
 
 def collect(parts: list[tuple[np.ndarray, torch.Tensor]]) -> torch.Tensor:
-    """Return the images of all processes, in the order of the trials, to every process."""
+    """Return all processes' images, ``(n, k, 3, height, width)``, in the order of trials."""
     if process_count() > 1:
         PartialState(cpu=not torch.cuda.is_available())
         parts = gather_object(parts)

@@ -141,7 +141,7 @@ class ControlPainter:
 
     @property
     def numbers(self) -> np.ndarray:
-        """Numbers that the images' seeds depend on: a trial keeps its own in every selection."""
+        """Numbers that seeds depend on, int ``(n,)``: a trial keeps its own in a selection."""
         return np.arange(len(self.tested)) if self.rows is None else self.rows
 
     @property

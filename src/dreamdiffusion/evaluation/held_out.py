@@ -89,7 +89,7 @@ def hold_out(
 def choose_trials(
     split: Split | None, side: str, n_trials: int, limit: int | None
 ) -> tuple[np.ndarray, str]:
-    """Return the rows of one side of a split, and their description.
+    """Return the rows of one side of a split, int ``(n,)``, and their description.
 
     Parameters
     ----------

@@ -160,7 +160,7 @@ def nearest_places(embeddings: ArrayLike, prototypes: ArrayLike) -> NDArray[np.i
 
 
 def neighbours(ch_names: Sequence[str], radius: float) -> list[NDArray[np.int64]]:
-    """Places of the electrodes within ``radius`` metres of each channel, itself among them.
+    """Places, int ``(k,)``, of the electrodes within ``radius`` metres of each channel.
 
     Raises
     ------

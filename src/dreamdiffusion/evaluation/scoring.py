@@ -60,7 +60,9 @@ class Gallery:
 
     @classmethod
     def of_prototypes(cls, pools: Mapping[str, Tensor], labels: list[str], embed: Embed) -> Gallery:
-        """Make a gallery of one mean embedding per class, for trials of which only that is known.
+        """Make a gallery of one mean embedding per class, of pools ``(m, 3, H, W)`` in [0, 1].
+
+        For trials of which only the class is known.
 
         Raises
         ------

@@ -141,7 +141,7 @@ def pictures_reason(
     who
         ``judge`` or ``generator``.
     shown, trained_on
-        Prints of pictures (`picture_prints`); None where the network does not say.
+        Prints of pictures (`picture_prints`), ``(n,)``; None where the network does not say.
     """
     if trained_on is None:
         return None
@@ -157,7 +157,7 @@ def pictures_reason(
 
 
 def scale_reason(stored: NDArray[np.floating], refitted: NDArray[np.floating]) -> Reason | None:
-    """Name it where the model's scale is not the one that its training trials give."""
+    """Name it where a model's scale ``(n_chans, n_chans)`` is not that of its training trials."""
     error = float(np.abs(stored - refitted).max() / np.abs(refitted).max())
     if error < 1e-3:
         return None

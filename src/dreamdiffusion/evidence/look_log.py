@@ -86,7 +86,7 @@ def log_look(
         Folder of the trials.
     metadata : DataFrame
         Of all trials of the folder.
-    rows : array of int
+    rows : array of int, (n,)
         All trials of the side, also where a limit leaves some out.
     n_trials : int
         How many of them are scored.

@@ -223,7 +223,7 @@ class TorchFile:
             ) from error
 
     def read(self, tensor: StoredTensor) -> torch.Tensor:
-        """Read one tensor; the values behind the last one are kept, for others that share them.
+        """Read one tensor of the file's own shape; values that others share with it are kept.
 
         Raises
         ------

@@ -291,7 +291,7 @@ def read_info(folder: Path, kind: str) -> dict[str, Any]:
 
 
 def open_array(path: Path) -> np.ndarray:
-    """Memory-map an npy file; an array of Python objects is refused, nothing is unpickled."""
+    """Memory-map an npy file of any shape; Python objects are refused, nothing is unpickled."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     return np.lib.format.open_memmap(path, mode="r")

@@ -44,7 +44,7 @@ def save_prints(
 
 
 def load_prints(folder: Path) -> NDArray[np.uint64] | None:
-    """Return the prints beside a network; None where none were written.
+    """Return the prints beside a network, ``(n,)``; None where none were written.
 
     Raises
     ------

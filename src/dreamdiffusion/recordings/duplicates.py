@@ -34,7 +34,7 @@ class DuplicateCheck:
     def add_signature(
         self, name: str, sha256: str, duration: float, ch_names: list[str], course: np.ndarray
     ) -> None:
-        """`add`, from what another process computed with `signature`."""
+        """`add`, from what `signature` gave in another process; course ``(d,)``, duration in s."""
         other = self._hashes.get(sha256)
         for its_name, length, channels, seen in self._seen if other is None else ():
             comparable = abs(length / duration - 1) < 0.01 and channels == ch_names

@@ -40,7 +40,7 @@ class Clock:
         Parameters
         ----------
         onsets
-            s from the beginning of the first stretch.
+            s from the beginning of the first stretch, ``(n,)``.
 
         Returns
         -------

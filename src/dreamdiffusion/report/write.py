@@ -26,7 +26,9 @@ def write_results(
     seen: Tensor | None,
     figures: Mapping[str, Figure | bytes],
 ) -> None:
-    """Write ``scores.json``, ``gallery.png`` and ``report.html`` into a folder."""
+    """Write ``scores.json``, ``gallery.png`` and ``report.html`` into a folder.
+
+    Images as `report.page.write_report` takes them: ``(n, k, 3, H, W)`` and ``(n, 3, H, W)``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "scores.json", result.model_dump(mode="json"))
     trials = result.trials

@@ -30,7 +30,7 @@ class Checkpoint:
     moments
         State of the optimiser by the number of the parameter.
     averages
-        Running averages of the trained weights by full parameter name; may be empty.
+        Running averages of the trained weights, of their shapes, by full name; may be empty.
     scaler
         State of the loss scale, where the precision is fp16.
     """

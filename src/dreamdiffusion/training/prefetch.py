@@ -30,7 +30,7 @@ class Prefetch(Generic[Batch]):
         self._coming: dict[bytes, Future[Batch]] = {}
 
     def announce(self, rows: np.ndarray) -> None:
-        """Begin to read these rows."""
+        """Begin to read these rows, int64 ``(B,)``."""
         self._coming[rows.tobytes()] = self._thread.submit(self._read, rows)
 
     def __call__(self, rows: np.ndarray) -> Batch:

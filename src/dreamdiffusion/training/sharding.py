@@ -22,7 +22,7 @@ def shard(model: nn.Module, device: torch.device, count: int) -> None:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """Put a tensor together; every process must call it for the same tensors in the same order."""
+    """Put a tensor of any shape together; every process calls it for the same ones in turn."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 

@@ -55,7 +55,7 @@ class Split:
 
     @property
     def tested(self) -> np.ndarray:
-        """Rows of the side that a score speaks of: test, or validation where there is none."""
+        """Rows, int ``(n,)``, of the side that a score speaks of: test, or validation without one."""
         return self.test if len(self.test) else self.validation
 
     @property

@@ -126,7 +126,7 @@ def desynchronisation(
 def blink_signal(
     rng: np.random.Generator, n_times: int, sfreq: float, per_minute: float
 ) -> FloatArray:
-    """Blinks at random times: positive waves of about 0.3 s and peak about 1."""
+    """Blinks at random times, ``(n_times,)``: positive waves of about 0.3 s and peak about 1."""
     signal = np.zeros(n_times)
     for centre in rng.uniform(0, n_times, rng.poisson(per_minute * n_times / sfreq / 60.0)):
         width = rng.uniform(0.05, 0.08) * sfreq

@@ -141,7 +141,9 @@ people helps with others only because their cortex codes categories alike."""
 
 
 def shared_code() -> FloatArray:
-    """Category code that everyone shares; all categories depart equally far from the mean."""
+    """Category code that everyone shares, ``(n_categories, n_higher_sources, 2)``.
+
+    All categories depart equally far from the mean."""
     rng = np.random.default_rng([CODE_SEED, 1])
     code = rng.standard_normal((len(CATEGORIES), sources.N_HIGHER_SOURCES, 2))
     code -= code.mean(axis=0)

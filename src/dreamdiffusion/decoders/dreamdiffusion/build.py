@@ -64,7 +64,7 @@ def make_encoder(trials: Trials, config: FinetuneConfig) -> EEGEncoder:
 def fit_processor(
     trials: Trials, train: np.ndarray, scale: str, encoder: EEGEncoder
 ) -> EEGProcessor:
-    """Fit the scale on the training trials, for channels as the encoder takes them."""
+    """Fit the scale on the training trials (places, int ``(n,)``), for channels of the encoder."""
     if encoder.config["montage"] == "any":
         return EEGProcessor.fit(trials, train, scale, trials.n_chans, missing="absent")
     return EEGProcessor.fit(trials, train, scale, encoder.config["n_chans"])

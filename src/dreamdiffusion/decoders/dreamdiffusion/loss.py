@@ -79,7 +79,7 @@ class FinetuneTask(Task):
         keep_frozen_in(dtype, unet, besides=cross_attention(unet))  # that is saved, in full
 
     def preview(self) -> torch.Tensor | None:
-        """Return the images of `draw_preview`."""
+        """Return the images of `draw_preview`, ``(n, 3, height, width)`` in [0, 1]."""
         return self.draw_preview() if self.draw_preview else None
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:

@@ -41,7 +41,7 @@ class Pairs:
     count: torch.Tensor
 
     def choose(self, indices: torch.Tensor, draw: Draw) -> torch.Tensor:
-        """Return one picture for each trial, at random where only the class is known."""
+        """Return a place for each trial, int64 ``(n,)``; at random where only the class is known."""
         count = self.count[indices]
         place = (draw.rand() * count).long()
         return self.first[indices] + place.minimum(count - 1)
@@ -87,7 +87,7 @@ def paired_pictures(trials: Trials) -> tuple[list[Path], torch.Tensor, torch.Ten
     Returns
     -------
     paths, first, count
-        As `Pairs` has them.
+        As `Pairs` has them; the last two int64 ``(n_trials,)``.
     """
     if trials.pairing == "category":
         pools = trials.image_pools()

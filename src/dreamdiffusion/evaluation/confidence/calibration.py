@@ -82,7 +82,7 @@ def error_if_perfect(
 
 
 def risk_coverage(confidence: ArrayLike, right: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Share of wrong answers among those kept, when the most confident ones are kept.
+    """Share of wrong answers among those kept, the most confident first; arguments ``(n,)`` each.
 
     Returns
     -------
@@ -101,7 +101,8 @@ def risk_coverage(confidence: ArrayLike, right: ArrayLike) -> tuple[FloatArray, 
 def upper_bound(n_wrong: ArrayLike, n: ArrayLike, delta: float) -> FloatArray:
     """Clopper-Pearson upper bound of a risk, one-sided, of which ``n_wrong`` of n were seen.
 
-    The risk lies above it with a probability of at most ``delta``; 1 where n is 0.
+    The risk lies above it with a probability of at most ``delta``; 1 where n is 0. Arguments of
+    one shape, ``(m,)`` or scalar, which is that of the result.
     """
     n_wrong, n = np.asarray(n_wrong, dtype=float), np.asarray(n, dtype=float)
     bound = beta.ppf(1 - delta, n_wrong + 1, np.maximum(n - n_wrong, 1e-12))

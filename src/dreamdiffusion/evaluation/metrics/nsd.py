@@ -65,7 +65,7 @@ def pixcorr_pairs(seen: Tensor, generated: Tensor, size: int = SIZE) -> Floats:
 def nsd_ssim_pairs(
     seen: Tensor, generated: Tensor, groups: Ints | None = None, size: int = SIZE
 ) -> Floats:
-    """SSIM of the suite: grey, resized to 425; see `metrics.ssim_pairs`."""
+    """SSIM of the suite, ``(n, n)``: grey, resized to 425; see `pairs.ssim_pairs`."""
     n = len(seen)
     pairs = np.full((n, n), np.nan)
     groups = np.zeros(n, np.int64) if groups is None else groups
@@ -105,7 +105,7 @@ def feature_correlations(features: Tensor, gallery: Tensor) -> Floats:
 
 
 def standardise(features: Tensor) -> Tensor:
-    """Centre each row and give it unit length: products are then correlations."""
+    """Centre each row of ``(n, d)`` and give it unit length: products are then correlations."""
     return F.normalize(features - features.mean(-1, keepdim=True), dim=-1)
 
 
@@ -140,7 +140,7 @@ def two_way_pairs(correlations: Floats, truth: Ints) -> Floats:
 
 
 def distance_pairs(correlations: Floats, truth: Ints) -> Floats:
-    """Correlation distance, 1 - r, of the features; lower is better. Arguments: `two_way_pairs`."""
+    """Correlation distance 1 - r, ``(n, n)``; less is better. Arguments: `two_way_pairs`."""
     return 1 - correlations.mean(axis=1)[:, truth].T
 
 

@@ -242,7 +242,7 @@ def retrieval_pairs(embeddings: Tensor, gallery: Tensor, truth: Ints, top: int =
 
 
 def mse_pairs(seen: Tensor, generated: Tensor) -> Floats:
-    """Mean squared difference of the pixel values in [0, 1]; lower is better. Shapes: `pcc_pairs`.
+    """Mean squared difference of the pixel values in [0, 1]; lower is better. Shape ``(n, n)``.
 
     The authors' code gives it on values in [0, 255]: 65,025 times as much.
     """
@@ -418,7 +418,7 @@ def _check_pictures(seen: Tensor, generated: Tensor) -> None:
 
 
 def label_pairs(named: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """Score one named category for each trial: pairs, see `metrics`."""
+    """Score one named category for each trial: pairs ``(n, n)`` of 0 and 1."""
     place = {label: i for i, label in enumerate(sorted({*labels, *named}))}
     return top1_pairs(
         np.array([[place[label]] for label in named]),

@@ -25,7 +25,9 @@ def not_checked(name: str, why: str) -> Finding:
 
 
 def block_design(design: TrialOrder, shuffles: Ints) -> list[Finding]:
-    """Do neighbours in time share their class more often than by chance (or never)?"""
+    """Do neighbours in time share their class more often than by chance (or never)?
+
+    ``shuffles`` are places, int ``(1 + n_permutations, n_trials)``."""
     if not design.varied:
         return [not_checked("block_design", "no recording holds two classes")]
     labels = design.labels[shuffles].astype(np.int32)
@@ -77,7 +79,9 @@ def block_design(design: TrialOrder, shuffles: Ints) -> list[Finding]:
 
 
 def time_across_split(design: TrialOrder, shuffles: Ints, split: Split | None) -> Finding:
-    """Is the class of a tested trial that of the training trials nearest in time?"""
+    """Is the class of a tested trial that of the training trials nearest in time?
+
+    ``shuffles`` are places, int ``(1 + n_permutations, n_trials)``."""
     name = "time_across_split"
     if split is None:
         return not_checked(name, "no split was given")
@@ -157,7 +161,9 @@ def class_by_run(design: TrialOrder, split: Split | None, seed: int) -> Finding:
 
 
 def event_timing(design: TrialOrder, shuffles: Ints, metadata: pd.DataFrame) -> Finding:
-    """Does the time to the trial before or after, or the duration, predict the class?"""
+    """Does the time to the trial before or after, or the duration, predict the class?
+
+    ``shuffles`` are places, int ``(1 + n_permutations, n_trials)``."""
     name = "event_timing"
     if not design.varied:
         return not_checked(name, "no recording holds two classes")
@@ -189,7 +195,7 @@ def event_timing(design: TrialOrder, shuffles: Ints, metadata: pd.DataFrame) -> 
 
 
 def timings(design: TrialOrder, metadata: pd.DataFrame) -> dict[str, Floats]:
-    """Return seconds to the trial before and after (NaN: none), and the duration if known."""
+    """Return seconds to the trial before and after (NaN: none), durations; ``(n_trials,)``."""
     gaps = np.diff(design.onsets)
     gaps[design.runs[1:] != design.runs[:-1]] = np.nan
     nothing = np.array([np.nan])

@@ -79,7 +79,7 @@ def _stimuli(trials: Trials) -> Ints:
 
 
 def same_samples(trials: Trials, rows: Ints) -> list[tuple[int, int]]:
-    """Return pairs of trials with the same rounded samples, each with the first of its kind."""
+    """Return pairs of the trials at ``rows``, int ``(n,)``, with the same rounded samples."""
     first: dict[bytes, int] = {}
     pairs = []
     # Eight channels, spread over the cap, distinguish trials as well as all of them.
@@ -99,7 +99,7 @@ def same_samples(trials: Trials, rows: Ints) -> list[tuple[int, int]]:
 def nearly_same(
     trials: Trials, design: TrialOrder, run_of: Ints
 ) -> tuple[list[tuple[int, int]], float | None]:
-    """Return pairs of trials of different recordings that are alike, and the largest likeness."""
+    """Return pairs of trials of different runs, int ``(n,)``, that are alike, and how much."""
     if design.n_runs < 2:
         return [], None
     sketches = spectral_sketches(trials)

@@ -31,7 +31,7 @@ def fixed_order(design: TrialOrder, stimuli: Ints | None, seed: int) -> Finding:
     Parameters
     ----------
     stimuli
-        Number of the stimulus of each trial in the design's order; None where unknown.
+        Number of the stimulus of each trial in the design's order, ``(n_trials,)``; None: unknown.
     """
     name = "fixed_order"
     pairs = choose_run_pairs(design, seed)
@@ -80,7 +80,7 @@ def fixed_order(design: TrialOrder, stimuli: Ints | None, seed: int) -> Finding:
 
 
 def shuffled_stretches(design: TrialOrder, seed: int, count: int = N_PERMUTATIONS) -> Ints:
-    """Return (1 + count, n_trials) places: as they are, then stretches of each run permuted."""
+    """Return places ``(1 + count, n_trials)``: as they are, then stretches of each run permuted."""
     rng = np.random.default_rng([seed, len(design), 1])
     places = np.arange(len(design))[None].repeat(count + 1, axis=0)
     for run in range(design.n_runs):
@@ -94,7 +94,7 @@ def shuffled_stretches(design: TrialOrder, seed: int, count: int = N_PERMUTATION
 
 
 def choose_run_pairs(design: TrialOrder, seed: int) -> list[tuple[Ints, Ints]]:
-    """Return pairs of recordings, as places of their first trials; at most `MOST_PAIRS`.
+    """Return pairs of recordings, as places of their first trials ``(n,)``; at most `MOST_PAIRS`.
 
     Half of the places are kept for pairs within a person, half for pairs across.
     """

@@ -9,7 +9,7 @@ Ints = NDArray[np.integer]
 
 
 def random_derangement(n: int, rng: np.random.Generator) -> Ints:
-    """Draw a cyclic permutation of n trials: none keeps its place (Sattolo 1986).
+    """Draw a cyclic permutation of n trials, int ``(n,)``: none keeps its place (Sattolo 1986).
 
     Raises
     ------

@@ -116,7 +116,7 @@ def slow_part(data: np.ndarray, rows: Ints) -> Floats:
 
 
 def decode_slow(features: Floats, design: TrialOrder, seed: int) -> tuple[float, dict[str, object]]:
-    """Test whether slow parts (see `slow_part`) predict the class within and across recordings.
+    """Test whether slow parts ``(n_trials, d)`` predict the class within and across recordings.
 
     Within a recording: do the five trials nearest in their means have the same class? That needs
     no straight boundary, as drift has none. Across: linear discriminant analysis with a shrunk

@@ -74,7 +74,7 @@ class TrialOrder:
         return np.isin(self.rows, rows)
 
     def shuffles(self, groups: Ints, seed: int, count: int = N_PERMUTATIONS) -> Ints:
-        """Return (1 + count, n_trials) places: the order as it is, then permuted within groups.
+        """Return places ``(1 + count, n_trials)``: the order as it is, then permuted within groups.
 
         Permuting within recordings is what an experiment with a random order could have done
         just as well, whatever the counts of its classes and the course of its signal.
@@ -90,7 +90,7 @@ def max_p(statistics: Floats) -> float:
     Parameters
     ----------
     statistics
-        (1 + n_permutations, n_statistics); the first row is what was observed.
+        ``(1 + n_permutations, n_statistics)``; the first row is what was observed.
 
     Returns
     -------

@@ -185,7 +185,7 @@ class Exchange:
         return self._sources(dealt)
 
     def expectation(self, pairs: Floats) -> float:
-        """Return the mean over all deals of the mean of ``pairs[source, trial]``, drawing none."""
+        """Return the mean over all deals of the mean of pairs ``(n, n)``; none is drawn."""
         run_of_block, total = self._run_of_block(), 0.0
         for run in range(run_of_block.max() + 1):
             own, units = np.flatnonzero(self.runs == run), np.flatnonzero(run_of_block == run)

@@ -183,7 +183,7 @@ class MaskedSignalModelling(Task):
         return Placed(tile_channels(eeg.to(device), self.n_chans, present.to(device)), None)
 
     def announce(self, indices: torch.Tensor) -> None:
-        """Begin to read the windows that ``loss`` will be asked for."""
+        """Begin to read the windows, int64 ``(n,)``, that ``loss`` will be asked for."""
         self._read.announce(self.split.train[indices.numpy()])
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
@@ -213,7 +213,7 @@ class MaskedSignalModelling(Task):
         Parameters
         ----------
         rows
-            int64, windows.
+            int64 ``(n,)``, windows.
         control
             Add ``shuffled_eeg_loss``: the same hidden tokens predicted from the visible tokens of
             another window, which must be no better than ``baseline_zero``.

@@ -76,7 +76,7 @@ class EEGProcessor(ModelMixin, ConfigMixin):
         n_chans: int,
         missing: str = "raise",
     ) -> EEGProcessor:
-        """Fit the scale on the trials at ``indices``, which must be training trials."""
+        """Fit the scale on the trials at ``indices``, int ``(n,)``: training trials."""
         processor = cls(
             ch_names=list(trials.ch_names),
             sfreq=trials.sfreq,

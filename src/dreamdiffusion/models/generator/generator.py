@@ -238,7 +238,9 @@ def decode_latents(vae: AutoencoderKL, latents: torch.Tensor, batch_size: int = 
 def prediction_target(
     scheduler: DDPMScheduler, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
 ) -> torch.Tensor:
-    """Return what the U-Net is trained to predict: the noise, or the velocity (SD 2.x).
+    """Return what the U-Net learns to predict: the noise, or the velocity (SD 2.x), as ``latents``.
+
+    Latents and noise are ``(n, channels, height, width)``, timesteps int64 ``(n,)``.
 
     Raises
     ------

@@ -181,7 +181,7 @@ class JudgeTask(Task):
         self.images = pictures.images.to(self.device)
 
     def loss(self, indices: Tensor, draw: Draw) -> dict[str, Tensor]:
-        """Return the loss of a batch, summed over the heads."""
+        """Return the loss of a batch ``(n,)``, summed over the heads."""
         chosen = self.places[indices]
         images = self.images[chosen.to(self.device)].float() / 255
         logits = self.judge(augment(images, draw))

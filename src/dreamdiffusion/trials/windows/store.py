@@ -270,7 +270,7 @@ def remove_others(folder: Path, keys: set[str]) -> int:
 
 
 def pack(numbers: np.ndarray) -> str:
-    """Write rising whole numbers as ranges: 0, 1, 2, 5 is "0-2,5"."""
+    """Write rising whole numbers ``(n,)`` as ranges: 0, 1, 2, 5 is "0-2,5"."""
     ends = np.flatnonzero(np.diff(numbers) != 1)
     first = numbers[np.concatenate([[0], ends + 1])]
     last = numbers[np.concatenate([ends, [len(numbers) - 1]])]
@@ -278,7 +278,7 @@ def pack(numbers: np.ndarray) -> str:
 
 
 def unpack(text: str) -> np.ndarray:
-    """Undo `pack`; int64."""
+    """Undo `pack`; int64 ``(n,)``."""
     pairs = [part.partition("-") for part in text.split(",")]
     return np.concatenate([np.arange(int(a), int(b or a) + 1) for a, _, b in pairs])
 
