@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.simulation.bids import simulate
 from dreamdiffusion.trials.config import PrepareConfig
 
+WEIGHTS = Path(__file__).parents[1] / "weights"
 NAMES = sorted(set(dreamdiffusion.__all__) - {"__version__"})
 # What diffusers needs to open a saved pipeline; nobody starts from these.
 PARTS = {"EEGConditioner", "EEGProcessor"}
@@ -22,12 +25,23 @@ PARTS = {"EEGConditioner", "EEGProcessor"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which every example runs: SIMULATED people, their trials and windows."""
+    """The folder in which every example runs.
+
+    SIMULATED people with their trials and windows; a session that the bundled model has not seen;
+    a record of scores.
+    """
     root = tmp_path_factory.mktemp("examples")
     simulate(output=root / "people", montage="muse4", n_runs=2, trials_per_run=24)
     people = [root / "people"]
     prepare(PrepareConfig(input=people, output=root / "trials"))
     prepare(PrepareConfig(input=people, output=root / "windows", kind="windows"))
+    model = WEIGHTS / "eeg-scenes"
+    made_by = json.loads((model / "recording.json").read_text("utf-8"))
+    settings = json.loads((model / "eeg_processor" / "config.json").read_text("utf-8"))
+    new = made_by | {"n_runs": 1, "first_run": made_by["n_runs"] + 1, "trials_per_run": 24}
+    session = [simulate(output=root / "sessions", **new)]
+    prepare(PrepareConfig(input=session, output=root / "session", signal=settings["signal"]))
+    shutil.copy(model / "scores.json", root / "scores.json")
     return root
 
 

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
     from dreamdiffusion.decoders.fit import decode, fit
     from dreamdiffusion.decoders.registry import registry as decoders
+    from dreamdiffusion.evaluation.evaluate import evaluate
+    from dreamdiffusion.evaluation.scoring import score_images
     from dreamdiffusion.evidence.audit.run import audit_trials as audit
+    from dreamdiffusion.evidence.scores import Scores
     from dreamdiffusion.models.encoders.eeg import EEGEncoder
     from dreamdiffusion.models.encoders.pretrain import pretrain
     from dreamdiffusion.models.encoders.processor import EEGProcessor
     from dreamdiffusion.recordings.preprocessing import preprocess
     from dreamdiffusion.recordings.read import read_recording
     from dreamdiffusion.recordings.recording import Recording
+    from dreamdiffusion.report.page import write_report
     from dreamdiffusion.trials.cut import cut_trials
     from dreamdiffusion.trials.splits import split_by
     from dreamdiffusion.trials.trials import Trials
@@ -36,18 +40,22 @@ _HOMES = {
     "EEGProcessor": "models.encoders.processor:EEGProcessor",
     "EEGToImagePipeline": "decoders.dreamdiffusion.pipeline:EEGToImagePipeline",
     "Recording": "recordings.recording:Recording",
+    "Scores": "evidence.scores:Scores",
     "Trials": "trials.trials:Trials",
     "audit": "evidence.audit.run:audit_trials",
     "cut_trials": "trials.cut:cut_trials",
     "decode": "decoders.fit:decode",
     "decoders": "decoders",
     "fit": "decoders.fit:fit",
+    "evaluate": "evaluation.evaluate:evaluate",
     "load_dataset": "datasets.registry:load_dataset",
     "preprocess": "recordings.preprocessing:preprocess",
     "pretrain": "models.encoders.pretrain:pretrain",
     "read_recording": "recordings.read:read_recording",
+    "score_images": "evaluation.scoring:score_images",
     "simulate": "datasets.simulation.bids:simulate",
     "split_by": "trials.splits:split_by",
+    "write_report": "report.page:write_report",
 }
 __all__ = [
     "EEGConditioner",
@@ -55,19 +63,23 @@ __all__ = [
     "EEGProcessor",
     "EEGToImagePipeline",
     "Recording",
+    "Scores",
     "Trials",
     "__version__",
     "audit",
     "cut_trials",
     "decode",
     "decoders",
+    "evaluate",
     "fit",
     "load_dataset",
     "preprocess",
     "pretrain",
     "read_recording",
+    "score_images",
     "simulate",
     "split_by",
+    "write_report",
 ]
 
 

@@ -65,7 +65,7 @@ class ImageJudgesConfig(Schema):
 class EvaluateConfig(Schema):
     """Scores with chance, shuffled-EEG control, interval and p, and a report."""
 
-    model: Path = Path("runs/finetune")
+    model: Weights = Path("runs/finetune")
     data: Path = Field(
         default=Path("runs/trials"), description="folder written by prepare, kind trials"
     )
@@ -79,7 +79,7 @@ class EvaluateConfig(Schema):
         default="test",
         description="new: another recording, no trial of which the model was trained on",
     )
-    folds: list[Path] = Field(
+    folds: list[Weights] = Field(
         default_factory=list,
         description="further models, fine-tuned with other trials of the same data held out; all "
         "held-out trials are scored together",

@@ -51,9 +51,19 @@ def evaluate(config: EvaluateConfig) -> Scores:
 
     Examples
     --------
-    >>> scores = evaluate(model="runs/finetune/model", data="runs/trials")  # doctest: +SKIP
-    >>> scores.headline.verdict  # doctest: +SKIP
-    'above'
+    A new session of the SIMULATED person, one image a trial, no extras:
+
+    >>> from pathlib import Path
+    >>> from dreamdiffusion import evaluate
+    >>> few = {"num_inference_steps": 2, "num_images_per_prompt": 1}
+    >>> scores = evaluate(
+    ...     model="weights/eeg-scenes", data="session", split="new", sample=few, output="scored",
+    ...     controls=["mean_embedding"], confidence=False, occlusion=False, n_bootstrap=200,
+    ... )
+    >>> scores.scores[0].metric, scores.scores[0].n
+    ('category_top1', 24)
+    >>> sorted(path.name for path in Path("scored").iterdir())
+    ['config.yaml', 'gallery.png', 'report.html', 'scores.json']
     """
     if "output" not in config.model_fields_set:
         return _evaluate(config, None)

@@ -182,6 +182,22 @@ def score_images(
     ValueError
         If shapes do not fit, values leave [0, 1], the judge does not know a category, or there is
         neither a judge nor a picture to score against.
+
+    Examples
+    --------
+    Images from elsewhere, here random ones, in a space of three colours:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from dreamdiffusion import score_images
+    >>> seen, images = torch.rand(6, 3, 16, 16), torch.rand(6, 1, 3, 16, 16)
+    >>> found = score_images(
+    ...     generated=images, controls={"shuffled_eeg": images.roll(1, 0)}, seen=seen,
+    ...     metadata={"category": list("aabbcc")}, rng=np.random.default_rng(0),
+    ...     embed=lambda pictures: pictures.mean((2, 3)), n_permutations=100, n_bootstrap=100,
+    ... )
+    >>> [score.metric for score in found.scores]
+    ['clip_retrieval_top1', 'ssim', 'pcc']
     """
     sets = {"generated": generated, **controls}
     categories = [str(c) for c in metadata["category"]]

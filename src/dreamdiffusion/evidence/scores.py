@@ -185,7 +185,16 @@ class Followed(Schema):
 
 
 class Scores(Schema):
-    """The content of ``scores.json``."""
+    """The content of ``scores.json``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dreamdiffusion import Scores
+    >>> scores = Scores.model_validate_json(Path("scores.json").read_text("utf-8"))
+    >>> scores.headline.metric, scores.simulated
+    ('category_top1', True)
+    """
 
     version: Literal[2] = 2
     split: str

@@ -81,7 +81,7 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
     `bad_channels` (name -> reason; found, or declared by the file), `positions`, `problems`, and
     with events `n_events` and `events` (category -> count; the most frequent).
     """
-    raw, source = recording.raw, recording.source
+    raw = recording.raw
     sfreq, names = float(raw.info["sfreq"]), [str(name) for name in eeg_names(raw)]
     power = spectrum(raw) if power is None else power
     clipped = clipped_shares(raw, names)
@@ -89,24 +89,6 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
     bad = dict.fromkeys(map(str, raw.info["bads"]), "declared bad by the file")
     bad |= find_bad_channels(raw, power, clipped=clipped)
     amplitude, offset = _levels(recording, names)
-    problems = [recording.unit_problem] if recording.unit_problem else []
-    try:
-        check_amplitude(raw, source)
-    except ValueError as error:
-        problems.append(str(error).removeprefix(f"{source}: "))
-    if not names:
-        problems.append("no channel is EEG")
-    if recording.events is not None:
-        onsets, lasts = recording.events["onset"], raw.n_times / sfreq
-        outside = int(np.sum((onsets < 0) | (onsets > lasts)))
-        if outside:
-            problems.append(
-                f"{outside} of {len(onsets)} events lie outside the recording (0 to {lasts:g} s)"
-            )
-        if lost := int(np.sum(onsets.isna())):
-            problems.append(
-                f"{lost} of {len(onsets)} events lie in a gap, where nothing was recorded"
-            )
     types = zip(raw.ch_names, raw.get_channel_types(), strict=True)
     found: dict[str, Any] = {
         "holds": "a recording" + (" (SIMULATED)" if recording.simulated else ""),
@@ -133,7 +115,7 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
         "clipped": {name: round(share, 4) for name, share in clipped.items()},
         "bad_channels": bad,
         "positions": _positions(recording, names),
-        "problems": problems,
+        "problems": _problems(recording, names),
     }
     if recording.events is not None:
         counts = recording.events["category"].astype(str).value_counts()
@@ -144,6 +126,28 @@ def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, A
             left = counts.iloc[MAX_CATEGORIES:]
             found["events"][f"({len(left)} other categories)"] = int(left.sum())
     return found
+
+
+def _problems(recording: Recording, names: list[str]) -> list[str]:
+    """What has to be mended before this recording can be used."""
+    raw = recording.raw
+    problems = [recording.unit_problem] if recording.unit_problem else []
+    try:
+        check_amplitude(raw, recording.source)
+    except ValueError as error:
+        problems.append(str(error).removeprefix(f"{recording.source}: "))
+    if not names:
+        problems.append("no channel is EEG")
+    if recording.events is None:
+        return problems
+    onsets, lasts = recording.events["onset"], raw.n_times / float(raw.info["sfreq"])
+    if outside := int(np.sum((onsets < 0) | (onsets > lasts))):
+        problems.append(
+            f"{outside} of {len(onsets)} events lie outside the recording (0 to {lasts:g} s)"
+        )
+    if lost := int(np.sum(onsets.isna())):
+        problems.append(f"{lost} of {len(onsets)} events lie in a gap, where nothing was recorded")
+    return problems
 
 
 def _device(recording: Recording) -> str | None:

@@ -68,6 +68,16 @@ def write_report(
     ValueError
         If the headline's metric is not among the scores, the trials of ``scores`` and ``generated``
         differ in number, or a figure has an unknown name or is no PNG.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pathlib import Path
+    >>> from dreamdiffusion import Scores, write_report
+    >>> scores = Scores.model_validate_json(Path("scores.json").read_text("utf-8"))
+    >>> images = torch.rand(len(scores.trials["category"]), 4, 3, 64, 64)
+    >>> write_report(Path("report.html"), scores, images)
+    PosixPath('report.html')
     """
     given = {name: _figure(name, figure) for name, figure in (figures or {}).items()}
     page = render(

@@ -55,7 +55,7 @@ class Split:
 
     @property
     def tested(self) -> np.ndarray:
-        """Rows, int ``(n,)``, of the side that a score speaks of: test, or validation without one."""
+        """Rows, int ``(n,)``, of the side that a score speaks of: test, else validation."""
         return self.test if len(self.test) else self.validation
 
     @property

@@ -41,7 +41,7 @@ class Pairs:
     count: torch.Tensor
 
     def choose(self, indices: torch.Tensor, draw: Draw) -> torch.Tensor:
-        """Return a place for each trial, int64 ``(n,)``; at random where only the class is known."""
+        """Return a place for each trial, int64 ``(n,)``; a random one of a class."""
         count = self.count[indices]
         place = (draw.rand() * count).long()
         return self.first[indices] + place.minimum(count - 1)

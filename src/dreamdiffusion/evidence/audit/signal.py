@@ -80,28 +80,32 @@ def drift(trials: Trials, design: TrialOrder, time_predicts: bool, seed: int) ->
             "Part of what is decoded lies below 1 Hz or is cut off by the ends of the trial.",
             "Compare the score with recordings that are high-passed at 1 Hz.",
         )
-    name = "prestimulus_signal"
-    about["n_times"] = int(early.sum())
+    about = about | {"n_times": int(early.sum())}
     if early.sum() < LEAST_BEFORE:
-        what = f"the trials begin {trials.tmin:g} s from onset; prepare with tmin below 0 for it"
-        before = not_checked(name, what)
-    elif not figures_early["n_classes"]:
-        before = not_checked(name, too_few)
-    elif p_early >= ALPHA:
-        what = "The signal before onset does not predict the class."
-        before = Finding(name, "passed", what, rounded(about | figures_early))
-    else:
-        before = Finding(
-            name,
-            "severe" if no_response else "warning",
-            "The signal before onset predicts the class of a picture that was not yet shown.",
-            rounded(about | figures_early),
-            "Drift, expectation, what is left of the trial before, or a zero-phase high-pass that "
-            "carries the response back in time: none of them is the response.",
-            "Look at the order and the intervals; filter causally or with a lower edge; decode "
-            "the time before onset as a control of the score.",
+        why = f"the trials begin {trials.tmin:g} s from onset; prepare with tmin below 0 for it"
+        return [whole, not_checked("prestimulus_signal", why)]
+    if not figures_early["n_classes"]:
+        return [whole, not_checked("prestimulus_signal", too_few)]
+    return [whole, _before_onset(p_early, no_response, rounded(about | figures_early))]
+
+
+def _before_onset(p: float, no_response: bool, figures: dict[str, object]) -> Finding:
+    """Judge whether the time before onset tells the class."""
+    name = "prestimulus_signal"
+    if p >= ALPHA:
+        return Finding(
+            name, "passed", "The signal before onset does not predict the class.", figures
         )
-    return [whole, before]
+    return Finding(
+        name,
+        "severe" if no_response else "warning",
+        "The signal before onset predicts the class of a picture that was not yet shown.",
+        figures,
+        "Drift, expectation, what is left of the trial before, or a zero-phase high-pass that "
+        "carries the response back in time: none of them is the response.",
+        "Look at the order and the intervals; filter causally or with a lower edge; decode "
+        "the time before onset as a control of the score.",
+    )
 
 
 def slow_part(data: np.ndarray, rows: Ints) -> Floats:
