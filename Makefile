@@ -10,7 +10,7 @@ PYTHONS := $(strip $(PYTHON) python3.11 python3.12 python3.13 python3 python)
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs site weights bench clean
+.PHONY: help demo test fuzz lint types docs site weights bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,6 +20,9 @@ demo: $(STAMP)  ## decode simulated EEG with the bundled weights into runs/demo
 
 test: $(STAMP)  ## run all tests (real recordings too where ../shared/data exists)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(TEST_WORKERS)
+
+fuzz: $(STAMP)  ## read 2,000 mutated files of every format (make test reads 200)
+	PYTHONPATH=src $(BIN)/python tests/support/reader_fuzz.py --count 2000
 
 lint: $(STAMP)  ## check style and formatting
 	$(BIN)/ruff check .

@@ -24,9 +24,12 @@ def read_events_table(path: Path) -> pd.DataFrame | None:
     table = path.with_name(re.sub(r"_i?eeg$", "", path.name.split(".")[0]) + "_events.tsv")
     if not table.is_file():
         return None
+    text = decode_text(table.read_bytes())
+    _check_fields(text, table)
     try:
-        text = io.StringIO(decode_text(table.read_bytes()))
-        events = pd.read_csv(text, sep="\t", na_values=["n/a"], keep_default_na=False)
+        events = pd.read_csv(
+            io.StringIO(text), sep="\t", na_values=["n/a"], keep_default_na=False, index_col=False
+        )
     except ValueError as error:
         raise ValueError(f"{table} cannot be read: {error}") from error
     missing = [name for name in ("onset", "duration") if name not in events]
@@ -43,6 +46,18 @@ def read_events_table(path: Path) -> pd.DataFrame | None:
         if name in events:
             events[name] = events[name].fillna("").astype(str)
     return events
+
+
+def _check_fields(text: str, table: Path) -> None:
+    """Raise where a row has more or fewer fields than the first line: pandas would shift them."""
+    lines = text.splitlines()
+    expected = lines[0].count("\t") if lines else 0
+    for row, line in enumerate(lines[1:]):
+        if line.strip() and line.count("\t") != expected and '"' not in line:
+            raise ValueError(
+                f"{table}, data row {row} has {line.count(chr(9)) + 1} fields, expected "
+                f"{expected + 1} as in the first line; correct or delete that row"
+            )
 
 
 def events_in(raw: mne.io.BaseRaw, notes: pd.DataFrame, name: Path | str) -> pd.DataFrame | None:

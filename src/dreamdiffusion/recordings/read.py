@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mne
 import pandas as pd
@@ -24,6 +26,7 @@ from dreamdiffusion.recordings.formats.epochs import read_epochs
 from dreamdiffusion.recordings.formats.extensions import FORMATS, check_kind, stem_of
 from dreamdiffusion.recordings.formats.muse import read_muse_csv
 from dreamdiffusion.recordings.formats.openvibe import START, read_openvibe
+from dreamdiffusion.recordings.formats.sidecar import read_json
 from dreamdiffusion.recordings.formats.uci import TRIAL, is_trial_folder, read_uci
 from dreamdiffusion.recordings.formats.with_mne import HoldsEpochs, failures_named, read_with_mne
 from dreamdiffusion.recordings.recording import Cut, Recording, hash_samples
@@ -35,6 +38,9 @@ from dreamdiffusion.recordings.units import (
 )
 
 logger = logging.getLogger(__name__)
+
+DESCRIPTION = "dataset_description.json"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def read_recording(
@@ -80,6 +86,22 @@ def read_recording(
     if not path.exists():
         raise FileNotFoundError(f"recording {path} does not exist")
     root = bids_root(path)
+    try:
+        return _read(path, root, check_units, unit)
+    except (ValueError, OSError) as error:
+        if stem_of(path).removesuffix("_eeg") in str(error) or DESCRIPTION in str(error):
+            raise
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # a file that nobody has thought of
+        raise ValueError(
+            f"{path} cannot be read: {type(error).__name__}: {error}; copy or export it again"
+        ) from error
+
+
+def _read(path: Path, root: Path | None, check_units: bool, unit: Unit | None) -> Recording:
+    # These files first: mne-bids reads them too, and does not say which one is wrong.
+    description = read_json(root / DESCRIPTION) if root is not None else {}
+    noise_level = _simulated_noise_level(path)
     entities = entities_from_path(path, stem_of(path))
     cut: Cut | None = None
     if is_trial_folder(path) or TRIAL.fullmatch(path.name):
@@ -99,6 +121,7 @@ def read_recording(
             raw, events = read_muse_csv(path)
         else:
             raw, events, cut = _read_mne_format(path, root)
+    _check_names(raw, path)
     renamed, labels, found = _name_and_scale(raw, form, path, root, unit)
     for name in labels:
         logger.warning(
@@ -111,7 +134,6 @@ def read_recording(
         if found.problem:
             raise ValueError(f"{path}: {found.problem}")
         check_amplitude(raw, path)
-    noise_level = _simulated_noise_level(path)
     if events is not None:
         known = events["stim_file"].fillna("") if "stim_file" in events else ""
         events["stim_file"] = known
@@ -127,7 +149,7 @@ def read_recording(
         sha256=hash_samples(raw),
         stimuli_root=root / "stimuli" if root and (root / "stimuli").is_dir() else None,
         format=form,
-        simulated=_says_simulated(raw, root),
+        simulated=_says_simulated(raw, description),
         renamed=renamed,
         label_channels=labels,
         cut=cut,
@@ -135,6 +157,15 @@ def read_recording(
         unit_from=found.source,
         unit_problem=found.problem,
     )
+
+
+def _check_names(raw: mne.io.BaseRaw, path: Path) -> None:
+    wrong = [name for name in raw.ch_names if _CONTROL.search(name)]
+    if wrong:
+        raise ValueError(
+            f"{path} has the channel name {wrong[0]!r}, expected one without control characters; "
+            "correct it in the file's header"
+        )
 
 
 def read_bids(folder: Path | str) -> Iterator[Recording]:
@@ -148,8 +179,8 @@ def read_bids(folder: Path | str) -> Iterator[Recording]:
         If it holds no EEG recording.
     """
     folder = Path(folder)
-    if not (folder / "dataset_description.json").is_file():
-        raise ValueError(f"{folder} has no dataset_description.json, so it is not a BIDS folder")
+    if not (folder / DESCRIPTION).is_file():
+        raise ValueError(f"{folder} has no {DESCRIPTION}, so it is not a BIDS folder")
     for path in find_recordings([folder]):
         yield read_recording(path)
 
@@ -192,26 +223,13 @@ def _is_openvibe(path: Path) -> bool:
         return file.read(len(START)) == START
 
 
-def _says_simulated(raw: mne.io.BaseRaw, root: Path | None) -> bool:
-    if "simulated" in str(raw.info["description"]).lower():
-        return True
-    if root is None:
-        return False
-    try:
-        text = json.loads((root / "dataset_description.json").read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{root / 'dataset_description.json'} is not JSON: {error}") from error
-    told = [text.get("Name", ""), text.get("GeneratedBy", "")]
-    return bool(text.get("Simulated")) or "simulated" in json.dumps(told).lower()
+def _says_simulated(raw: mne.io.BaseRaw, description: dict[str, Any]) -> bool:
+    stated = [description.get("Name", ""), description.get("GeneratedBy", "")]
+    stated.append(str(raw.info["description"]))
+    return bool(description.get("Simulated")) or "simulated" in json.dumps(stated).lower()
 
 
 def _simulated_noise_level(path: Path) -> float | None:
     """The level that `simulate` writes to a recording's BIDS sidecar; 1 is realistic."""
     sidecar = path.with_name(path.name.split(".")[0] + ".json")
-    if not sidecar.is_file():
-        return None
-    try:
-        content = json.loads(sidecar.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{sidecar} is not JSON: {error}") from error
-    return content.get("SimulatedNoiseLevel") if isinstance(content, dict) else None
+    return read_json(sidecar).get("SimulatedNoiseLevel") if sidecar.is_file() else None

@@ -12,6 +12,11 @@ from typing import IO
 MAX_BYTES = 512 << 20
 """Of a member of a zip: 4 hours of 14 channels at 256 Hz, as text."""
 MAX_RATIO = 50
+_BROKEN = (
+    zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error, EOFError, RuntimeError,
+    NotImplementedError, OverflowError, OSError,
+)  # fmt: skip
+"""What Python's readers raise for archives that are broken or lie."""
 
 
 def read_zip_csv(path: Path, limit: int | None = None) -> bytes:
@@ -44,7 +49,7 @@ def read_zip_csv(path: Path, limit: int | None = None) -> bytes:
             with archive.open(names[0]) as member:
                 # zipfile stops at the declared size and then compares the checksum.
                 return _read(member, f"{path}: {names[0]}", declared, limit)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise ValueError(
             f"{path} cannot be read as zip: {error or type(error).__name__}"
         ) from error
@@ -59,7 +64,7 @@ def starts_with(path: Path, text: bytes) -> bool:
                 return False
             with archive.open(names[0]) as member:
                 return member.read(len(text)) == text
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError):
+    except _BROKEN:
         return True
 
 
@@ -80,7 +85,7 @@ def read_gzip(path: Path, limit: int) -> bytes:
         with gzip.open(path) as file:
             # What a gzip declares about itself may be a lie, so it is only told, not believed.
             return _read(file, str(path), declared, limit)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except _BROKEN as error:
         raise ValueError(f"{path} cannot be read as gzip: {error}") from error
 
 
@@ -96,7 +101,7 @@ def check_gzip(path: Path) -> None:
         with gzip.open(path) as file:
             while n_bytes <= limit and (chunk := file.read(1 << 20)):
                 n_bytes += len(chunk)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except _BROKEN as error:
         raise ValueError(f"{path} cannot be read as gzip: {error}") from error
     if n_bytes > limit:
         raise _too_large(str(path), n_bytes, limit)

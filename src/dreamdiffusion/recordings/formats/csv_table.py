@@ -95,7 +95,6 @@ def to_numbers(table: pd.DataFrame, columns: Iterable[str], name: str) -> None:
         wrong = ~np.isfinite(numbers) & table[column].notna().to_numpy()
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            raise ValueError(
-                f"{name}, data row {row}, column {column}: {table[column][row]!r} is not a number"
-            )
+            cell = table[column].iloc[row]
+            raise ValueError(f"{name}, data row {row}, column {column}: {cell!r} is not a number")
         table[column] = numbers

@@ -6,6 +6,7 @@ reads them: no filter, window or trial crosses from one into the next.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def read_epochs(path: Path) -> tuple[mne.io.BaseRaw, pd.DataFrame, Cut]:
 
 
 def _eeglab(path: Path) -> dict[str, Any]:
-    """Return what a `.set` holds; raise where it names a file of samples in another folder."""
+    """Return what a `.set` holds, if its samples are beside it and as many as it declares."""
     content = pymatreader.read_mat(path)
     content = content.get("EEG", content)
     samples = content.get("data")
@@ -95,6 +96,17 @@ def _eeglab(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} cannot be read: it names {samples}, expected a file beside it; put both into "
             "one folder and correct the name"
+        )
+    shape = [int(np.asarray(content.get(key, 0)).max()) for key in ("nbchan", "pnts", "trials")]
+    found = (
+        path.with_name(samples).stat().st_size // 4
+        if isinstance(samples, str)
+        else np.size(samples)
+    )
+    if math.prod(shape) != found:
+        raise ValueError(
+            f"{path} cannot be read: it declares {shape[2]} trials of {shape[0]} channels and "
+            f"{shape[1]} samples, and holds {found} numbers; save it again"
         )
     return content
 

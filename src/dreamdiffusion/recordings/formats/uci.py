@@ -144,7 +144,7 @@ def _samples(text: str, ch_names: list[str], path: Path) -> np.ndarray:
             io.StringIO(text), sep=" ", comment="#", header=None, names=columns, dtype=kinds,
             index_col=False, keep_default_na=False,
         )  # fmt: skip
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path} has a line that is not `trial channel sample value`: {error}"
         ) from error

@@ -15,11 +15,14 @@ import mne
 import pandas as pd
 
 from dreamdiffusion.recordings.events import notes_in
-from dreamdiffusion.recordings.formats.archives import check_gzip
+from dreamdiffusion.recordings.formats.archives import MAX_RATIO, check_gzip
 from dreamdiffusion.recordings.formats.brainvision import checked_brainvision
 from dreamdiffusion.recordings.formats.edf import check_edf_header
 from dreamdiffusion.recordings.formats.edf_records import EdfRecords, read_edf_records
 from dreamdiffusion.recordings.formats.extensions import extension_of
+from dreamdiffusion.recordings.formats.fif import check_fif_tags
+from dreamdiffusion.recordings.formats.gdf import check_gdf_header
+from dreamdiffusion.recordings.formats.matlab import check_matlab
 from dreamdiffusion.recordings.gaps import Clock, mark_boundaries
 
 logger = logging.getLogger(__name__)
@@ -62,8 +65,14 @@ def read_with_mne(path: Path, root: Path | None) -> Opened:
             options = {"encoding": records.encoding} if records else {}
         elif extension == ".vhdr":
             options["overrides"] = stack.enter_context(checked_brainvision(path))
-        elif extension == ".fif.gz":
-            check_gzip(path)
+        elif extension == ".set":
+            check_matlab(path)
+        elif extension == ".gdf":
+            check_gdf_header(path)
+        elif extension in (".fif", ".fif.gz"):
+            if extension == ".fif.gz":
+                check_gzip(path)
+            check_fif_tags(path)
         stack.enter_context(failures_named(path))
         with _mne_warnings() as said:
             raw = _load(path, root, options)
@@ -114,7 +123,20 @@ def _load(path: Path, root: Path | None, options: dict[str, Any]) -> mne.io.Base
             raise HoldsEpochs(f"{path} holds no continuous recording") from error
         raise
     _check_inside(raw, path)
+    n_bytes = sum(_size(Path(file)) for file in {path, *filter(None, raw.filenames)})
+    if len(raw.ch_names) * raw.n_times > MAX_RATIO * n_bytes:
+        raise ValueError(
+            f"{path} cannot be read: it declares {raw.n_times} samples of {len(raw.ch_names)} "
+            f"channels, and has {n_bytes} bytes; copy or export it again"
+        )
     return raw.load_data()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of a folder's files."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
 
 
 def _check_inside(raw: mne.io.BaseRaw, path: Path) -> None:
