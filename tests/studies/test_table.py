@@ -9,12 +9,12 @@ from PIL import Image
 from dreamdiffusion.studies.config import AblateClaim, AblateRow
 from dreamdiffusion.studies.table import (
     Difference,
-    Grid,
     Outcome,
+    Outcomes,
     Table,
-    bootstrap_means,
+    crossed_bootstrap_means,
+    crossed_interval,
     holds,
-    interval,
 )
 from dreamdiffusion.studies.table_report import draw, to_markdown
 
@@ -29,7 +29,7 @@ def difference(value: float, low: float) -> Difference:
 
 def test_bootstrap_of_two_seeds_by_hand(rng: np.random.Generator) -> None:
     """Seeds that score 0 and 1: a draw of two of them means 0, 1/2, 1 with 1/4, 1/2, 1/4."""
-    drawn = bootstrap_means(np.array([[0.0] * 5, [1.0] * 5]), 8000, rng)
+    drawn = crossed_bootstrap_means(np.array([[0.0] * 5, [1.0] * 5]), 8000, rng)
     values, counts = np.unique(drawn.round(12), return_counts=True)
     assert values.tolist() == [0, 0.5, 1]
     assert counts / 8000 == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
@@ -37,7 +37,7 @@ def test_bootstrap_of_two_seeds_by_hand(rng: np.random.Generator) -> None:
 
 def test_bootstrap_of_seeds_and_trials_by_hand(rng: np.random.Generator) -> None:
     """[[0, 0], [0, 1]]: the mean is a product of two binomials, (s / 2)(t / 2) of Bin(2, 1/2)."""
-    drawn = bootstrap_means(np.array([[0.0, 0], [0, 1]]), 16000, rng)
+    drawn = crossed_bootstrap_means(np.array([[0.0, 0], [0, 1]]), 16000, rng)
     values, counts = np.unique(drawn.round(12), return_counts=True)
     assert values.tolist() == [0, 0.25, 0.5, 1]
     # P(s) P(t): 0 unless both > 0; 1 x 1: 1/4; 1 x 2 and 2 x 1: 2 x 1/8; 2 x 2: 1/16.
@@ -47,19 +47,19 @@ def test_bootstrap_of_seeds_and_trials_by_hand(rng: np.random.Generator) -> None
 def test_seeds_do_not_multiply_the_trials(rng: np.random.Generator) -> None:
     """Seeds that agree on every trial say no more than one: sd is that of the trials."""
     hits = (np.arange(100) < 30).astype(float)
-    one = bootstrap_means(hits[None], 6000, rng).std()
-    many = bootstrap_means(np.tile(hits, (9, 1)), 6000, rng).std()
+    one = crossed_bootstrap_means(hits[None], 6000, rng).std()
+    many = crossed_bootstrap_means(np.tile(hits, (9, 1)), 6000, rng).std()
     expected = np.sqrt(0.3 * 0.7 / 100)
     assert one == pytest.approx(expected, rel=0.05)
     assert many == pytest.approx(expected, rel=0.05)
 
 
 def test_constant_hits_have_an_interval_of_no_width() -> None:
-    assert interval(np.full((3, 7), 0.25)) == pytest.approx((0.25, 0.25))
+    assert crossed_interval(np.full((3, 7), 0.25)) == pytest.approx((0.25, 0.25))
 
 
 def test_a_row_by_hand() -> None:
-    grid = Grid([outcome("a", 5, [1, 0, 1, 1]), outcome("a", 2, [0, 0, 1, 0])])
+    grid = Outcomes([outcome("a", 5, [1, 0, 1, 1]), outcome("a", 2, [0, 0, 1, 0])])
     row = grid.row(AblateRow(name="a", paper=45.8))
     assert (row.seeds, row.of_seed, row.value, row.n) == ([2, 5], [0.25, 0.75], 0.5, 4)
     assert (row.chance, row.shuffled_eeg, row.paper) == (0.05, 0.04, 45.8)
@@ -71,7 +71,7 @@ def test_a_row_by_hand() -> None:
 def test_a_difference_is_paired_over_trials_and_common_seeds() -> None:
     noise = np.random.default_rng(3).integers(0, 2, 200).astype(float)
     better = np.where(np.arange(200) < 30, 1.0, noise)  # the same trials, but for a few
-    grid = Grid([outcome("a", 0, better), outcome("b", 0, noise), outcome("a", 1, 1 - better)])
+    grid = Outcomes([outcome("a", 0, better), outcome("b", 0, noise), outcome("a", 1, 1 - better)])
     found = grid.difference("a", "b")
     assert found is not None
     assert found.value == pytest.approx((better - noise).mean())
@@ -85,7 +85,7 @@ def test_a_difference_is_paired_over_trials_and_common_seeds() -> None:
 
 def test_other_trials_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="row 'b', seed 0 has 3 trials, row 'a' has 2"):
-        Grid([outcome("a", 0, [1, 0]), outcome("b", 0, [1, 0, 0])])
+        Outcomes([outcome("a", 0, [1, 0]), outcome("b", 0, [1, 0, 0])])
 
 
 def test_verdicts() -> None:
@@ -95,9 +95,9 @@ def test_verdicts() -> None:
     assert holds([difference(0.0, 0.0)]) == "not"
 
 
-def rows_of(**shares: float) -> Grid:
+def rows_of(**shares: float) -> Outcomes:
     """100 trials, of which each row has a share right, with three seeds."""
-    return Grid(
+    return Outcomes(
         [
             outcome(row, seed, (np.arange(100) < 100 * share).astype(float))
             for row, share in shares.items()

@@ -1,1 +1,1 @@
-"""Decode held-out trials, score them beside controls, say how sure each is."""
+"""Decode held-out trials, score them beside controls, rate the confidence of each."""

@@ -225,7 +225,7 @@ class ControlPainter:
         if trials.pairing == "category":
             paths = [path for pool in trials.image_pools().values() for path in pool]
         elif self.train is None:
-            raise NotDrawnError("the training trials, whose pictures it looks among, are not here")
+            raise NotDrawnError("the training trials, whose pictures it chooses from, are not here")
         else:
             paths = list(dict.fromkeys(trials.select(self.train).images()))
         size = image_size(self.pipe.unet, self.pipe.vae)

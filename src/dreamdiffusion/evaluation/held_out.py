@@ -102,6 +102,12 @@ def choose_trials(
     limit : int, optional
         The first so many of the side.
 
+    Returns
+    -------
+    rows : array of int, (n,)
+        Places of the trials.
+    description : str
+
     Raises
     ------
     ValueError

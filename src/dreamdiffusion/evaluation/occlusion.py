@@ -120,7 +120,7 @@ def nearest_prototype(
     embed : callable
         EEG in volts (n_trials, n_chans, n_times) -> embeddings (n_trials, d).
     prototypes : array, (C, d)
-        `confidence.category_prototypes`; NaN for a category without training pictures.
+        `calibrator.category_prototypes`; NaN for a category without training pictures.
     truth : int array, (n_trials,)
         True category of each trial, as a place among the prototypes.
 

@@ -50,7 +50,7 @@ class Qualified:
 
 
 def qualify(opened: Opened, scored: Scored) -> Qualified:
-    """Look through looks, audit, split, scale, networks and controls for what forbids a headline.
+    """Go through looks, audit, split, scale, networks and controls for what forbids a headline.
 
     Returns
     -------

@@ -43,7 +43,7 @@ class Gallery:
     truth : array of int, (n,)
         Place in the gallery of each trial's picture (or class).
     kind : str
-        In words.
+        What is chosen from: the exact pictures, or class prototypes.
     """
 
     embeddings: Tensor
@@ -63,6 +63,15 @@ class Gallery:
         """Make a gallery of one mean embedding per class, of pools ``(m, 3, H, W)`` in [0, 1].
 
         For trials of which only the class is known.
+
+        Parameters
+        ----------
+        pools : mapping of str to Tensor (m, 3, H, W)
+            Pictures of each class, in [0, 1].
+        labels : list of str, length n
+            Class of each trial.
+        embed : callable
+            Pictures (m, 3, H, W) in [0, 1] -> embeddings (m, d).
 
         Raises
         ------
@@ -85,11 +94,11 @@ class Measured:
     Attributes
     ----------
     pairs : array, (n, n)
-        See `metrics`.
+        See `metrics.pairs`.
     controls : dict of str to array, (n, n) or (n,)
         The same of each control, or its diagonal.
     how : str
-        How it is computed, in words.
+        How it is computed.
     groups : array of int, (n,), optional
         Where only pairs within groups were computed.
     """
@@ -378,7 +387,7 @@ def _check(sets: Mapping[str, Tensor], seen: Tensor | None, categories: list[str
 def choose_gallery(
     seen: Tensor | None, pools: Mapping[str, Tensor] | None, categories: list[str], embed: Embed
 ) -> Gallery | None:
-    """Make the gallery of the pictures seen, else of the categories' pictures; None without."""
+    """Make the gallery of the pictures seen (n, 3, H, W), else of the categories'; None without."""
     if seen is not None:
         return Gallery.of_pictures(seen, embed)
     return Gallery.of_prototypes(pools, categories, embed) if pools else None

@@ -31,7 +31,7 @@ from dreamdiffusion.models.encoders.pretrain import pretrain
 from dreamdiffusion.models.generator.generator import Generator
 from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.studies.grid import Cell, expand, fingerprint, share
-from dreamdiffusion.studies.table import Grid, Outcome, Table
+from dreamdiffusion.studies.table import Outcome, Outcomes, Table
 from dreamdiffusion.studies.table_report import draw, to_markdown
 from dreamdiffusion.training.device import process_count
 from dreamdiffusion.trials.trials import Trials
@@ -178,15 +178,15 @@ def write_table(config: AblateConfig, cells: list[Cell]) -> Table:
         outcomes.append(read_outcome(cell, records[-1], config.metric))
     if not outcomes:
         raise ValueError(f"{config.output} holds no scores of this grid; run it first")
-    grid = Grid(outcomes)
+    by_row = Outcomes(outcomes)
     table = Table(
         metric=config.metric,
         simulated=any(record["simulated"] for record in records),
         split=records[0]["split"],
         seeds=config.seeds,
-        rows=[grid.row(row) for row in config.rows],
-        claims=[grid.check(claim) for claim in config.claims],
-        against_paper=grid.against_paper(config.rows),
+        rows=[by_row.row(row) for row in config.rows],
+        claims=[by_row.check(claim) for claim in config.claims],
+        against_paper=by_row.against_paper(config.rows),
         missing=missing,
     )
     config.output.mkdir(parents=True, exist_ok=True)

@@ -96,12 +96,12 @@ class Table(Schema):
     missing: dict[str, str] = Field(description="row and seed -> why there is no score")
 
 
-def bootstrap_means(hits: Floats, count: int, rng: np.random.Generator) -> Floats:
+def crossed_bootstrap_means(hits: Floats, count: int, rng: np.random.Generator) -> Floats:
     """Return the mean of `count` draws of seeds and of trials, both with replacement.
 
     The bootstrap of crossed factors (Owen 2007, "The pigeonhole bootstrap"): it errs on the wide
     side for what differs between trials. What differs between seeds is known from S values only;
-    with S = 3 an interval cannot tell much of it, so the values of the seeds go beside it.
+    with S = 3 an interval is rough there, so the values of the seeds go beside it.
 
     Parameters
     ----------
@@ -117,15 +117,15 @@ def bootstrap_means(hits: Floats, count: int, rng: np.random.Generator) -> Float
     return ((of_seed @ hits) * of_trial).sum(axis=1)
 
 
-def interval(hits: Floats, count: int = 5000, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean of ``hits (S, T)``."""
-    drawn = bootstrap_means(hits, count, np.random.default_rng(seed))
+def crossed_interval(hits: Floats, count: int = 5000, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean of ``hits (S, T)``, seeds x trials."""
+    drawn = crossed_bootstrap_means(hits, count, np.random.default_rng(seed))
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
 
-class Grid:
-    """The outcomes of a grid, by row and seed.
+class Outcomes:
+    """What the rows of a grid scored, by row and seed.
 
     Raises
     ------
@@ -147,17 +147,20 @@ class Grid:
     def row(self, row: AblateRow) -> TableRow:
         """Summarise a row over its seeds."""
         of_seed = self._of.get(row.name, {})
-        told = TableRow(row=row.name, changes=row.changes, paper=row.paper, seeds=sorted(of_seed))
+        summary = TableRow(
+            row=row.name, changes=row.changes, paper=row.paper, seeds=sorted(of_seed)
+        )
         if not of_seed:
-            return told
-        found = [of_seed[seed] for seed in told.seeds]
+            return summary
+        found = [of_seed[seed] for seed in summary.seeds]
         hits = np.stack([outcome.hits for outcome in found])
-        told.of_seed = hits.mean(axis=1).tolist()
-        told.value, told.ci95, told.n = float(hits.mean()), interval(hits), hits.shape[1]
-        told.chance = float(np.mean([outcome.chance for outcome in found]))
-        told.shuffled_eeg = float(np.mean([outcome.shuffled_eeg for outcome in found]))
-        told.encoder_parameters = found[0].encoder_parameters
-        return told
+        summary.of_seed = hits.mean(axis=1).tolist()
+        summary.value, summary.ci95 = float(hits.mean()), crossed_interval(hits)
+        summary.n = hits.shape[1]
+        summary.chance = float(np.mean([outcome.chance for outcome in found]))
+        summary.shuffled_eeg = float(np.mean([outcome.shuffled_eeg for outcome in found]))
+        summary.encoder_parameters = found[0].encoder_parameters
+        return summary
 
     def difference(self, better: str, worse: str) -> Difference | None:
         """Compare two rows, or return None where they have no seed in common."""
@@ -167,7 +170,7 @@ class Grid:
             return None
         hits = np.stack([first[seed].hits - second[seed].hits for seed in common])
         return Difference(
-            better=better, worse=worse, value=float(hits.mean()), ci95=interval(hits),
+            better=better, worse=worse, value=float(hits.mean()), ci95=crossed_interval(hits),
             n=hits.shape[1], n_seeds=len(common),
         )  # fmt: skip
 

@@ -31,7 +31,7 @@ def to_markdown(table: Table) -> str:
     ]
     for claim in table.claims:
         lines.append(
-            f"| {claim.text} | {claim.holds} | {'; '.join(map(_told, claim.differences))} |"
+            f"| {claim.text} | {claim.holds} | {'; '.join(map(_difference, claim.differences))} |"
         )
     paper = table.against_paper
     if paper.n_pairs:
@@ -40,7 +40,7 @@ def to_markdown(table: Table) -> str:
             f"Of {paper.n_pairs} pairs of rows {paper.same_in_the_mean} stand in the paper's "
             f"order, {paper.same_beyond_the_interval} of them beyond the interval. The other way "
             f"round beyond the interval: {len(paper.reversed_beyond_the_interval) or 'none'}.",
-            *(f"- {_told(pair)}" for pair in paper.reversed_beyond_the_interval),
+            *(f"- {_difference(pair)}" for pair in paper.reversed_beyond_the_interval),
         ]
     if table.missing:
         lines += ["", "Without a score:", ""]
@@ -108,7 +108,7 @@ def _row(row: TableRow) -> str:
     )
 
 
-def _told(pair: Difference) -> str:
+def _difference(pair: Difference) -> str:
     low, high = map(_percent, pair.ci95)
     return f"{pair.better} - {pair.worse}: {_percent(pair.value)} ({low} to {high})"
 

@@ -10,10 +10,10 @@ from scipy.stats import binom
 
 from dreamdiffusion.evaluation.confidence.calibration import (
     THRESHOLDS,
+    calibration_bins,
     calibration_error,
     choose_threshold,
     error_if_perfect,
-    reliability,
     risk_coverage,
     upper_bound,
 )
@@ -23,7 +23,7 @@ def test_calibration_error_by_hand():
     confidence = [0.9, 0.1, 0.8, 0.3, 0.7, 0.2]
     right = [True, False, False, True, True, False]
     # Sorted: .1 .2 | .3 .7 | .8 .9, right: 0 0 | 1 1 | 0 1.
-    found = reliability(confidence, right, n_bins=3)
+    found = calibration_bins(confidence, right, n_bins=3)
     assert [(round(b.confidence, 6), b.accuracy, b.n) for b in found] == [
         (0.15, 0.0, 2),
         (0.5, 1.0, 2),
@@ -36,16 +36,16 @@ def test_calibration_error_by_hand():
 
 def test_equal_confidences_are_never_parted():
     right = np.arange(12) % 2 == 0
-    found = reliability(np.full(12, 0.5), right, n_bins=4)
+    found = calibration_bins(np.full(12, 0.5), right, n_bins=4)
     assert [(b.confidence, b.accuracy, b.n) for b in found] == [(0.5, 0.5, 12)]
     assert calibration_error(np.full(12, 0.5), np.sort(right), n_bins=4) == 0.0
     # The three .2 reach over the edge between the halves.
-    found = reliability([0.2, 0.2, 0.2, 0.9], [True, False, False, True], n_bins=2)
+    found = calibration_bins([0.2, 0.2, 0.2, 0.9], [True, False, False, True], n_bins=2)
     assert [b.n for b in found] == [3, 1]
 
 
 def test_more_bins_than_trials_give_one_for_each():
-    assert [b.n for b in reliability([0.1, 0.4, 0.6], [0, 1, 1], n_bins=10)] == [1, 1, 1]
+    assert [b.n for b in calibration_bins([0.1, 0.4, 0.6], [0, 1, 1], n_bins=10)] == [1, 1, 1]
 
 
 def test_all_right_and_all_wrong():
@@ -59,7 +59,7 @@ def test_all_right_and_all_wrong():
 )
 def test_bins_hold_every_trial_once(trials, n_bins):
     confidence, right = (np.array(values) for values in zip(*trials, strict=True))
-    found = reliability(confidence, right, n_bins)
+    found = calibration_bins(confidence, right, n_bins)
     assert len(found) <= n_bins
     assert sum(b.n for b in found) == len(trials)
     assert sum(b.n * b.accuracy for b in found) == pytest.approx(right.sum())
@@ -160,7 +160,7 @@ def test_the_threshold_keeps_its_promise(rng):
 )
 def test_what_is_no_confidence_is_refused(confidence, right, told):
     with pytest.raises(ValueError, match=told):
-        reliability(confidence, right)
+        calibration_bins(confidence, right)
 
 
 @pytest.mark.parametrize("limit", [0, 1, -0.1])

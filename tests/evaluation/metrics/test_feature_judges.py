@@ -59,7 +59,7 @@ def test_dinov2_gives_its_pooled_features(tmp_path, images):
     judge = open_judge(str(tmp_path / "dino"), CPU)
     expected = model(pixel_values=normalised(images)).pooler_output
     torch.testing.assert_close(judge.features(images, batch_size=2), expected)
-    assert "pictures at 16 pixels" in judge.told
+    assert "pictures at 16 pixels" in judge.description
     with pytest.raises(ValueError, match=r"dino, .* names no classes; give an image classifier"):
         judge.probabilities(images)
 
@@ -231,8 +231,8 @@ def test_torchvision_is_asked_for_the_published_layer_weights_and_size(
     assert features.shape == (3, n_features)
     assert probabilities.shape == (3, 1000)
     assert probabilities[0].argmax() == 999  # the bias of the weights that were loaded
-    assert source.split("/")[0] in judge.told
-    assert weights in judge.told
+    assert source.split("/")[0] in judge.description
+    assert weights in judge.description
 
 
 def test_a_layer_that_does_not_exist_is_named(torchvision):

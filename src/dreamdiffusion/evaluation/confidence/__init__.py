@@ -1,1 +1,1 @@
-"""How sure each trial is, and how far that can be trusted."""
+"""Confidence: the probability that a trial is right; calibration: how well that holds."""

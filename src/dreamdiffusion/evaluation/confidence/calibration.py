@@ -1,4 +1,4 @@
-"""How good a confidence is: calibration error, reliability bins, risk against coverage, abstention.
+"""Calibration: how well confidences hold; error, bins, risk against coverage, a threshold.
 
 A confidence is a probability that an answer is right. Notation: n trials; ``confidence`` float (n,)
 in [0, 1]; ``right`` bool (n,).
@@ -21,11 +21,16 @@ THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
 """Confidences that `choose_threshold` may choose from, fixed before any trial is seen."""
 
 
-def reliability(confidence: ArrayLike, right: ArrayLike, n_bins: int = N_BINS) -> list[Bin]:
+def calibration_bins(confidence: ArrayLike, right: ArrayLike, n_bins: int = N_BINS) -> list[Bin]:
     """Sort trials by confidence and cut them into bins of equal numbers of trials.
 
     Trials of one and the same confidence are never parted, so bins may differ in size and there
     may be fewer of them.
+
+    Parameters
+    ----------
+    confidence, right : array, (n,)
+    n_bins : int
 
     Raises
     ------
@@ -49,10 +54,10 @@ def reliability(confidence: ArrayLike, right: ArrayLike, n_bins: int = N_BINS) -
 def calibration_error(confidence: ArrayLike, right: ArrayLike, n_bins: int = N_BINS) -> float:
     """Expected calibration error: the mean over trials of |confidence - accuracy| of their bin.
 
-    Bins hold equal numbers of trials (`reliability`), as Nguyen and O'Connor (2015) propose, for
+    Bins hold equal numbers of trials (`calibration_bins`), as Nguyen and O'Connor (2015) propose:
     bins of equal width leave some with hardly a trial. Both are means over the bin.
     """
-    bins = reliability(confidence, right, n_bins)
+    bins = calibration_bins(confidence, right, n_bins)
     return sum(b.n * abs(b.confidence - b.accuracy) for b in bins) / sum(b.n for b in bins)
 
 
@@ -67,9 +72,15 @@ def error_if_perfect(
     It is not 0: with few trials in a bin the accuracy scatters about the confidence. Answers are
     drawn that are right with just the stated confidence.
 
+    Parameters
+    ----------
+    confidence : array, (n,)
+    rng : numpy.random.Generator
+    n_bins, n_draws : int
+
     Returns
     -------
-    mean, quantile95
+    mean, quantile95 : float
         Over the draws.
     """
     confidence, _ = _check(confidence, np.ones(np.shape(confidence), dtype=bool))
@@ -82,11 +93,15 @@ def error_if_perfect(
 
 
 def risk_coverage(confidence: ArrayLike, right: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Share of wrong answers among those kept, the most confident first; arguments ``(n,)`` each.
+    """Share of wrong answers among those kept, the most confident first.
+
+    Parameters
+    ----------
+    confidence, right : array, (n,)
 
     Returns
     -------
-    coverage, risk
+    coverage, risk : array, (m,)
         One value for each distinct confidence, from the highest: no threshold parts trials of one
         confidence. The last coverage is 1 and its risk the share of wrong answers.
     """
@@ -131,7 +146,7 @@ def choose_threshold(
     Raises
     ------
     ValueError
-        If the limit or ``delta`` is not between 0 and 1, or as `reliability`.
+        If the limit or ``delta`` is not between 0 and 1, or as `calibration_bins`.
     """
     for name, value in (("risk_limit", risk_limit), ("delta", delta)):
         if not 0 < value < 1:

@@ -1,9 +1,9 @@
 """Per trial, a calibrated probability that the category shown by its images is right.
 
 The images of a trial name a category: the one that the judge sees in most of them. How much they
-agree, and how near the EEG embedding lies to pictures of that category, tell how far to trust it. A
-logistic regression turns these into a probability. It is fitted on trials that nobody scores, and
-refuses to tell a confidence for one of them.
+agree, and how near the EEG embedding lies to pictures of that category, are evidence for it. A
+logistic regression turns these into a probability, the confidence. It is fitted on trials that are
+not scored, and refuses to rate one of them.
 
 Notation: n trials, k images of each, C categories of the judge, d dimensions of the embedding.
 """
@@ -25,10 +25,10 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from dreamdiffusion.evaluation.confidence.calibration import (
     N_BINS,
+    calibration_bins,
     calibration_error,
     choose_threshold,
     error_if_perfect,
-    reliability,
     risk_coverage,
 )
 from dreamdiffusion.evidence.scores import Confidence
@@ -172,7 +172,7 @@ class Calibrator:
         Of the features as `guess` gives them: the standardisation is folded in.
     bias : float
     fitted_on : str
-        In words.
+        Which trials these are.
     trials : list of str
         Names of the trials it was fitted on (`trial_names`); it says nothing of these.
     held_out : list of float
@@ -270,7 +270,7 @@ def fit(
     trials : sequence of str, length n
         `trial_names`.
     fitted_on : str
-        What these trials are, in words.
+        Which trials these are.
     groups : array, (n,), optional
         Person of each trial. With several people the threshold is chosen by confidences of people
         who took no part in their fit.
@@ -320,14 +320,14 @@ def assess(
     rng: np.random.Generator,
     n_bins: int = N_BINS,
 ) -> Confidence:
-    """Rate the scored trials, and say how well the rating tells right from wrong.
+    """Rate the scored trials, and say how well the confidence holds.
 
     Parameters
     ----------
     calibrator : Calibrator
         Fitted on other trials.
     guesses, truth, trials
-        As `fit`, of the scored trials.
+        As `fit`, of the n scored trials; ``truth`` int (n,).
     risk_limit : float
         Share of wrong answers among those kept that is asked for.
     rng : numpy.random.Generator
@@ -353,7 +353,7 @@ def assess(
         calibration_error=calibration_error(confidence, right, n_bins),
         error_if_perfect=mean,
         error_if_perfect_95=quantile,
-        bins=reliability(confidence, right, n_bins),
+        bins=calibration_bins(confidence, right, n_bins),
         coverage=coverage.tolist(),
         risk=risk.tolist(),
         risk_limit=risk_limit,
@@ -370,7 +370,7 @@ def _regress(features: FloatArray, right: NDArray[np.bool_]) -> tuple[FloatArray
         constant = (right.sum() + 1) / (len(right) + 2)
         return np.zeros(features.shape[1]), float(logit(constant))
     center, spread = features.mean(axis=0), features.std(axis=0)
-    # What is the same in every trial, as the share of one image, tells nothing.
+    # What is the same in every trial, as the share of one image, holds nothing.
     spread = np.where(spread > 1e-9, spread, np.inf)
     model = LogisticRegression(C=1.0, max_iter=1000).fit((features - center) / spread, right)
     weights = model.coef_[0] / spread

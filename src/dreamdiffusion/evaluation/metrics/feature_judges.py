@@ -36,17 +36,17 @@ _MODES = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which processor file
 
 @dataclass
 class FeatureJudge:
-    """A network that looks at pictures.
+    """A network that judges pictures.
 
     Attributes
     ----------
-    told : str
-        Model, layer and size of the pictures, in words.
+    description : str
+        Model, layer and size of the pictures.
     run : callable
         For one batch.
     """
 
-    told: str
+    description: str
     run: Run
 
     @torch.no_grad()
@@ -84,7 +84,7 @@ class FeatureJudge:
         """
         found = self.look(images, batch_size)[1]
         if found is None:
-            raise ValueError(f"{self.told} names no classes; give an image classifier")
+            raise ValueError(f"{self.description} names no classes; give an image classifier")
         return found
 
 
@@ -106,14 +106,14 @@ def open_judge(source: str, device: torch.device) -> FeatureJudge:
         incomplete, or the model does not take pictures alone.
     """
     if source.startswith(PREFIXES):
-        told, run = open_published(source, device)
-        return FeatureJudge(told, run)
+        description, run = open_published(source, device)
+        return FeatureJudge(description, run)
     options = {"local_files_only": Path(source).is_dir(), "trust_remote_code": False}
     config = _fetch(AutoConfig.from_pretrained, source, **options)
     if config.model_type in ("clip", "clip_vision_model"):
         clip = load_clip(source).to(device).eval()  # pyright: ignore[reportArgumentType]
-        told = f"{source}, image embedding, pictures at {clip.config.image_size} pixels"
-        return FeatureJudge(told, lambda x: (embed_images(clip, x.to(device)), None))
+        description = f"{source}, image embedding, pictures at {clip.config.image_size} pixels"
+        return FeatureJudge(description, lambda x: (embed_images(clip, x.to(device)), None))
     if hasattr(config, "text_config"):
         raise ValueError(
             f"judge {source} is a {config.model_type}, which takes text too; give its vision "

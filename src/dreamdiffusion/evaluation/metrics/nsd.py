@@ -2,7 +2,8 @@
 
 Pixel correlation, structural similarity, and identification among the pictures in the feature
 spaces of networks that had no part in the decoding. As everywhere, each function returns a matrix
-``pairs`` (n, n) (see `metrics`), averaged over the k samples of a trial; the papers keep one image.
+``pairs`` (n, n) (see `metrics.pairs`), averaged over the k samples of a trial; the papers keep one
+image.
 
 Notation: n trials, k samples per trial, m pictures that differ, d features.
 """

@@ -2,8 +2,9 @@
 
 Each function returns ``pairs`` (n, n): ``pairs[i, j]`` scores the images generated for trial *j*
 against what was shown in trial *i*, averaged over that trial's k samples. It is never the best of
-the samples. The diagonal is the score; the other entries are what `statistics` needs for chance and
-permutations, which then cost an index, not another pass over the images.
+the samples. The diagonal is the score; the other entries are what
+`evidence.statistics` needs for chance and permutations, which then cost an index, not another pass
+over the images.
 
 Notation: n trials, k samples per trial, c classes, m pictures in a gallery, d numbers in an
 embedding. Ties count against the truth everywhere, so that a constant answer wins nothing.
@@ -294,7 +295,7 @@ def ssim_pairs(
 
     Equal to scikit-image's ``structural_similarity`` with ``data_range=1``, for all pairs at once.
     Of the grey pictures as the NSD suite has it: ``gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False`` (`nsd_metrics` enlarges to 425 pixels first). In colour as the
+    use_sample_covariance=False`` (`metrics.nsd` enlarges to 425 pixels first). In colour as the
     code of DreamDiffusion has it: ``channel_axis`` and the defaults, which are a flat window of 7
     pixels and the sample covariance.
 

@@ -60,7 +60,7 @@ def open_published(source: str, device: torch.device) -> tuple[str, Run]:
     Returns
     -------
     str
-        Model, layer and size of the pictures, in words.
+        Description: model, layer and size of the pictures.
     callable
         Pictures (n, 3, H, W) in [0, 1] -> features (of the layer, else the logits), and logits
         where the network has classes.
@@ -99,8 +99,8 @@ def open_published(source: str, device: torch.device) -> tuple[str, Run]:
         classes = logits if judge.weights != SWAV else None
         return (kept[0] if layer else logits), classes
 
-    what = f"layer {layer}" if layer else "its classes"
-    return f"torchvision {name} ({judge.weights}), {what}, pictures at {judge.size} pixels", run
+    part = f"layer {layer}" if layer else "its classes"
+    return f"torchvision {name} ({judge.weights}), {part}, pictures at {judge.size} pixels", run
 
 
 def _build(source: str, judge: Published) -> nn.Module:

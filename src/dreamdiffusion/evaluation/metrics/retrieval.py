@@ -25,7 +25,7 @@ TOP = 5
 
 @dataclass
 class Retrieval:
-    """What retrieval found, and the words without which it says nothing.
+    """What retrieval found, and how it was done, without which it says nothing.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Retrieval:
         Skewness of how often each entry of the gallery is the nearest; 0 is even. Far above 0, a
         few entries are everyone's answer.
     protocol : str
-        Gallery, its size, how many repeats were averaged, the rule of selection, hubness.
+        How it was done: gallery and its size, repeats averaged, rule of selection, hubness.
     """
 
     hits: dict[str, Floats]
@@ -47,7 +47,7 @@ class Retrieval:
     protocol: str
 
     def pairs(self, name: str) -> Floats:
-        """Return the matrix ``pairs`` (n, n) of ``top1`` or ``top5``; see `metrics`."""
+        """Return the matrix ``pairs`` (n, n) of ``top1`` or ``top5``; see `metrics.pairs`."""
         return self.hits[name][:, self.truth].T
 
     def scores(self, name: str) -> Floats:
@@ -73,7 +73,7 @@ def score_retrieval(
     repeats : str
         How many repeats of a picture were averaged before decoding ("1", "80").
     selection : str
-        The rule that chose model and settings, in words.
+        The rule that chose model and settings.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def hubness(hits: Floats) -> float:
     Parameters
     ----------
     hits : array, (n, m)
-        From `metrics.retrieval_hits`.
+        From `pairs.retrieval_hits`.
 
     Returns
     -------

@@ -126,13 +126,14 @@ class ImageSuites:
             In [0, 1].
         groups : array of int, (n,), optional
             SSIM and LPIPS, which cost most, are computed within these alone (see
-            `metrics.trial_groups`) and are NaN elsewhere. ``np.arange(n)`` gives the diagonal,
+            `pairs.trial_groups`) and are NaN elsewhere. ``np.arange(n)`` gives the diagonal,
             which is all that a control needs.
 
         Returns
         -------
         dict of str to array (n, n)
-            Metric -> ``pairs``, see `metrics`. Of those in ``lower_is_better`` less is better.
+            Metric -> ``pairs``, see `metrics.pairs`; of those in ``lower_is_better`` less is
+            better.
 
         Raises
         ------
@@ -192,12 +193,12 @@ class ImageSuites:
             )  # fmt: skip
         for name, source in judges.distance.items():
             metric = f"distance_{name}"
-            told = "1 - correlation of the features; lower is better"
-            self._add_features(metric, source, distance_pairs, told)
+            description = "1 - correlation of the features; lower is better"
+            self._add_features(metric, source, distance_pairs, description)
             self.lower_is_better.add(metric)
 
     def _add_features(
-        self, metric: str, source: str, score: Callable[[Floats, Ints], Floats], told: str
+        self, metric: str, source: str, score: Callable[[Floats, Ints], Floats], description: str
     ) -> None:
         judge = open_judge(source, self._device)
         gallery = judge.features(self._pictures)
@@ -210,7 +211,7 @@ class ImageSuites:
             ]
             return score(np.concatenate(found), self._truth)
 
-        self._add(metric, pairs, f"{told}; judge: {judge.told}")
+        self._add(metric, pairs, f"{description}; judge: {judge.description}")
 
     def _add_pairwise(self, perceptual: str | None) -> None:
         seen, size = self._seen, f"at {self._seen.shape[-1]} pixels"
@@ -233,7 +234,7 @@ class ImageSuites:
         judge = open_judge(perceptual, self._device)
         self._add(
             "lpips", lambda images, groups: _squared_distance_pairs(judge, seen, images, groups),
-            f"lower is better; judge: {judge.told}",
+            f"lower is better; judge: {judge.description}",
         )  # fmt: skip
         self.lower_is_better.add("lpips")
 
@@ -251,12 +252,12 @@ class ImageSuites:
             found = judge.probabilities(images.flatten(0, 1)).reshape(*images.shape[:2], -1)
             return n_way_pairs(found, truth, n_way, top)
 
-        told = (
+        description = (
             f"among the {top} most probable of {n_way} of the {on_seen.shape[1]} classes, the "
             "others drawn without replacement (expectation over all draws); the truth is what the "
-            f"judge names on the picture shown; judge: {judge.told}"
+            f"judge names on the picture shown; judge: {judge.description}"
         )
-        self._add(name, pairs, told)
+        self._add(name, pairs, description)
 
     def _add_distribution(self, source: str | None) -> None:
         if source is None:
@@ -273,18 +274,18 @@ class ImageSuites:
         d = features.shape[1]
         self.protocol["fid"] = (
             f"Frechet distance of {d} features, pictures shown each once; lower is better; says "
-            f"nothing about single trials; judge: {judge.told}"
+            f"nothing about single trials; judge: {judge.description}"
         )
         self.protocol["kid"] = (
             f"unbiased squared MMD, kernel (x.y / {d} + 1)^3, all pairs; lower is better; judge: "
-            f"{judge.told}"
+            f"{judge.description}"
         )
         if classes is None:
-            self.not_scored["inception_score"] = f"{judge.told} names no classes"
+            self.not_scored["inception_score"] = f"{judge.description} names no classes"
         else:
             self.protocol["inception_score"] = (
                 f"exp of the mean KL of {classes.shape[1]} classes, over the whole set; higher is "
-                f"better; judge: {judge.told}"
+                f"better; judge: {judge.description}"
             )
 
     def _of_set(self, images: Tensor) -> dict[str, float]:
@@ -297,9 +298,9 @@ class ImageSuites:
             values["inception_score"] = inception_score(classes)
         return values
 
-    def _add(self, name: str, metric: Metric, told: str) -> None:
+    def _add(self, name: str, metric: Metric, description: str) -> None:
         self._metrics[name] = metric
-        self.protocol[name] = told
+        self.protocol[name] = description
 
     def _check(self, images: Tensor) -> None:
         if images.ndim != 5 or len(images) != len(self._seen):
