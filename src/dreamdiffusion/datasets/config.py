@@ -30,9 +30,15 @@ class SimulateConfig(Schema):
     )
     n_subjects: PositiveInt = 1
     first_subject: PositiveInt = 1
+    n_sessions: PositiveInt = Field(default=1, description="of each person, with n_runs each")
     n_runs: PositiveInt = 8
     first_run: PositiveInt = Field(default=1, description="number of the first run that is written")
     trials_per_run: PositiveInt = 240
+    n_pictures: PositiveInt | None = Field(
+        default=None,
+        description="every run shows the same so many pictures, equally often; empty: no picture "
+        "is shown twice",
+    )
     image_size: PositiveInt = Field(default=64, description="pixels")
     seed: int = 0
 

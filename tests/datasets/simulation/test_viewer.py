@@ -404,6 +404,27 @@ def test_every_trial_shows_its_own_picture(folder):
     assert len(list((root / "stimuli").rglob("*.png"))) == 24
 
 
+def test_the_same_pictures_in_every_run_of_every_session(tmp_path):
+    config = SimulateConfig(
+        output=tmp_path / "known", montage="muse4", n_subjects=2, n_sessions=2, n_runs=1,
+        n_pictures=3, trials_per_run=7, image_size=TINY,
+    )  # fmt: skip
+    root = simulate(config)
+    assert "every run shows the same 3 pictures" in (root / "README").read_text("utf-8")
+    names = [f"picture-{i:03d}.png" for i in (1, 2, 3)]
+    assert sorted(p.name for p in (root / "stimuli").rglob("*.png")) == names
+    tables = {p.name[:13]: pd.read_csv(p, sep="\t") for p in root.rglob("*_events.tsv")}
+    assert sorted(tables) == [f"sub-{who}_ses-{day}" for who in ("01", "02") for day in ("01", "02")]
+    orders = set()
+    for table in tables.values():
+        assert sorted(table["stim_file"].value_counts().tolist()) == [2, 2, 3]
+        assert table.groupby("stim_file")["trial_type"].nunique().max() == 1
+        orders.add(tuple(table["stim_file"]))
+    assert len(orders) == 4
+    with pytest.raises(ValueError, match=r"n_pictures is 9, more than the 7 trials of a run"):
+        simulate(config.model_copy(update={"output": tmp_path / "many", "n_pictures": 9}))
+
+
 def test_folder_says_that_it_is_simulated(folder):
     root, _ = folder
     assert (root / "README").read_text("utf-8").startswith("SIMULATED")
