@@ -113,3 +113,59 @@ def test_n170_config_on_the_real_recordings(tmp_path, monkeypatch):
     assert {name: len(paths) for name, paths in trials.image_pools().items()} == {
         "faces": 48, "houses": 48,
     }  # fmt: skip
+
+
+def bids_of_pictures(root, first="p0.png"):
+    """A BIDS recording whose first of ten events shows `first`; the signal cannot be read."""
+    folder = root / "sub-01" / "eeg"
+    folder.mkdir(parents=True)
+    (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
+    (folder / "sub-01_task-see_eeg.edf").write_bytes(b"no EDF")
+    names = [first, *(f"p{i}.png" for i in range(1, 10))]
+    table = pd.DataFrame({"onset": np.arange(10.0), "duration": 0.1, "trial_type": "cat"})
+    table.assign(stim_file=names).to_csv(
+        folder / "sub-01_task-see_events.tsv", sep="\t", index=False
+    )
+    (root / "stimuli").mkdir()
+    for i in range(10):
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(root / "stimuli" / f"p{i}.png")
+    return root
+
+
+def test_pictures_are_checked_before_any_signal_is_read(tmp_path):
+    root = bids_of_pictures(tmp_path / "data")
+    config = PrepareConfig(input=[root], output=tmp_path / "out")
+    with pytest.raises(ValueError, match=r"eeg\.edf"):  # the pictures are in order
+        prepare(config)
+    (root / "stimuli" / "p7.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"picture .*p7\.png cannot be read"):
+        prepare(config)
+    (root / "stimuli" / "p7.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"p7\.png does not exist \(.*event at 7 s\)"):
+        prepare(config)
+    Image.new("RGB", (4, 4)).save(tmp_path / "outside.png")
+    for number, name in enumerate(("../../outside.png", str(tmp_path / "outside.png"))):
+        other = bids_of_pictures(tmp_path / str(number), first=name)
+        with pytest.raises(ValueError, match=r"outside\.png lies outside the picture folder"):
+            prepare(config.model_copy(update={"input": [other]}))
+    with pytest.raises(FileNotFoundError, match=r"picture folder .*nowhere does not exist; --stim"):
+        prepare(config.model_copy(update={"stimuli": tmp_path / "nowhere"}))
+    with pytest.raises(ValueError, match=r"eeg\.edf"):
+        prepare(config.model_copy(update={"pair_by": "none"}))
+
+
+def test_how_pictures_become_squares_is_kept_with_the_trials(muse):
+    Image.new("L", (8, 4)).save(muse / "stimuli" / "faces" / "1.png")
+    of_person = {"input": [muse / "subject1"]}
+    folder = prepare(by_class(muse, **of_person))
+    assert Trials.load(folder).picture_fit == "crop"
+    folder = prepare(by_class(muse, **of_person, picture_fit="pad"))
+    trials = Trials.load(folder)
+    assert trials.picture_fit == "pad"
+    assert trials.source["prepare"]["picture_fit"] == "pad"
+    pixels = trials.read_pictures(trials.image_pools()["faces"], 8)[0]
+    assert pixels[[0, 1, 6, 7]].min() == 128 and pixels[2:6].max() == 0
+    info = json.loads((folder / "info.json").read_text("utf-8"))
+    del info["picture_fit"]  # as folders of earlier versions
+    (folder / "info.json").write_text(json.dumps(info))
+    assert Trials.load(folder).picture_fit == "squash"

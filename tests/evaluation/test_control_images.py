@@ -87,7 +87,7 @@ def test_nearest_training_images_are_pictures_of_training(painter: ControlPainte
              images["nearest_training_image"]}  # fmt: skip
 
     def pixels(rows: np.ndarray) -> set[tuple[int, ...]]:
-        seen = read_images(trials.select(rows).images(), SIZE).transpose(0, 3, 1, 2)
+        seen = read_images(trials.select(rows).images(), SIZE, "crop").transpose(0, 3, 1, 2)
         return {tuple(image.flatten().tolist()) for image in seen}
 
     assert drawn <= pixels(painter.train)
@@ -117,7 +117,7 @@ def test_means_of_training_lie_beside_the_model(painter: ControlPainter) -> None
     assert np.isnan(table[1]).all() and np.isfinite(table[[0, 2]]).all()
     clip = load_embedder(clip_source(painter.model), torch.device("cpu"))
     discs = painter.train[trials.metadata["category"].iloc[painter.train].to_numpy() == "disc"]
-    pixels = torch.from_numpy(read_images(trials.select(discs).images(), SIZE))
+    pixels = torch.from_numpy(read_images(trials.select(discs).images(), SIZE, "crop"))
     own = clip(pixels.permute(0, 3, 1, 2).float() / 255).mean(dim=0)
     np.testing.assert_allclose(table[0], own.numpy(), atol=1e-4)
 

@@ -193,7 +193,7 @@ def test_known_pictures_are_claimed_as_such(tmp_path: Path) -> None:
     write_judge(tmp_path / "judge")
     shown = list(set(Trials.load(tmp_path / "trials").images()))
     for who in ("judge", "generator"):  # all of it is known, and that is what is claimed
-        save_prints(tmp_path / who, read_images(shown, SIZE))
+        save_prints(tmp_path / who, read_images(shown, SIZE, "crop"))
     scores = score(tmp_path)
     assert reasons(scores) == set()
     assert scores.headline.known_pictures
@@ -244,7 +244,7 @@ def test_a_network_that_was_trained_on_the_pictures(copy: Path, who: str) -> Non
     trials = Trials.load(copy / "trials")
     rows = Split.load(copy / "finetune" / "model" / "split.json").test
     write_judge(copy / "judge")
-    save_prints(copy / who, read_images(trials.select(rows[:5]).images(), SIZE))
+    save_prints(copy / who, read_images(trials.select(rows[:5]).images(), SIZE, "crop"))
     scores = score(copy)
     assert reasons(scores) == {f"{who}_saw_the_pictures"}
     assert f"5 of the {len(rows)} pictures" in scores.headline.reasons[0].what

@@ -137,11 +137,23 @@ def test_every_rejection_is_counted_under_its_reason():
     signal = PLAIN.model_copy(update={"reject_uv": 200.0})
     trials = cut_trials([recording], config(signal))
     assert trials.rejected == {
-        "outside_file": 2, "gap": 1, "nan": 1, "clipped": 1, "bad_annotation": 1, "flat": 1,
-        "peak_to_peak": 1,
+        "same_onset": 0, "outside_file": 2, "gap": 1, "nan": 1, "clipped": 1,
+        "bad_annotation": 1, "flat": 1, "peak_to_peak": 1,
     }  # fmt: skip
     assert trials.metadata.onset.tolist() == [1.0]
     assert len(trials) == 1
+
+
+def test_two_events_at_one_sample():
+    """Of one event that is there twice the first is kept; of two pictures neither is."""
+    events = [
+        (1.0, "cat", "a.png"), (2.0, "cat", "b.png"), (2.004, "dog", "b.png"),
+        (3.0, "cat", "c.png"), (3.0, "cat", "c.png"), (4.0, "cat", "d.png"), (4.0, "cat", "e.png"),
+        (5.0, "cat", "f.png"), (5.01, "dog", "g.png"),
+    ]  # fmt: skip
+    trials = cut_trials([make_recording(noise(), events)], config())
+    assert trials.rejected["same_onset"] == 5
+    assert trials.metadata.stim_file.tolist() == ["a.png", "c.png", "f.png", "g.png"]
 
 
 def test_a_missing_sample_does_not_spread_through_the_filter():

@@ -13,6 +13,7 @@ from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials, source_of
+from dreamdiffusion.trials.stimuli import check_shown
 from dreamdiffusion.trials.windows.cut import build_windows
 
 logger = logging.getLogger(__name__)
@@ -22,9 +23,10 @@ logger = logging.getLogger(__name__)
 def prepare(config: PrepareConfig) -> Path:
     """Read, clean and cut the recordings of `config.input` and write them to `config.output`.
 
-    With kind "trials" every picture is opened once, so that a missing or unreadable one ends
-    this stage and not a training hours later; trials without pictures are an error unless
-    `pair_by` says "none".
+    With kind "trials" every picture is opened once, before the recordings are read where their
+    names are known by then, so that a missing or unreadable one ends neither this stage after its
+    work nor a training hours later; trials without pictures are an error unless `pair_by` says
+    "none".
 
     Returns
     -------
@@ -34,8 +36,8 @@ def prepare(config: PrepareConfig) -> Path:
     Raises
     ------
     ValueError, FileNotFoundError
-        As `load_public`, `find_recordings`, `read_recording`, `cut_trials`, `Trials.check_images`,
-        `build_windows`.
+        As `load_public`, `find_recordings`, `check_shown`, `read_recording`, `cut_trials`,
+        `Trials.check_images`, `build_windows`.
     """
     if config.dataset is not None:
         return load_public(config).save(config.output)
@@ -49,6 +51,7 @@ def prepare(config: PrepareConfig) -> Path:
     paths = find_recordings(config.input)
     if config.kind == "windows":
         return build_windows(paths, config)
+    check_shown(paths, config)
     progress = tqdm(paths, desc="trials", unit="recording")
     unit = config.signal.unit
     trials = cut_trials((read_recording(path, unit=unit) for path in progress), config)

@@ -99,7 +99,7 @@ def load_public(config: PrepareConfig) -> Trials:
     """
     assert config.dataset is not None
     dataset = get_dataset(config.dataset)
-    dataset.choose(config.subjects)  # a wrong name is told before any file is looked for
+    dataset.choose(config.subjects)  # a wrong name ends it before any file is looked for
     if config.kind != "trials":
         raise ValueError(
             "--dataset gives labelled trials; for windows name the recordings with --input alone"
@@ -111,13 +111,12 @@ def load_public(config: PrepareConfig) -> Trials:
         )
     root = config.input[0] if config.input else Path()
     resolved = dataset.resolve(config, root)
+    hint = f"{dataset.how_to_get} To go without pictures: --pair_by none"
     trials = dataset.load(root, config.subjects, resolved)
     trials.source = source_of(resolved)
     if resolved.pair_by != "none" or config.stimuli is not None:
         try:
             trials.check_images()
         except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{error}. {dataset.how_to_get} To go without pictures: --pair_by none"
-            ) from error
+            raise FileNotFoundError(f"{error}. {hint}") from error
     return trials

@@ -21,7 +21,7 @@ from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans
 from dreamdiffusion.decoders.sampling import Given, collect, draw_trials, eeg_of
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evidence.control_inputs import nearest_pictures, phase_randomised, time_removed
-from dreamdiffusion.files.pictures import read_images, to_tensor
+from dreamdiffusion.files.pictures import to_tensor
 from dreamdiffusion.models.generator.generator import Embed, image_size, open_text_pipeline
 from dreamdiffusion.trials.trials import Trials
 
@@ -229,7 +229,7 @@ class ControlPainter:
         else:
             paths = list(dict.fromkeys(trials.select(self.train).images()))
         size = image_size(self.pipe.unet, self.pipe.vae)
-        pixels = read_images(paths, size)
+        pixels = trials.read_pictures(paths, size)
         # Bytes are kept, and a part at a time is turned into numbers: there may be many pictures.
         parts = np.split(pixels, range(256, len(pixels), 256))
         gallery = torch.cat([self.embed(to_tensor(part)) for part in parts])

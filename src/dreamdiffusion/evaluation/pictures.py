@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dreamdiffusion.files.pictures import read_images, to_tensor
+from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.trials.trials import Trials
 
 
@@ -21,16 +22,28 @@ class PictureFiles:
     ----------
     paths
         One for each place; a file may stand at several.
+    fit
+        How they become squares.
     """
 
     paths: list[Path]
-    _pixels: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    fit: PictureFit
+    _pixels: dict[tuple[int, PictureFit], NDArray[np.uint8]] = field(default_factory=dict)
 
-    def distinct(self, size: int) -> NDArray[np.uint8]:
-        """Return every file once, ``(m, size, size, 3)``, in the order of its first place."""
-        if size not in self._pixels:
-            self._pixels[size] = read_images(list(dict.fromkeys(self.paths)), size)
-        return self._pixels[size]
+    def distinct(self, size: int, fit: PictureFit | None = None) -> NDArray[np.uint8]:
+        """Return every file once, ``(m, size, size, 3)``, in the order of its first place.
+
+        Parameters
+        ----------
+        size
+            Pixels.
+        fit
+            Instead of the files' own.
+        """
+        key = (size, fit or self.fit)
+        if key not in self._pixels:
+            self._pixels[key] = read_images(list(dict.fromkeys(self.paths)), *key)
+        return self._pixels[key]
 
     def tensor(self, size: int) -> Tensor:
         """Return the picture at every place, float32 ``(n, 3, size, size)`` in [0, 1]."""
@@ -67,12 +80,14 @@ class Shown:
             If a picture is missing or cannot be read.
         """
         if trials.pairing == "stim_file":
-            files = PictureFiles(trials.images())
+            files = PictureFiles(trials.images(), trials.picture_fit)
             return cls(files, files.tensor(size), None)
         paths = trials.image_pools()
         by_category = trials.metadata.groupby("category")["pool"].unique()
         pools = {
-            str(category): PictureFiles([path for pool in names for path in paths[pool]])
+            str(category): PictureFiles(
+                [path for pool in names for path in paths[pool]], trials.picture_fit
+            )
             for category, names in by_category.items()
         }
         return cls(None, None, {name: files.tensor(size) for name, files in pools.items()})

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from dreamdiffusion.decoders.dreamdiffusion.adapter import generator_source
 from dreamdiffusion.evaluation.opening import Fold, Opened
@@ -24,6 +24,7 @@ from dreamdiffusion.evidence.headline import (
 )
 from dreamdiffusion.evidence.look_log import selection_suspected
 from dreamdiffusion.evidence.scores import Headline, Look, Reason
+from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.picture_prints import load_prints, picture_prints
 from dreamdiffusion.trials.splits import Split
@@ -136,8 +137,10 @@ def _seen_pictures(opened: Opened) -> list[Reason | None]:
     source = generator_source(opened.config.model)
     if isinstance(source, Path):
         known["generator"] = (load_prints(source), opened.image_size)
+    # A network may have been trained on the pictures made square in another way than these trials'.
     return [
-        pictures_reason(who, picture_prints(opened.shown.files.distinct(size)), prints)
+        pictures_reason(who, picture_prints(opened.shown.files.distinct(size, fit)), prints)
         for who, (prints, size) in known.items()
         if prints is not None
+        for fit in get_args(PictureFit)
     ]

@@ -9,7 +9,7 @@ Importing this module must stay cheap, so it imports no torch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
@@ -21,6 +21,9 @@ Source = Annotated[str, BeforeValidator(str), AfterValidator(find_weights)]
 
 Weights = Annotated[Path, AfterValidator(find_weights)]
 """A folder of a model; ``weights/...`` is found in the working directory or in the package."""
+
+PictureFit = Literal["crop", "pad", "squash"]
+"""How a picture becomes a square: its middle is cut out, it is padded, or it is stretched."""
 
 
 class Schema(BaseModel):

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from dreamdiffusion.files.schema import Schema, Weights
+from dreamdiffusion.files.schema import PictureFit, Schema, Weights
 from dreamdiffusion.training.config import OptimConfig, TrainConfig
 
 
@@ -194,6 +194,9 @@ class TrainGeneratorConfig(Schema):
         default=5.0, description="weighting of the noise loss over timesteps"
     )
     caption_dropout: float = Field(default=0.1, ge=0, lt=1)
+    picture_fit: PictureFit = Field(
+        default="crop", description="as in prepare, whose trials it is to draw pictures of"
+    )
     flip: bool = Field(default=False, description="mirror pictures at random (class folders)")
 
     @model_validator(mode="after")
@@ -229,6 +232,9 @@ class TrainJudgeConfig(TrainConfig):
         "its weights are the start, the schedule is new",
     )
     image_size: PositiveInt = 64
+    picture_fit: PictureFit = Field(
+        default="crop", description="as in prepare, whose trials it is to score"
+    )
     n_scenes: PositiveInt = Field(default=8000, description="drawn scenes, when data is empty")
     steps: PositiveInt = 1200
     batch_size: PositiveInt = 64

@@ -12,9 +12,8 @@ import torch
 from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import random_scene, render
-from dreamdiffusion.files.pictures import read_images, to_tensor
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_images, to_tensor
+from dreamdiffusion.files.schema import PictureFit
 
 
 @dataclass
@@ -99,7 +98,9 @@ class FreshScenes:
         return Pictures(pixels, captions)
 
 
-def read_pictures(folder: Path, size: int, flip: bool = False) -> Pictures:
+def read_pictures(
+    folder: Path, size: int, fit: PictureFit = "crop", flip: bool = False
+) -> Pictures:
     """Read a folder of captioned pictures.
 
     The captions come from ``metadata.jsonl`` or ``metadata.csv`` (columns ``file_name``, ``text``),
@@ -107,6 +108,10 @@ def read_pictures(folder: Path, size: int, flip: bool = False) -> Pictures:
 
     Parameters
     ----------
+    size
+        Pixels, width and height.
+    fit
+        How pictures become squares.
     flip
         Add every picture mirrored.
 
@@ -115,7 +120,7 @@ def read_pictures(folder: Path, size: int, flip: bool = False) -> Pictures:
     FileNotFoundError
         If the folder or a picture that the metadata names is missing.
     ValueError
-        If there is no picture, or one cannot be read.
+        If there is no picture, one cannot be read, or one lies outside the folder.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"picture folder {folder} does not exist")
@@ -128,12 +133,11 @@ def read_pictures(folder: Path, size: int, flip: bool = False) -> Pictures:
                 f"picture {loose[0]} has no caption: put pictures into one folder a class, or "
                 f"write {folder / 'metadata.jsonl'} with file_name and text on each line"
             )
+        paths = [picture_path(folder, str(p.relative_to(folder))) for p in paths]
         listed = [(p, f"a picture of {p.parent.name.replace('_', ' ')}") for p in paths]
     if not listed:
-        raise ValueError(
-            f"picture folder {folder} holds no picture ({', '.join(sorted(SUFFIXES))})"
-        )
-    pixels = read_images([path for path, _ in listed], size)
+        raise ValueError(f"picture folder {folder} holds no picture ({', '.join(SUFFIXES)})")
+    pixels = read_images([path for path, _ in listed], size, fit)
     captions = [text for _, text in listed]
     if flip:
         pixels = np.concatenate([pixels, pixels[:, :, ::-1]])
@@ -157,4 +161,4 @@ def _read_metadata(folder: Path) -> list[tuple[Path, str]] | None:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not {"file_name", "text"} <= row.keys():
             raise ValueError(f"{source}, row {number}: expected file_name and text, got {row}")
-    return [(folder / str(row["file_name"]), str(row["text"])) for row in rows]
+    return [(picture_path(folder, str(row["file_name"])), str(row["text"])) for row in rows]

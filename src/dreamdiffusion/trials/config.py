@@ -11,7 +11,7 @@ from pydantic import (
     PositiveInt,
 )
 
-from dreamdiffusion.files.schema import Schema
+from dreamdiffusion.files.schema import PictureFit, Schema
 from dreamdiffusion.recordings.config import SignalConfig
 
 ValidationBy = Literal["stim_file", "run", "trial"]
@@ -38,6 +38,11 @@ class PrepareConfig(Schema):
     baseline: tuple[float, float] | None = Field(default=None, description="s, from stimulus onset")
     events: dict[str, int] | None = Field(default=None, description="category -> marker code")
     stimuli: Path | None = Field(default=None, description="folder of the pictures that were shown")
+    picture_fit: PictureFit = Field(
+        default="crop",
+        description="how pictures become squares: the middle cut out, padded with grey, or "
+        "squashed as in the paper; kept with the trials",
+    )
     pair_by: Literal["stim_file", "category", "none"] = Field(
         default="stim_file",
         description="category: only the class of a picture is known; none: no pictures",

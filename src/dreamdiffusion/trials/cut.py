@@ -18,13 +18,23 @@ from dreamdiffusion.recordings.duplicates import DuplicateCheck
 from dreamdiffusion.recordings.preprocessing import bad_spans, preprocess, reject_reason
 from dreamdiffusion.recordings.recording import Cut, Recording
 from dreamdiffusion.trials.config import PrepareConfig
+from dreamdiffusion.trials.stimuli import choose_events, class_folders
 from dreamdiffusion.trials.trials import Trials
 
 __all__ = ["Trials", "cut_trials", "from_epochs"]
 
 logger = logging.getLogger(__name__)
 
-REASONS = ("outside_file", "gap", "nan", "clipped", "bad_annotation", "flat", "peak_to_peak")
+REASONS = (
+    "same_onset",
+    "outside_file",
+    "gap",
+    "nan",
+    "clipped",
+    "bad_annotation",
+    "flat",
+    "peak_to_peak",
+)
 
 
 @with_keywords(PrepareConfig)
@@ -33,7 +43,8 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
 
     A trial holds exactly ``round((tmax - tmin) * sfreq)`` samples; its first sample is the one
     nearest to onset + tmin. A baseline interval may lie before tmin. A trial that reaches outside
-    its file, crosses a gap, or fails the limits of `config.signal` is left out and counted.
+    its file, crosses a gap, fails the limits of `config.signal`, or has the samples of another
+    event is left out and counted.
 
     Parameters
     ----------
@@ -87,7 +98,13 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
             _check_inside(recording, recording.cut, config)
             rejected["elsewhere"] += recording.cut.n_dropped
         names.append(str(recording.source))
-        events = choose_events(recording, config.events)
+        events = choose_events(recording.events, config.events, recording.source)
+        root = config.stimuli or recording.stimuli_root
+        if config.pair_by == "stim_file" and root is not None and not root.is_dir():
+            raise FileNotFoundError(
+                f"picture folder {root} does not exist; name the one of the pictures with "
+                "--stimuli, or go without: --pair_by none"
+            )
         raw = preprocess(recording, signal)
         if ch_names and raw.ch_names != ch_names:
             raise ValueError(
@@ -95,7 +112,7 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
                 f"{ch_names}; name those they share in signal.picks"
             )
         ch_names = list(raw.ch_names)
-        kept, data = _cut(raw, events["onset"].to_numpy(float), config, n_times, rejected)
+        kept, data = _cut(raw, events, config, n_times, rejected)
         if len(data):
             pieces.append(data)
             rows.append(_metadata(recording, events.iloc[kept]))
@@ -110,16 +127,19 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
             f"{', '.join(names)}: trials that were cut elsewhere go together with trials of the "
             "same filter only, not with recordings; prepare them apart"
         )
-    told = {reason: count for reason, count in rejected.items() if count}
+    left_out = {reason: count for reason, count in rejected.items() if count}
     if not pieces:
-        raise ValueError(f"no trial is left of {', '.join(names)}; rejected: {told or 'none'}")
+        raise ValueError(f"no trial is left of {', '.join(names)}; rejected: {left_out or 'none'}")
     data = np.concatenate(pieces)
     metadata = pd.concat(rows, ignore_index=True)
-    logger.info("%d trials; rejected: %s", len(data), told or "none")
+    logger.info("%d trials; rejected: %s", len(data), left_out or "none")
     if config.events:
         absent = [name for name in config.events if name not in set(metadata["category"])]
         if absent:
-            raise ValueError(f"no trial of the category {', '.join(absent)} is left; {told}")
+            raise ValueError(
+                f"no trial of the category {', '.join(absent)} is left; "
+                f"rejected: {left_out or 'none'}"
+            )
     if config.stimuli is None and len(roots) > 1:
         raise ValueError(
             f"the recordings have several picture folders ({', '.join(map(str, sorted(roots)))}); "
@@ -128,7 +148,7 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
     root = config.stimuli or next(iter(roots), None)
     if config.pair_by == "category":
         metadata["stim_file"] = ""
-        metadata["pool"] = _pools(metadata["category"].tolist(), root)
+        metadata["pool"] = class_folders(metadata["category"].tolist(), root)
     return Trials(
         data=data,
         ch_names=ch_names,
@@ -136,6 +156,7 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
         tmin=config.tmin,
         metadata=metadata,
         stimuli_root=root,
+        picture_fit=config.picture_fit,
         rejected=dict(rejected),
         simulated=simulated,
         signal=signal.model_dump(mode="json") | _filter_of(elsewhere),
@@ -170,60 +191,32 @@ def _filter_of(elsewhere: list[Cut]) -> dict[str, Any]:
 
 
 def source_of(config: PrepareConfig) -> dict[str, Any]:
-    """Return what trials tell of where they come from: the data set, and how they were cut."""
-    cut = ("input", "subjects", "tmin", "tmax", "baseline", "events", "stimuli", "pair_by")
+    """Return what trials keep of where they come from: the data set, and how they were cut."""
+    cut = ("input", "subjects", "tmin", "tmax", "baseline", "events", "stimuli", "pair_by",
+           "picture_fit")  # fmt: skip
     return {
         "dataset": config.dataset,
         "prepare": config.model_dump(mode="json", include=set(cut)),
     }
 
 
-def choose_events(recording: Recording, wanted: dict[str, int] | None) -> pd.DataFrame:
-    """Return the events that are stimulus onsets, with `category` named as in `wanted`.
-
-    Events whose code (or, where the source has no codes, whose category) is not in `wanted` are
-    not stimuli and are left out. With `wanted` None every event is one.
-
-    Raises
-    ------
-    ValueError
-        If none is left.
-    """
-    events = recording.events
-    if events is None or not len(events):
-        raise ValueError(
-            f"{recording.source} has no events (markers, stim channel, annotations or events.tsv); "
-            'labelled trials need them: for unlabelled data use kind "windows"'
-        )
-    chosen = events.copy()
-    if wanted:
-        is_stimulus = np.isin(chosen["category"].to_numpy(dtype=object), list(wanted))
-        if "code" in chosen and not is_stimulus.any():
-            names = {code: name for name, code in wanted.items()}
-            chosen["category"] = [names.get(code, "") for code in chosen["code"]]
-            is_stimulus = (chosen["category"] != "").to_numpy(dtype=bool)
-        chosen = chosen.iloc[np.flatnonzero(is_stimulus)]
-        if not len(chosen):
-            found = sorted(set(events["code" if "code" in events else "category"].astype(str)))
-            raise ValueError(
-                f"{recording.source} has no event of {wanted}; it has {', '.join(found[:20])}"
-            )
-    return chosen.reset_index(drop=True)
-
-
 def _cut(
     raw: mne.io.BaseRaw,
-    onsets: np.ndarray,
+    events: pd.DataFrame,
     config: PrepareConfig,
     n_times: int,
     rejected: Counter[str],
 ) -> tuple[list[int], np.ndarray]:
     signal, sfreq = config.signal, float(raw.info["sfreq"])
     data, spans = np.asarray(raw.get_data()), bad_spans(raw)
+    onsets = events["onset"].to_numpy(float)
     recorded = np.isfinite(onsets)  # the others lie in a gap
     rejected["gap"] += int(np.sum(~recorded))
     onsets = np.where(recorded, onsets, 0.0)
     starts = np.round((onsets + config.tmin) * sfreq).astype(int)
+    doubled = np.zeros(len(starts), dtype=bool)
+    doubled[recorded] = _at_one_sample(starts[recorded], events.iloc[np.flatnonzero(recorded)])
+    rejected["same_onset"] += int(doubled.sum())
     first, last = np.zeros_like(starts), np.zeros_like(starts)
     if config.baseline is not None:
         low, high = config.baseline
@@ -233,7 +226,7 @@ def _cut(
         first = np.round((onsets + low) * sfreq).astype(int)
         last = first + length
     kept, pieces = [], []
-    for index in np.flatnonzero(recorded).tolist():
+    for index in np.flatnonzero(recorded & ~doubled).tolist():
         start = int(starts[index])
         begin, end = start, start + n_times
         if config.baseline is not None:
@@ -252,6 +245,22 @@ def _cut(
         pieces.append(piece.astype(np.float32))
     shape = (0, data.shape[0], n_times)
     return kept, np.stack(pieces) if pieces else np.zeros(shape, np.float32)
+
+
+def _at_one_sample(starts: np.ndarray, events: pd.DataFrame) -> np.ndarray:
+    """Mark the events (n_events,) that are left out since others have their very samples.
+
+    Of an event that is there twice the first stays. Of events that name different categories or
+    pictures none does: which of them was seen cannot be known.
+    """
+    columns = [name for name in ("category", "stim_file") if name in events]
+    shown = ["\n".join(map(str, row)) for row in events[columns].itertuples(index=False)]
+    different: dict[int, set[str]] = {}
+    for start, what in zip(starts.tolist(), shown, strict=True):
+        different.setdefault(start, set()).add(what)
+    first = np.zeros(len(starts), dtype=bool)
+    first[np.unique(starts, return_index=True)[1]] = True
+    return ~first | np.array([len(different[start]) > 1 for start in starts.tolist()], dtype=bool)
 
 
 def _metadata(recording: Recording, events: pd.DataFrame) -> pd.DataFrame:
@@ -273,27 +282,6 @@ def _metadata(recording: Recording, events: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _pools(categories: list[str], root: Path | None) -> list[str]:
-    """Name the class folder of every category: its own name, or that with an s."""
-    if root is None or not Path(root).is_dir():
-        raise FileNotFoundError(
-            f'picture folder {root} does not exist; pair_by "category" needs stimuli, a folder '
-            "with one folder of pictures per category"
-        )
-    folders = {p.name.lower(): p.name for p in Path(root).iterdir() if p.is_dir()}
-    found: dict[str, str] = {}
-    for category in dict.fromkeys(categories):
-        low = str(category).lower()
-        name = folders.get(low) or folders.get(low + "s")
-        if name is None:
-            raise FileNotFoundError(
-                f"{root} has no folder {category} or {category}s; it has "
-                f"{', '.join(sorted(folders.values())) or 'none'}"
-            )
-        found[category] = name
-    return [found[category] for category in categories]
-
-
 def from_epochs(
     epochs: mne.BaseEpochs,
     subject: str = "unknown",
@@ -309,7 +297,7 @@ def from_epochs(
         Volts. `category` is the name of the event; columns of `epochs.metadata` are kept and win
         over it and over `subject`, `session` and `run`.
     subject, session, run, stimuli_root
-        What the epochs do not tell.
+        What the epochs do not say.
     """
     epochs = epochs.copy().load_data().pick("eeg", exclude=[])
     names = {code: name for name, code in epochs.event_id.items()}

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
+from dreamdiffusion.files.pictures import open_picture, picture_path, pictures_in, read_images
+from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.files.whole import LOOK_LOG, new_folder, open_array, read_info, write_json
 
 COLUMNS = ["subject", "session", "run", "onset", "category", "stim_file"]
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 
 @dataclass
@@ -34,9 +34,11 @@ class Trials:
     metadata
         One row per trial, index 0..n-1; columns `subject`, `session`, `run`, `onset` (s),
         `category`, `stim_file` ("" where unknown), `pool` where only the class is known, and
-        whatever else the events tell.
+        whatever else the events say.
     stimuli_root
-        Folder that `stim_file` and `pool` are relative to.
+        Folder that `stim_file` and `pool` are relative to; no picture outside it is read.
+    picture_fit
+        How pictures become squares.
     rejected
         Reason -> number of trials left out.
     simulated
@@ -63,6 +65,7 @@ class Trials:
     tmin: float
     metadata: pd.DataFrame
     stimuli_root: Path | None = None
+    picture_fit: PictureFit = "crop"
     rejected: dict[str, int] = field(default_factory=dict)
     simulated: bool = False
     signal: dict[str, Any] = field(default_factory=dict)
@@ -123,7 +126,8 @@ class Trials:
         Raises
         ------
         ValueError
-            If only the class of the pictures is known, or a trial names none.
+            If only the class of the pictures is known, a trial names none, or one that lies
+            outside the folder.
         FileNotFoundError
             If a picture or its folder does not exist; the message names the file and the trial.
         """
@@ -139,16 +143,17 @@ class Trials:
                 "have no stim_file; every trial needs the picture that was shown"
             )
         root = self._root()
-        paths = [root / name for name in self.metadata["stim_file"]]
-        known: dict[Path, bool] = {}
-        for trial, path in enumerate(paths):
-            if path not in known:
-                known[path] = path.is_file()
-            if not known[path]:
+        names = self.metadata["stim_file"].tolist()
+        known: dict[str, Path] = {}
+        for trial, name in enumerate(names):
+            if name in known:
+                continue
+            known[name] = picture_path(root, name)
+            if not known[name].is_file():
                 raise FileNotFoundError(
-                    f"picture {path} of trial {trial} ({self._place(trial)}) does not exist"
+                    f"picture {known[name]} of trial {trial} ({self._place(trial)}) does not exist"
                 )
-        return paths
+        return [known[name] for name in names]
 
     def image_pools(self) -> dict[str, list[Path]]:
         """Return the pictures of each class folder, by the values of `metadata.pool`, sorted.
@@ -162,15 +167,8 @@ class Trials:
         """
         if self.pairing != "category":
             raise ValueError("the picture of each trial is known; use images()")
-        pools: dict[str, list[Path]] = {}
-        for pool in sorted(self.metadata["pool"].unique()):
-            folder = self._root() / pool
-            if not folder.is_dir():
-                raise FileNotFoundError(f"class folder {folder} does not exist")
-            pools[pool] = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
-            if not pools[pool]:
-                raise FileNotFoundError(f"class folder {folder} holds no picture")
-        return pools
+        names = sorted(self.metadata["pool"].unique())
+        return {name: pictures_in(self._root(), name) for name in names}
 
     def check_images(self) -> None:
         """Open every picture once.
@@ -185,11 +183,11 @@ class Trials:
         else:
             paths = self.images()
         for path in dict.fromkeys(paths):
-            try:
-                with Image.open(path) as picture:
-                    picture.load()
-            except (OSError, SyntaxError, ValueError) as error:
-                raise ValueError(f"picture {path} cannot be read: {error}") from error
+            open_picture(path)
+
+    def read_pictures(self, paths: list[Path], size: int) -> np.ndarray:
+        """Read pictures of these trials as uint8 ``(n, size, size, 3)``, cut to squares alike."""
+        return read_images(paths, size, self.picture_fit)
 
     def save(self, folder: Path | str) -> Path:
         """Write `trials.npy`, `metadata.csv` and `info.json`; the folder appears whole or not.
@@ -213,6 +211,7 @@ class Trials:
             "pairing": self.pairing,
             # Relative, so that the trials and their pictures can move together.
             "stimuli_root": None if root is None else os.path.relpath(root, folder),
+            "picture_fit": self.picture_fit,
             "rejected": self.rejected,
             "simulated": self.simulated,
             "signal": self.signal,
@@ -254,6 +253,8 @@ class Trials:
             tmin=float(info["tmin"]),
             metadata=metadata,
             stimuli_root=None if root is None else Path(os.path.normpath(folder / root)),
+            # Trials prepared before it was a setting had theirs squashed.
+            picture_fit=info.get("picture_fit", "squash"),
             rejected=dict(info["rejected"]),
             simulated=bool(info["simulated"]),
             signal=dict(info["signal"]),

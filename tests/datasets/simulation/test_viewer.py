@@ -414,7 +414,9 @@ def test_the_same_pictures_in_every_run_of_every_session(tmp_path):
     names = [f"picture-{i:03d}.png" for i in (1, 2, 3)]
     assert sorted(p.name for p in (root / "stimuli").rglob("*.png")) == names
     tables = {p.name[:13]: pd.read_csv(p, sep="\t") for p in root.rglob("*_events.tsv")}
-    assert sorted(tables) == [f"sub-{who}_ses-{day}" for who in ("01", "02") for day in ("01", "02")]
+    assert sorted(tables) == [
+        f"sub-{who}_ses-{day}" for who in ("01", "02") for day in ("01", "02")
+    ]
     orders = set()
     for table in tables.values():
         assert sorted(table["stim_file"].value_counts().tolist()) == [2, 2, 3]

@@ -198,7 +198,7 @@ def test_pairs_belong_to_their_pictures(tmp_path: Path) -> None:
     generator = load_generator(write_generator(tmp_path / "generator"))
     pairs = load_pairs(trials, generator)
     drawn = pairs.choose(torch.tensor([7, 2]), Draw(0, 0, 2))
-    images = to_tensor(read_images([trials.images()[7], trials.images()[2]], 16))
+    images = to_tensor(read_images([trials.images()[7], trials.images()[2]], 16, "crop"))
     expected = encode_images(generator.vae, images)
     torch.testing.assert_close(pairs.latents[drawn], expected, atol=1e-5, rtol=1e-4)
     expected = embed_images(generator.clip, images)

@@ -92,6 +92,20 @@ def test_an_event_that_is_there_twice():
     assert (across.severity, across.evidence["n_pairs_across_split"]) == ("severe", 1)
 
 
+def test_two_pictures_at_one_moment():
+    """As trials were cut before such events were left out."""
+    trials = experiment(2)
+    onset = trials.metadata.loc[3, "onset"]
+    trials.metadata.loc[4, "onset"] = onset + 0.4 / trials.sfreq
+    trials.data[4] = trials.data[3]
+    found = named(trials)["duplicate_trials"]
+    assert found.severity == "severe"
+    assert "1 pairs of trials are of one moment" in found.what and "(trials 3 and 4)" in found.what
+    same = ["category", "stim_file"]
+    trials.metadata.loc[4, same] = trials.metadata.loc[3, same].to_numpy()
+    assert named(trials)["duplicate_trials"].severity == "warning"
+
+
 def test_a_picture_on_both_sides(tmp_path):
     trials = experiment(2)
     trials.stimuli_root = tmp_path

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from tiny import SIZE, write_generator
 from transformers import CLIPModel
 
-from dreamdiffusion.files.pictures import to_tensor
 from dreamdiffusion.models.config import ImageConditionConfig, TrainGeneratorConfig
 from dreamdiffusion.models.generator.decoder_task import DecoderTask
 from dreamdiffusion.models.generator.folder import SCHEDULE
@@ -34,7 +33,13 @@ from dreamdiffusion.models.generator.tasks import (
 )
 from dreamdiffusion.models.generator.train import train_generator
 from dreamdiffusion.models.picture_prints import load_prints, picture_prints, save_prints
-from dreamdiffusion.models.pictures import FreshScenes, Pictures, draw_pictures, read_pictures
+from dreamdiffusion.models.pictures import (
+    FreshScenes,
+    Pictures,
+    draw_pictures,
+    read_pictures,
+    to_tensor,
+)
 from dreamdiffusion.training.random_numbers import Draw
 
 # A module that is built draws its first weights from torch's global numbers.

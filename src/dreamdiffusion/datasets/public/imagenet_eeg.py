@@ -64,6 +64,7 @@ class ImageNetEEG(PublicDataset):
     settings: ClassVar[Mapping[str, Any]] = {
         "tmin": 0.02,  # samples 20:460, as in the paper
         "tmax": 0.46,
+        "picture_fit": "squash",  # as the paper
         "signal": {"l_freq": 5.0, "h_freq": 95.0, "sfreq": 1000.0},
     }
 

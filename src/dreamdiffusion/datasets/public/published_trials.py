@@ -113,6 +113,7 @@ def assemble(
         tmin=config.tmin,
         metadata=metadata.reset_index(drop=True),
         stimuli_root=None if root is None else Path(root),
+        picture_fit=config.picture_fit,
         rejected=rejected or {},
         signal=config.signal.model_copy(update={"picks": part.ch_names}).model_dump(mode="json"),
     )

@@ -71,7 +71,7 @@ def simulate(config: SimulateConfig) -> Path:
     Parameters
     ----------
     config : SimulateConfig
-        ``noise_level`` None means :data:`~dreamdiffusion.datasets.simulation.viewer.DEFAULT_NOISE_LEVEL`.
+        ``noise_level`` None means ``DEFAULT_NOISE_LEVEL`` of ``viewer``.
 
     Returns
     -------

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import CLIPVisionModelWithProjection
 
-from dreamdiffusion.files.pictures import read_images, to_tensor
+from dreamdiffusion.files.pictures import to_tensor
 from dreamdiffusion.models.generator.generator import Generator, embed_images, encode_images
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.trials.trials import Trials
@@ -63,7 +63,7 @@ def load_pairs(trials: Trials, generator: Generator) -> Pairs:
         If a picture is missing or cannot be read, or a trial has none.
     """
     paths, first, count = paired_pictures(trials)
-    images = to_tensor(read_images(paths, generator.image_size))
+    images = to_tensor(trials.read_pictures(paths, generator.image_size))
     device = generator.vae.device
     latents, embeddings = [], []
     for part in images.split(256):
@@ -76,7 +76,7 @@ def load_embeddings(trials: Trials, clip: CLIPVisionModelWithProjection) -> Pair
     """Read every picture of the trials, and embed each once; there are no latents."""
     paths, first, count = paired_pictures(trials)
     size: Any = clip.config.image_size
-    images = to_tensor(read_images(paths, size))
+    images = to_tensor(trials.read_pictures(paths, size))
     embeddings = [embed_images(clip, part.to(clip.device)).cpu() for part in images.split(256)]
     return Pairs(torch.empty(len(paths), 0), torch.cat(embeddings), first, count)
 

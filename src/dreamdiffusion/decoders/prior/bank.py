@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import Scene, random_scene, render
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
-from dreamdiffusion.files.pictures import read_images
+from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_images
+from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.files.whole import write_json, write_tensors
 from dreamdiffusion.models.generator.generator import Embed
-from dreamdiffusion.models.pictures import SUFFIXES
 
 RECORD, EMBEDDINGS = "bank.json", "bank.safetensors"
 STREAM = 11
@@ -49,6 +49,8 @@ class Bank:
         m files, where they are read; else empty.
     seed
         Of the scenes.
+    fit
+        How files become squares: as those of the trials.
     """
 
     embeddings: torch.Tensor
@@ -57,6 +59,7 @@ class Bank:
     scenes: list[Scene]
     paths: list[Path]
     seed: int = 0
+    fit: PictureFit = "crop"
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -69,21 +72,22 @@ class Bank:
         return bank._embedded(embed)
 
     @classmethod
-    def of_folder(cls, folder: Path, size: int, embed: Embed) -> Bank:
+    def of_folder(cls, folder: Path, size: int, embed: Embed, fit: PictureFit = "crop") -> Bank:
         """Read a folder with one folder of pictures a category, and embed them.
 
         Raises
         ------
-        FileNotFoundError
-            If it holds no picture in such a folder.
+        FileNotFoundError, ValueError
+            If it holds no picture in such a folder, or one that leads out of it.
         """
         found = sorted(p for p in folder.glob("*/*") if p.suffix.lower() in SUFFIXES)
         if not found:
             raise FileNotFoundError(
                 f"bank {folder} holds no pictures; give a folder with one folder a category"
             )
+        found = [picture_path(folder, str(path.relative_to(folder))) for path in found]
         attributes = pd.DataFrame({"category": [path.parent.name for path in found]})
-        bank = cls(torch.empty(len(found), 0), attributes, size, [], found)
+        bank = cls(torch.empty(len(found), 0), attributes, size, [], found, fit=fit)
         return bank._embedded(embed)
 
     def pictures(self, places: np.ndarray) -> torch.Tensor:
@@ -91,7 +95,7 @@ class Bank:
         if self.scenes:
             pixels = np.stack([np.asarray(render(self.scenes[i], self.size)) for i in places])
         else:
-            pixels = read_images([self.paths[i] for i in places], self.size)
+            pixels = read_images([self.paths[i] for i in places], self.size, self.fit)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 
     def captions(self, places: np.ndarray) -> list[str]:
@@ -115,6 +119,7 @@ class Bank:
         record: dict[str, Any] = {
             "size": self.size,
             "seed": self.seed,
+            "picture_fit": self.fit,
             "n_scenes": len(self.scenes),
         }
         if self.paths:  # relative, so that both can move together
@@ -140,6 +145,7 @@ class Bank:
             scenes = draw_scenes(record["n_scenes"], record["seed"])
             paths = _paths_of(record, folder)
             size, seed = int(record["size"]), int(record["seed"])
+            fit = record["picture_fit"]
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ValueError(f"{folder} is not a bank of pictures: {error!r}") from error
         if len(embeddings) != len(scenes) + len(paths):
@@ -150,7 +156,8 @@ class Bank:
             attributes = _attributes_of(scenes)
         else:
             attributes = pd.DataFrame({"category": [name.parent.name for name in paths]})
-        return cls(torch.nn.functional.normalize(embeddings), attributes, size, scenes, paths, seed)
+        unit = torch.nn.functional.normalize(embeddings)
+        return cls(unit, attributes, size, scenes, paths, seed, fit)
 
 
 def _paths_of(record: dict[str, Any], folder: Path) -> list[Path]:

@@ -16,7 +16,6 @@ from dreamdiffusion.decoders.prior.bank import Bank
 from dreamdiffusion.decoders.prior.posterior import Evidence, Weights, choose, fit_weights
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.files.keywords import with_keywords
-from dreamdiffusion.files.pictures import read_images
 from dreamdiffusion.models.generator.draw import PromptedGenerator
 from dreamdiffusion.models.generator.generator import load_embedder
 from dreamdiffusion.training.config import RuntimeConfig
@@ -87,10 +86,10 @@ class Prior(Decoder):
         if config.bank is None:
             bank = Bank.of_scenes(config.bank_size, size, config.seed, embed)
         else:
-            bank = Bank.of_folder(config.bank, size, embed)
+            bank = Bank.of_folder(config.bank, size, embed, trials.picture_fit)
         held_out = trials.select(split.validation)
         answer = reader.decode(held_out)
-        pixels = torch.from_numpy(read_images(held_out.images(), size))
+        pixels = torch.from_numpy(trials.read_pictures(held_out.images(), size))
         seen = embed(pixels.permute(0, 3, 1, 2).float() / 255)
         about_bank = Evidence.of(answer, bank.embeddings, bank.attributes)
         about_own = Evidence.of(answer, seen, held_out.metadata)

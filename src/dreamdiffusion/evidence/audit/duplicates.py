@@ -12,6 +12,7 @@ from dreamdiffusion.evidence.audit.blocks import not_checked
 from dreamdiffusion.evidence.audit.changed_copies import changed_copies
 from dreamdiffusion.evidence.audit.findings import Finding, Floats, Ints
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder, rounded
+from dreamdiffusion.files.pictures import picture_path
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -47,6 +48,19 @@ def duplicate_trials(trials: Trials, design: TrialOrder, split: Split | None) ->
         "n_pairs_of_two_recordings": len(apart), "largest_correlation": likeness,
         "n_pairs_across_split": len(crossing) if split is not None else None,
     }  # fmt: skip
+    both = two_at_once(trials, design)
+    figures["n_pairs_of_one_moment"] = len(both)
+    if both:
+        one, other = both[0]
+        return Finding(
+            "duplicate_trials",
+            "severe",
+            f"{len(both)} pairs of trials are of one moment and name different pictures or "
+            f"categories (trials {one} and {other}).",
+            rounded(figures),
+            "One piece of EEG stands for two pictures, of which at most one was seen.",
+            "Prepare again: such events are left out and counted (same_onset).",
+        )
     if not pairs:
         what = "No trial is there twice."
         return Finding("duplicate_trials", "passed", what, rounded(figures))
@@ -76,6 +90,17 @@ def _stimuli(trials: Trials) -> Ints:
         if np.median(counts) >= LEAST_REPEATS:
             return numbers
     return np.arange(len(trials))
+
+
+def two_at_once(trials: Trials, design: TrialOrder) -> list[tuple[int, int]]:
+    """Return pairs of neighbours of one recording and sample that name something different."""
+    shown = trials.metadata[["category", "stim_file"]].astype(str).to_numpy(str)[design.rows]
+    one = np.flatnonzero(design.runs[1:] == design.runs[:-1])
+    near = np.abs(np.diff(design.onsets)[one]) * trials.sfreq < 0.5
+    different = (shown[one + 1] != shown[one]).any(axis=1)
+    places = one[near & different]
+    pairs = np.sort(np.stack([design.rows[places], design.rows[places + 1]], axis=1), axis=1)
+    return [(int(a), int(b)) for a, b in pairs]
 
 
 def same_samples(trials: Trials, rows: Ints) -> list[tuple[int, int]]:
@@ -208,7 +233,7 @@ def same_files(one: list[str], other: list[str], root: Path | None) -> list[tupl
     groups: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for number, names in enumerate((one, other)):
         for name in names:
-            path = root / name
+            path = picture_path(root, name)
             if path.is_file():  # a missing picture ends the training by name, not the audit
                 groups[path.stat().st_size].append((number, name))
     pairs = []

@@ -99,7 +99,7 @@ def _source(
 def _pictures(config: TrainGeneratorConfig) -> Pictures:
     """Return the fixed pictures; where all are fresh, the first ones of the last stage."""
     if config.data is not None:
-        return read_pictures(config.data, config.image_size, config.flip)
+        return read_pictures(config.data, config.image_size, config.picture_fit, config.flip)
     last = _fresh_stages(config)[-1]
     fixed = (config.clip_train, config.clip_image_train, config.vae_train)
     if config.fresh_scenes and fixed == (None, None, None):

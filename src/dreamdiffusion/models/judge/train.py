@@ -14,13 +14,12 @@ from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, COLORS, random_scene, render
 from dreamdiffusion.files.output import RESUMES, writes_output
-from dreamdiffusion.files.pictures import read_image
-from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_image
+from dreamdiffusion.files.schema import PictureFit, write_yaml
 from dreamdiffusion.files.whole import naming, write_json
 from dreamdiffusion.models.config import TrainJudgeConfig
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.models.picture_prints import load_prints, save_prints
-from dreamdiffusion.models.pictures import SUFFIXES
 from dreamdiffusion.models.start import start_from
 from dreamdiffusion.training.device import choose_device, is_main_process
 from dreamdiffusion.training.loop import fit
@@ -78,8 +77,10 @@ def draw_labelled(n_scenes: int, size: int, seed: int) -> LabelledPictures:
     )
 
 
-def read_class_folders(folder: Path, size: int, seed: int) -> LabelledPictures:
-    """Read ``folder/<category>/*.png`` (or jpg, webp, bmp), squashed to a square.
+def read_class_folders(
+    folder: Path, size: int, seed: int, fit: PictureFit = "crop"
+) -> LabelledPictures:
+    """Read the pictures ``folder/<category>/*`` as squares.
 
     Parameters
     ----------
@@ -89,6 +90,8 @@ def read_class_folders(folder: Path, size: int, seed: int) -> LabelledPictures:
         Pixels.
     seed
         Of the choice of held-out pictures, a tenth of every category but at least one.
+    fit
+        How pictures become squares.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def read_class_folders(folder: Path, size: int, seed: int) -> LabelledPictures:
         If the folder does not exist.
     ValueError
         If there are fewer than two categories, a category has fewer than two pictures, or a
-        picture cannot be read; the message names it.
+        picture cannot be read or lies outside the folder; the message names it.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"picture folder {folder} does not exist")
@@ -113,7 +116,8 @@ def read_class_folders(folder: Path, size: int, seed: int) -> LabelledPictures:
         apart[rng.permutation(len(files))[: max(1, round(HELD_OUT * len(files)))]] = True
         held_out += apart.tolist()
         labels += [label] * len(files)
-        images += [read_image(file, size) for file in files]
+        inside = [picture_path(folder, str(file.relative_to(folder))) for file in files]
+        images += [read_image(file, size, fit) for file in inside]
     names = [path.name for path in classes]
     source = f"{len(images)} pictures of {len(names)} class folders in {folder.name}"
     return LabelledPictures(
@@ -229,7 +233,9 @@ def train_judge(config: TrainJudgeConfig) -> Path:
     if config.data is None:
         pictures = draw_labelled(config.n_scenes, config.image_size, config.seed)
     else:
-        pictures = read_class_folders(config.data, config.image_size, config.seed)
+        pictures = read_class_folders(
+            config.data, config.image_size, config.seed, config.picture_fit
+        )
     config.output.mkdir(parents=True, exist_ok=True)
     if is_main_process():
         write_yaml(config, config.output / "config.yaml")
