@@ -447,8 +447,21 @@ def test_info_describes_prepared_trials(tmp_path):
     assert found["n_trials"] == 4
 
 
-def test_info_describes_a_real_recording(shared_data, capsys):
-    assert cli.main(["info", str(shared_data / "eegmmidb" / "S001R03.edf"), "--json"]) == 0
+def test_a_recording_is_shown_by_inspect_alone(tmp_path, capsys):
+    path = tmp_path / "a.edf"
+    path.write_bytes(b"any")
+    assert cli.main(["info", str(path)]) == 2
+    message = f"{path} is a file, expected a folder; `dreamdiffusion inspect {path}` shows what"
+    assert message in capsys.readouterr().err
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("steps: 5\n", encoding="utf-8")
+    assert cli.main(["inspect", str(tmp_path / "run")]) == 2
+    assert "holds no recording" in capsys.readouterr().err
+
+
+def test_inspect_describes_a_real_recording(shared_data, tmp_path, capsys):
+    path, picture = shared_data / "eegmmidb" / "S001R03.edf", tmp_path / "p.png"
+    assert cli.main(["inspect", str(path), "--picture", str(picture), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["sfreq"], found["n_chans"], found["duration_s"]) == (160.0, 64, 125.0)
     assert found["events"] == {"T0": 15, "T1": 8, "T2": 7}

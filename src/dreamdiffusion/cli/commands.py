@@ -142,7 +142,7 @@ GROUPS: dict[str, dict[str, Command]] = {
             "cli.config:DemoConfig",
         ),
         "info": Command(
-            "show versions, device and bundled weights, or what a file or folder holds",
+            "show versions, device and bundled weights, or what a folder holds",
             "cli.info:info",
             "cli.config:InfoConfig",
         ),

@@ -28,13 +28,13 @@ class DemoConfig(Schema):
 
 
 class InfoConfig(Schema):
-    """Versions, device and bundled weights; with a path, what that file or folder holds.
+    """Versions, device and bundled weights; with a path, what that folder holds.
 
-    `inspect` tells the same of a recording, also where its units are wrong, and draws it.
+    A recording is shown by `inspect`.
     """
 
     path: Positional[Path | None] = Field(
-        None, description="recording, BIDS folder, prepared folder, run folder or model"
+        None, description="BIDS folder, prepared folder, run folder or model"
     )
 
 

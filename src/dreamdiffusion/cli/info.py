@@ -1,4 +1,4 @@
-"""``dreamdiffusion info``: what is installed here, or what a file or folder holds."""
+"""``dreamdiffusion info``: what is installed here, or what a folder holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "mne", "mne-bids", "numpy", "s
 
 
 def info(config: InfoConfig) -> dict[str, Any]:
-    """Describe the installation, or the file or folder that ``config.path`` names.
+    """Describe the installation, or the folder that ``config.path`` names.
 
     Returns
     -------
@@ -29,27 +29,28 @@ def info(config: InfoConfig) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError
-        If there is no such file or folder.
+        If there is no such folder.
     ValueError
-        If it holds nothing that this package reads or writes.
+        For a file, which `inspect` is for, and for a folder of nothing that this package knows.
     """
     if config.path is None:
         return describe_installation()
     path = config.path
     if path.is_file():
-        from dreamdiffusion.recordings.inspection import describe
-        from dreamdiffusion.recordings.read import read_recording
-
-        return {"path": str(path), **describe(read_recording(path))}
+        raise ValueError(
+            f"{path} is a file, expected a folder; `dreamdiffusion inspect {path}` shows what was "
+            "understood of a recording"
+        )
     if not path.is_dir():
-        raise FileNotFoundError(f"{path} does not exist; expected a recording or a folder")
+        raise FileNotFoundError(f"{path} does not exist; expected a folder")
     found: dict[str, Any] = {}
     for describe in (_describe_prepared, _describe_bids, _describe_model, _describe_run):
         found |= describe(path)
     if not found:
         raise ValueError(
             f"{path} holds nothing that dreamdiffusion knows; expected a BIDS folder, a folder "
-            "written by a command (info.json, config.yaml, scores.json) or a diffusers model"
+            "written by a command (info.json, config.yaml, scores.json) or a diffusers model; "
+            "`dreamdiffusion inspect` shows a recording"
         )
     return {"path": str(path), **found}
 

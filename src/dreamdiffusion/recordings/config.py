@@ -37,7 +37,7 @@ class SignalConfig(Schema):
 
 
 class InspectConfig(Schema):
-    """What was understood of one recording, and a picture of it; `info` tells it without one."""
+    """What was understood of one recording, and a picture of it; folders of data: `info`."""
 
     path: Positional[Path | None] = Field(None, description="recording, or a folder that holds one")
     unit: Unit | None = Field(

@@ -13,7 +13,7 @@ def entities_from_path(path: Path, stem: str) -> dict[str, str]:
     """Return `subject`, `session` and `run` of a recording.
 
     From BIDS names (`sub-01_ses-1_run-2`), else from names like `subject1/session2`, else from
-    those of data sets (`S001R03`, `Subject00_1`). Where nothing tells, the subject is "unknown",
+    those of data sets (`S001R03`, `Subject00_1`). Where nothing says it, the subject is "unknown",
     the session "1", and the run the file's name.
 
     Parameters

@@ -28,7 +28,7 @@ from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import Recording, eeg_names
 
 MAX_CATEGORIES = 40
-"""Told one by one; a data set can have thousands."""
+"""Listed one by one; a data set can have thousands."""
 
 
 def inspect(config: InspectConfig) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
     if len(paths) > 1:
         raise ValueError(
             f"{config.path} holds {len(paths)} recordings; inspect one, such as {paths[0]} (`info` "
-            "tells what a BIDS folder holds)"
+            "shows what a BIDS folder holds)"
         )
     recording = read_recording(paths[0], check_units=False, unit=config.unit)
     power = spectrum(recording.raw)
@@ -151,20 +151,20 @@ def _problems(recording: Recording, names: list[str]) -> list[str]:
 
 
 def _device(recording: Recording) -> str | None:
-    """The device, only where the file tells it."""
-    told = recording.raw.info.get("device_info") or {}
-    words = [str(told[key]) for key in ("type", "model") if told.get(key)]
+    """The device, only where the file names it."""
+    named = recording.raw.info.get("device_info") or {}
+    words = [str(named[key]) for key in ("type", "model") if named.get(key)]
     if words:
         return " ".join(words)
     return recording_equipment(recording.source) if recording.format in ("EDF", "BDF") else None
 
 
 def _file_units(recording: Recording, names: list[str]) -> list[str]:
-    """Units of the EEG channels as the file tells them, or as its format is defined."""
+    """Units of the EEG channels as the file names them, or as its format is defined."""
     # MNE keeps what EDF, BDF, GDF and BrainVision say only here.
-    told: dict[str, str] = getattr(recording.raw, "_orig_units", {})
+    named: dict[str, str] = getattr(recording.raw, "_orig_units", {})
     defined = {"FIF": "V", "EEGLAB": "µV"} | dict.fromkeys(TEXT_FORMATS, "µV")
-    found = {str(told[name]) for name in names if told.get(name)}
+    found = {str(named[name]) for name in names if named.get(name)}
     return sorted(found) or [unit for form, unit in defined.items() if form == recording.format]
 
 
@@ -192,6 +192,6 @@ def _positions(recording: Recording, names: list[str]) -> str:
         n_known = len(recording.positions)
     except ValueError:
         unknown = unknown_electrodes(names)
-        told = ", ".join(unknown[:12]) + (", ..." if len(unknown) > 12 else "")
-        return f"known for {len(names) - len(unknown)} of {len(names)} channels; not for {told}"
+        shown = ", ".join(unknown[:12]) + (", ..." if len(unknown) > 12 else "")
+        return f"known for {len(names) - len(unknown)} of {len(names)} channels; not for {shown}"
     return f"known for all {n_known} channels"

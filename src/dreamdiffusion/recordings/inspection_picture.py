@@ -161,14 +161,14 @@ def _draw_spectrum(axis: Axes, power: Spectrum, bad: set[str], line: float | Non
 
 
 def _draw_sensors(
-    axis: Axes, recording: Recording, names: list[str], bad: set[str], told: str
+    axis: Axes, recording: Recording, names: list[str], bad: set[str], known: str
 ) -> None:
     """From above, the nose up; angle from the vertex becomes distance from the middle."""
     axis.set_axis_off()
     try:
         positions = recording.positions
     except ValueError:
-        axis.text(0.5, 0, _wrap(f"positions {told}", 56), ha="center", va="top", fontsize=7,
+        axis.text(0.5, 0, _wrap(f"positions {known}", 56), ha="center", va="top", fontsize=7,
                   color=BAD, transform=axis.transAxes)  # fmt: skip
         unknown = set(unknown_electrodes(names))
         names = [name for name in names if name not in unknown]
@@ -276,8 +276,8 @@ def _write_findings(axis: Axes, found: dict[str, Any]) -> None:
     if found["file_units"]:
         lines.append(f"unit in the file  {', '.join(found['file_units'])}")
     if found["spectrum_peaks_hz"]:
-        told = ", ".join(f"{freq:g}" for freq in found["spectrum_peaks_hz"])
-        lines.append(f"peaks of the spectrum  {told} Hz")
+        shown = ", ".join(f"{freq:g}" for freq in found["spectrum_peaks_hz"])
+        lines.append(f"peaks of the spectrum  {shown} Hz")
     lines.append(f"positions  {found['positions']}")
     if found["device"]:
         lines.append(f"device  {found['device']}")
@@ -287,8 +287,8 @@ def _write_findings(axis: Axes, found: dict[str, Any]) -> None:
         old, new = next(iter(found["renamed"].items()))
         lines.append(f"{len(found['renamed'])} channels renamed, such as {old} to {new}")
     if found["other_channels"]:
-        told = [f"{name} ({kind})" for name, kind in found["other_channels"].items()]
-        lines.append("not EEG  " + ", ".join(told[:8]) + (", ..." if len(told) > 8 else ""))
+        shown = [f"{name} ({kind})" for name, kind in found["other_channels"].items()]
+        lines.append("not EEG  " + ", ".join(shown[:8]) + (", ..." if len(shown) > 8 else ""))
     if found["label_channels"]:
         lines.append("labels, not EEG  " + ", ".join(found["label_channels"]))
     bad = [f"{name}: {reason}" for name, reason in found["bad_channels"].items()]

@@ -181,16 +181,16 @@ def _treat_bad_channels(raw: mne.io.BaseRaw, recording: Recording, signal: Signa
     reasons |= flat_or_missing(raw, signal.flat_uv)
     if not reasons:
         return
-    told = "; ".join(f"{name}: {why}" for name, why in reasons.items())
+    shown = "; ".join(f"{name}: {why}" for name, why in reasons.items())
     if signal.bad_channels == "raise":
         raise ValueError(
-            f"{recording.source} has bad channels ({told}); leave them out of signal.picks or set "
+            f"{recording.source} has bad channels ({shown}); leave them out of signal.picks or set "
             "signal.bad_channels to interpolate"
         )
     good = [name for name in raw.ch_names if name not in reasons]
     if paired := bipolar_names(raw):
         raise ValueError(
-            f"{recording.source} has bad channels ({told}) that cannot be interpolated: "
+            f"{recording.source} has bad channels ({shown}) that cannot be interpolated: "
             f"{', '.join(paired)} are bipolar, differences whose direction no neighbour knows; "
             "leave the bad ones out of signal.picks"
         )
@@ -201,10 +201,10 @@ def _treat_bad_channels(raw: mne.io.BaseRaw, recording: Recording, signal: Signa
     lost = [name for name in raw.ch_names if name not in located]
     if lost or len(good) < 4:
         raise ValueError(
-            f"{recording.source} has bad channels ({told}) that cannot be interpolated: "
+            f"{recording.source} has bad channels ({shown}) that cannot be interpolated: "
             + (f"no position is known for {', '.join(lost)}" if lost else f"{len(good)} are good")
         )
-    logger.warning("%s: interpolated bad channels (%s)", recording.source, told)
+    logger.warning("%s: interpolated bad channels (%s)", recording.source, shown)
     data = _samples(raw)
     for name in reasons:
         data[raw.ch_names.index(name)] = 0.0  # missing samples must not reach the interpolation
@@ -321,7 +321,7 @@ def reject_reasons(
     starts
         int (n,), their first samples in the recording.
     spans
-        From `bad_spans`; of several that overlap a piece, the first tells the reason.
+        From `bad_spans`; of several that overlap a piece, the first gives the reason.
 
     Returns
     -------
