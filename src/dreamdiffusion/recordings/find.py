@@ -11,6 +11,7 @@ from dreamdiffusion.recordings.formats.epochs import EPOCHS_NAME
 from dreamdiffusion.recordings.formats.extensions import EXTENSIONS, extension_of
 from dreamdiffusion.recordings.formats.openvibe import START
 from dreamdiffusion.recordings.formats.uci import TRIAL, is_trial_folder
+from dreamdiffusion.recordings.formats.vendors import is_nihon_kohden
 
 # Derived files, and the later parts of a split file, which MNE reads with the first.
 _NOT_RAW = re.compile(
@@ -54,6 +55,8 @@ def find_recordings(inputs: Iterable[Path | str]) -> list[Path]:
                 continue
             if extension_of(path) == ".zip" and not (path.is_file() and starts_with(path, START)):
                 continue  # pictures, perhaps
+            if path.suffix.lower() == ".eeg" and not (path.is_file() and is_nihon_kohden(path)):
+                continue  # the samples of a BrainVision recording
             if path.is_file() or path.suffix == ".mff":
                 (epochs if EPOCHS_NAME.fullmatch(path.name) else inside).append(path)
         inside = inside or epochs

@@ -6,8 +6,9 @@ from pathlib import Path
 
 FORMATS = {
     ".edf": "EDF", ".bdf": "BDF", ".gdf": "GDF", ".vhdr": "BrainVision", ".set": "EEGLAB",
-    ".fif": "FIF", ".fif.gz": "FIF", ".cnt": "CNT", ".mff": "MFF", ".nxe": "NXE",
-    ".csv": "Muse csv", ".zip": "OpenViBE csv",
+    ".fif": "FIF", ".fif.gz": "FIF", ".cnt": "Neuroscan or ANT CNT", ".mff": "EGI MFF",
+    ".nxe": "eXimia NXE", ".eeg": "Nihon Kohden", ".lay": "Persyst", ".dap": "Curry",
+    ".cdt": "Curry", ".csv": "Muse csv", ".zip": "OpenViBE csv",
 }  # fmt: skip
 """Extension -> format. What is read from a folder of trials (UCI EEG Database) has none."""
 EXTENSIONS = tuple(FORMATS)

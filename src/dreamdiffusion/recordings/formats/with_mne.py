@@ -15,6 +15,7 @@ import mne
 import pandas as pd
 
 from dreamdiffusion.recordings.events import notes_in
+from dreamdiffusion.recordings.formats import vendors
 from dreamdiffusion.recordings.formats.archives import MAX_RATIO, check_gzip
 from dreamdiffusion.recordings.formats.brainvision import checked_brainvision
 from dreamdiffusion.recordings.formats.edf import check_edf_header
@@ -116,6 +117,8 @@ def _load(path: Path, root: Path | None, options: dict[str, Any]) -> mne.io.Base
 
             place = mne_bids.get_bids_path_from_fname(path)
             raw = mne_bids.read_raw_bids(place, extra_params=options)
+        elif (extension := extension_of(path)) in vendors.EXTENSIONS:
+            raw = vendors.read_vendor(path, extension)
         else:
             raw = mne.io.read_raw(path, **options)
     except (TypeError, ValueError) as error:
@@ -193,7 +196,7 @@ def failures_named(path: Path) -> Iterator[None]:
     except HoldsEpochs:
         raise
     except Exception as error:
-        if str(error).startswith(f"{path} cannot be read: "):
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
             raise
         raise ValueError(
             f"{path} cannot be read: MNE-Python ends with {type(error).__name__}: {error}; if "
