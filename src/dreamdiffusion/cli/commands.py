@@ -104,6 +104,23 @@ GROUPS: dict[str, dict[str, Command]] = {
             "decoders.config:FinetuneConfig",
             resumes=True,
         ),
+        "fit-lda": Command(
+            "fit the linear baseline: category from window means",
+            "decoders.fit:fit_decoder",
+            "decoders.config:LdaConfig",
+        ),
+        "fit-reader": Command(
+            "train a compact network that reads labels and CLIP embeddings off the EEG",
+            "decoders.fit:fit_decoder",
+            "decoders.config:ReaderConfig",
+            resumes=True,
+        ),
+        "fit-prior": Command(
+            "the same, and a bank of pictures by how likely they are, from which images are drawn",
+            "decoders.fit:fit_decoder",
+            "decoders.config:PriorConfig",
+            resumes=True,
+        ),
         "convert": Command(
             "import a checkpoint of the authors' release, executing nothing in it",
             "decoders.dreamdiffusion.convert:convert",
@@ -115,6 +132,11 @@ GROUPS: dict[str, dict[str, Command]] = {
             "draw images from a recording or from prepared trials",
             "decoders.generate:generate",
             "decoders.config:GenerateConfig",
+        ),
+        "decode": Command(
+            "answers of any decoder for prepared trials: labels, embeddings, images",
+            "decoders.answers:write_answers",
+            "decoders.config:DecodeConfig",
         ),
     },
     "score": {

@@ -233,6 +233,20 @@ class GenerateConfig(Schema):
     runtime: RuntimeConfig = RuntimeConfig()
 
 
+class DecodeConfig(Schema):
+    """Answers of any decoder for prepared trials: labels, embeddings, images."""
+
+    model: Weights = Field(default=Path("runs/reader/model"), description="folder of a fit")
+    data: Path = Field(default=Path("runs/trials"), description="trials folder")
+    output: Path = Path("runs/decode")
+    limit: PositiveInt | None = Field(default=None, description="number of trials at most")
+    num_images_per_prompt: PositiveInt = Field(
+        default=4, description="images of a trial, of a decoder that gives any"
+    )
+    seed: int = 0
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+
+
 class ConvertConfig(Schema):
     """Import a checkpoint of the authors' release; nothing in the file is executed."""
 

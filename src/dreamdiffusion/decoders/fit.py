@@ -19,6 +19,7 @@ from dreamdiffusion.evidence.audit.run import (
     write_audit,
 )
 from dreamdiffusion.files.keywords import with_keywords
+from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.whole import LOOK_LOG, whole_folder, write_json
 from dreamdiffusion.training.device import is_main_process
@@ -89,10 +90,7 @@ def fit(
     config = _read_settings(schema, given)
     if isinstance(trials, Trials):
         config.data = _keep_trials(trials, config.output / "trials")
-    kind = registry[decoder]
-    whole = split if isinstance(split, Split) else None
-    folder = fit_stage(config, lambda trials, split: kind.fit(trials, split, config), whole)
-    return load_decoder(folder)
+    return load_decoder(fit_decoder(config, split if isinstance(split, Split) else None))
 
 
 def decode(
@@ -138,6 +136,13 @@ def decode(
     if not isinstance(trials, Trials):
         trials = Trials.load(trials)
     return decoder.decode(trials, **settings)
+
+
+@writes_output(RESUMES)
+def fit_decoder(config: FitConfig, split: Split | None = None) -> Path:
+    """Fit the decoder that a configuration belongs to; see `fit_stage`."""
+    kind = registry[registry.of_config(config)]
+    return fit_stage(config, lambda trials, split: kind.fit(trials, split, config), split)
 
 
 def fit_stage(

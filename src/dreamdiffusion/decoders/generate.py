@@ -60,7 +60,7 @@ def generate(config: GenerateConfig) -> Path:
         ):
             for place, of_trial in zip(places, images, strict=True):
                 for j, image in enumerate(of_trial):
-                    write_picture(folder / f"trial-{chosen[place]:04d}-{j}.png", _to_pil(image))
+                    write_picture(folder / f"trial-{chosen[place]:04d}-{j}.png", to_pil(image))
             shown = int((places < ROWS).sum())
             parts.append((places[:shown], images[:shown]))
     first = collect(parts)
@@ -68,7 +68,7 @@ def generate(config: GenerateConfig) -> Path:
         return config.output
     with replacing(config.output / "trials.csv") as file:
         trials.metadata.iloc[chosen].to_csv(file, index_label="trial")
-    overview = _grid([[_to_pil(image) for image in row] for row in first])
+    overview = _grid([[to_pil(image) for image in row] for row in first])
     write_picture(config.output / "overview.png", overview)
     return config.output
 
@@ -91,7 +91,7 @@ def load_trials(config: GenerateConfig, pipe: EEGToImagePipeline) -> Trials:
     return cut_trials((read_recording(path, unit=config.unit) for path in paths), prepare)
 
 
-def _to_pil(image: torch.Tensor) -> Image.Image:
+def to_pil(image: torch.Tensor) -> Image.Image:
     return Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy())
 
 

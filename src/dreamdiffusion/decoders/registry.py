@@ -65,6 +65,10 @@ class Registry(Mapping[str, "type[Decoder]"]):
         """Return the schema that configures the decoder's `fit`; no torch is imported."""
         return _load(_entry(name).schema)
 
+    def of_config(self, config: FitConfig) -> str:
+        """Return the name of the decoder that a configuration belongs to."""
+        return next(name for name in self if self.schema(name) is type(config))
+
     def summary(self, name: str) -> str:
         """Return one line about a decoder."""
         return _entry(name).summary
