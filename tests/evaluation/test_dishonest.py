@@ -180,8 +180,9 @@ def test_a_test_picture_in_training_under_another_name(tmp_path: Path) -> None:
     assert reasons(score(tmp_path)) == {"shared_stimuli"}
 
 
-def test_known_pictures_are_claimed_as_such(tmp_path: Path) -> None:
-    """The same pictures in every run: no reason to withhold, but another claim."""
+@pytest.mark.parametrize("metric", ["category_top1", "clip_retrieval_top1"])
+def test_known_pictures_are_claimed_as_such(tmp_path: Path, metric: str) -> None:
+    """The same pictures in every run: no reason to withhold, but another claim; also unjudged."""
     trials = experiment(2)
     names = np.random.default_rng(0).integers(4, size=len(trials)).astype(str)
     kinds = trials.metadata["category"].str[-1]
@@ -194,9 +195,10 @@ def test_known_pictures_are_claimed_as_such(tmp_path: Path) -> None:
     shown = list(set(Trials.load(tmp_path / "trials").images()))
     for who in ("judge", "generator"):  # all of it is known, and that is what is claimed
         save_prints(tmp_path / who, read_images(shown, SIZE, "crop"))
-    scores = score(tmp_path)
+    scores = score(tmp_path, **({} if metric == "category_top1" else {"judge": None}))
     assert reasons(scores) == set()
     assert scores.headline.known_pictures
+    assert scores.headline.metric == metric
     said = (tmp_path / "scores" / "report.html").read_text("utf-8")
     assert "The claim is which of the known pictures was seen" in said
 
