@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import re
+import shutil
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,7 @@ from dreamdiffusion.evaluation.evaluate import evaluate, noise_level
 from dreamdiffusion.evaluation.held_out import choose_trials
 from dreamdiffusion.evaluation.pictures import Shown
 from dreamdiffusion.evaluation.scoring import Gallery, score_images
+from dreamdiffusion.evidence.look_log import model_hash
 from dreamdiffusion.evidence.scores import Score
 from dreamdiffusion.models.generator.generator import load_embedder
 from dreamdiffusion.models.judge.judge import Judge, load_judge
@@ -484,6 +486,20 @@ def test_everything_is_opened_once(folder, monkeypatch):
     assert calls == {
         "_open_pipeline": 1, "load_judge": 1, "load_embedder": 1, "read_audit": 1, "read_images": 1,
     }  # fmt: skip
+
+
+def test_a_new_baseline_beside_the_model_is_scored_and_does_not_change_it(folder, tmp_path):
+    model = shutil.copytree(folder / "finetune" / "model", tmp_path / "finetune" / "model")
+    shutil.copytree(folder / "generator", tmp_path / "generator")
+    before = model_hash(model)
+    shutil.copytree(model / "baselines" / "lda_pooled", model / "baselines" / "mine")
+    assert model_hash(model) == before
+    changes = {"model": model, "output": tmp_path / "scores"}
+    one = config(folder, "unused", limit=4, controls=[], occlusion=False)
+    result = evaluate(one.model_copy(update=changes))
+    value = {record.metric: record.value for record in result.baselines}
+    assert value["mine_category_top1"] == value["lda_pooled_category_top1"]
+    assert result.protocol["mine_category_top1"].startswith("the decoder mine, fitted on the same")
 
 
 def test_noise_level_is_read_from_the_metadata(folder):

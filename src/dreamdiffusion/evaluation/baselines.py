@@ -19,7 +19,9 @@ from dreamdiffusion.trials.averages import n_averaged
 def score_baselines(
     config: EvaluateConfig, decoded: Decoded, gallery: Gallery | None, rng: np.random.Generator
 ) -> tuple[list[Score], dict[str, str], dict[str, str]]:
-    """Score the linear baselines' categories and the pictures nearest to the EEG embedding.
+    """Score the categories that the baselines name, and the pictures nearest to the EEG embedding.
+
+    A baseline is every decoder beside the model that names categories, whatever it is.
 
     Returns
     -------
@@ -42,7 +44,8 @@ def score_baselines(
         protocol[metric] = how
 
     labels = metadata["category"].astype(str).tolist()
-    for name, baseline in BASELINES.items() if config.split != "train" else ():
+    names = dict.fromkeys([*BASELINES, *decoded.named])
+    for name in names if config.split != "train" else ():
         metric = f"{name}_category_top1"
         if name not in decoded.named:
             not_scored[metric] = "the model's training trials were too few to fit it"
@@ -50,8 +53,8 @@ def score_baselines(
         add(
             metric,
             label_pairs(decoded.named[name], labels),
-            f"{baseline.description}, on window means, fitted on the same training trials as the "
-            "model; one guess per trial, no image",
+            f"{_describe(name)}, fitted on the same training trials as the model; one guess per "
+            "trial, no image",
         )
     if gallery is not None and len(gallery.embeddings) > 1:
         found = score_retrieval(
@@ -66,3 +69,8 @@ def score_baselines(
             how = f"the EEG embedding, no image; {found.protocol}"
             add(f"eeg_retrieval_{name}", found.pairs(name), how)
     return scores, protocol, not_scored
+
+
+def _describe(name: str) -> str:
+    known = BASELINES.get(name)
+    return f"{known.description}, on window means" if known else f"the decoder {name}"

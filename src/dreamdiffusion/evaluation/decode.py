@@ -45,7 +45,7 @@ class Decoded:
     embeddings
         Of the EEG in CLIP's image space, unit norm ``(n, d)``.
     named
-        Categories that each baseline beside the model names, n each.
+        Categories that each baseline beside the model names, n each; of those that name some.
     embed_eeg
         EEG of these trials in volts ``(n, n_chans, n_times)`` -> embeddings, by the same model.
     validation
@@ -159,9 +159,8 @@ def decode_fold(
         batches = np.array_split(eeg, -(-len(eeg) // config.batch_size))
         return torch.cat([pipe.embed(part, tested.ch_names, tested.sfreq) for part in batches])
 
-    named = {
-        name: baseline.decode(tested).labels or [] for name, baseline in fold.baselines.items()
-    }
+    answers = {name: baseline.decode(tested) for name, baseline in fold.baselines.items()}
+    named = {name: labels for name, answer in answers.items() if (labels := answer.labels)}
     return Decoded(
         tested, painter.moved, generated, images, left_out, embed_eeg(eeg), named, embed_eeg
     )
