@@ -260,9 +260,11 @@ def originals(folder: Path) -> dict[str, Path]:
     """Write one recording in every format; return format -> the file to read."""
     from epoch_files import write_epochs_eeglab, write_epochs_fif
     from recording_files import FORMATS
+    from vendor_files import write_eximia, write_neuroscan, write_persyst
 
     writers = {name: form.write for name, form in FORMATS.items()}
     writers |= {"epochs, fif": write_epochs_fif, "epochs, eeglab": write_epochs_eeglab}
+    writers |= {"neuroscan": write_neuroscan, "persyst": write_persyst, "eximia": write_eximia}
     found = {}
     for name, write in writers.items():
         place = folder / name

@@ -7,6 +7,7 @@ named.
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def read_vendor(path: Path, extension: str) -> mne.io.BaseRaw:
         _need("curryreader", "Curry", path)
         return mne.io.read_raw_curry(path)
     if extension == ".lay":
-        return mne.io.read_raw_persyst(path)
+        return _read_persyst(path)
     if extension == ".nxe":
         return _read_eximia(path)
     if not is_nihon_kohden(path):
@@ -68,9 +69,24 @@ def _read_eximia(path: Path) -> mne.io.BaseRaw:
             "64 channels (128 bytes each); it is cut off: copy it again"
         )
     raw = mne.io.read_raw_eximia(path).load_data()
-    in_volts = raw.info["chs"][raw.ch_names.index("Cz")]["cal"] < 1e-3
-    if not in_volts:
-        raw.apply_function(lambda samples: np.multiply(samples, 1e-6), picks=["eeg", "eog"])
+    if raw.info["chs"][raw.ch_names.index("Cz")]["cal"] > 1e-3:  # a step is no millivolt
+        kinds = np.array(["eeg", "eog"])
+        raw.apply_function(lambda samples: np.multiply(samples, 1e-6), picks=kinds)
+    return raw
+
+
+def _read_persyst(path: Path) -> mne.io.BaseRaw:
+    """MNE-Python reads a file of samples that is cut off as a shorter recording."""
+    raw = mne.io.read_raw_persyst(path)
+    words = re.search(r"^DataType=(\d+)", path.read_text("latin-1"), re.M | re.I)
+    sample = len(raw.ch_names) * (4 if words and words[1] == "7" else 2)
+    size = sum(Path(file).stat().st_size for file in raw.filenames if file is not None)
+    if size % sample:
+        raise ValueError(
+            f"{path} cannot be read: the file of its samples has {size} bytes, expected whole "
+            f"samples of {len(raw.ch_names)} channels ({sample} bytes each); it is cut off: copy "
+            "it again"
+        )
     return raw
 
 
