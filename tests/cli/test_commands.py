@@ -490,3 +490,15 @@ def test_every_command_that_writes_a_folder_holds_it(name: str) -> None:
     if "output" not in command.load_schema().model_fields or name in ("inspect", "datasets"):
         return
     assert hasattr(cli._load(command.target), "stays"), f"{command.target} lacks @writes_output"
+
+
+def test_bars_of_libraries_are_hidden_and_those_of_downloads_stay():
+    import huggingface_hub.utils as hub
+    import transformers.utils.logging as library
+
+    try:
+        cli._hide_library_bars()
+        assert not library.is_progress_bar_enabled()
+        assert not hub.are_progress_bars_disabled()
+    finally:
+        library.enable_progress_bar()

@@ -282,7 +282,21 @@ def _run(command: Command, config: Schema) -> Any:
     for variable, level in _LIBRARY_LOGS.items():
         os.environ.setdefault(variable, level)
     with contextlib.redirect_stdout(sys.stderr):
-        return _load(command.target)(config)
+        stage = _load(command.target)
+        _hide_library_bars()
+        return stage(config)
+
+
+def _hide_library_bars() -> None:
+    """Switch off the bars of libraries that load weights; those of downloads stay."""
+    hub = sys.modules.get("huggingface_hub.utils")
+    shown = hub is not None and not hub.are_progress_bars_disabled()
+    for library in ("transformers", "diffusers"):
+        module = sys.modules.get(f"{library}.utils.logging")
+        if module is not None:
+            module.disable_progress_bar()
+    if hub is not None and shown:
+        hub.enable_progress_bars()
 
 
 def _print_result(result: Any, as_json: bool) -> None:

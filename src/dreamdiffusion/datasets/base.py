@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from tqdm.auto import tqdm
-
 from dreamdiffusion.files.download import RemoteFile, download
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.schema import Schema
 from dreamdiffusion.recordings.recording import Recording
 from dreamdiffusion.trials.config import PrepareConfig
@@ -166,8 +165,8 @@ class PublicDataset:
         FileNotFoundError, ValueError
             For files that are missing or not as published; otherwise as `cut_trials`.
         """
-        progress = tqdm(self.recordings(root, subjects), desc=self.name, unit="recording")
-        return cut_trials(progress, config)
+        bar = progress(self.recordings(root, subjects), self.name, unit="recording")
+        return cut_trials(bar, config)
 
     def resolve(self, config: PrepareConfig, root: Path) -> PrepareConfig:
         """Fill what the user has not given with the data set's own settings."""
@@ -213,7 +212,7 @@ class PublicDataset:
         files = self.remote_files(self.choose(subjects))
         if not files:
             raise ValueError(f"{self.name} has to be got by hand. {self.by_hand}")
-        for file in tqdm(files, desc=self.name, unit="file", disable=len(files) == 1):
+        for file in progress(files, self.name, unit="file", disable=len(files) == 1):
             download(file, folder)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from dreamdiffusion.datasets.registry import load_public
 from dreamdiffusion.files.output import UNCHANGED, writes_output
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.trials.config import PrepareConfig
@@ -52,9 +51,9 @@ def prepare(config: PrepareConfig) -> Path:
     if config.kind == "windows":
         return build_windows(paths, config)
     check_shown(paths, config)
-    progress = tqdm(paths, desc="trials", unit="recording")
+    bar = progress(paths, "trials", unit="recording")
     unit = config.signal.unit
-    trials = cut_trials((read_recording(path, unit=unit) for path in progress), config)
+    trials = cut_trials((read_recording(path, unit=unit) for path in bar), config)
     if config.pair_by != "none":
         trials.check_images()
     trials.source |= source_of(config)

@@ -14,10 +14,10 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from tqdm import tqdm
 
 from dreamdiffusion.decoders.config import SampleConfig
-from dreamdiffusion.training.device import is_main_process, process_count, process_index
+from dreamdiffusion.files.progress import progress
+from dreamdiffusion.training.device import process_count, process_index
 from dreamdiffusion.training.random_numbers import step_generator
 
 Given = Callable[[np.ndarray], dict[str, Any]]
@@ -55,7 +55,7 @@ def draw_trials(
     """
     k = sample.num_images_per_prompt
     starts = range(0, len(numbers), batch_size)[process_index() :: process_count()]
-    for start in tqdm(starts, desc=told, unit="batch", disable=not is_main_process()):
+    for start in progress(starts, told, unit="batch"):
         places = np.arange(start, min(start + batch_size, len(numbers)))
         images = pipe(  # pyright: ignore[reportCallIssue]
             **given(places),

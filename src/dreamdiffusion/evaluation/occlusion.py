@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
 
 from dreamdiffusion.evidence.scores import Occlusion
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.recordings.electrodes import electrode_positions
 
 FloatArray = NDArray[np.floating]
@@ -87,7 +87,7 @@ def occlude(
     mean = np.asarray(eeg, dtype=float).mean(axis=0)
     covered = np.array(eeg)
     drops = np.empty((len(parts), n))
-    for i, (channels, times) in enumerate(tqdm(parts, f"covering EEG: {metric}", disable=None)):
+    for i, (channels, times) in enumerate(progress(parts, f"covering EEG: {metric}", unit="part")):
         # One part is covered at a time and then restored: one copy of the trials is enough.
         covered[:, channels, times] = mean[channels, times]
         drops[i] = whole - _scores(score, covered, n)

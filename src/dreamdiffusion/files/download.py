@@ -22,8 +22,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tqdm.auto import tqdm
-
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.whole import write_json
 
 logger = logging.getLogger(__name__)
@@ -195,9 +194,7 @@ def _transfer(file: RemoteFile, part: Path) -> None:
             raise ValueError(f"{file.url} has {total} bytes, expected {file.size}")
         with (
             part.open("ab" if resumed else "wb") as out,
-            tqdm(
-                total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, leave=False
-            ) as progress,
+            progress(desc=part.stem, total=total, initial=have, unit="B") as bar,
         ):
             try:
                 while block := answer.read(_BLOCK):
@@ -207,7 +204,7 @@ def _transfer(file: RemoteFile, part: Path) -> None:
                             f"{file.url} is longer than the {file.size} bytes expected"
                         )
                     out.write(block)
-                    progress.update(len(block))
+                    bar.update(len(block))
             except (OSError, http.client.HTTPException) as error:  # of the network or of the disk
                 raise OSError(
                     f"{file.url} to {part} broke off: {error!r}; the same command goes on there"

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import random_scene, render
 from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_images, to_tensor
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.schema import PictureFit
 
 
@@ -59,7 +59,7 @@ def draw_pictures(n: int, size: int, seed: int) -> Pictures:
     rng = np.random.default_rng([seed, 7])
     scenes = [random_scene(rng) for _ in range(n)]
     pixels = np.empty((n, size, size, 3), dtype=np.uint8)
-    for i, scene in enumerate(tqdm(scenes, desc="drawing scenes", unit="picture")):
+    for i, scene in enumerate(progress(scenes, "drawing scenes", unit="picture")):
         pixels[i] = np.asarray(render(scene, size))
     words = np.random.default_rng([seed, 8]).choice(3, n, p=CAPTION_LENGTHS)
     texts = [(scene.caption, *scene.short_captions) for scene in scenes]

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
+from dreamdiffusion.files.progress import progress, write_line
 from dreamdiffusion.training.averages import RunningAverage
 from dreamdiffusion.training.checkpoint import load_checkpoint, save_checkpoint
 from dreamdiffusion.training.config import TrainConfig
@@ -74,10 +73,7 @@ def fit(
     """
     workers = Workers(config, folder, name)
     run = _Run(task, config, folder, workers, lr_scale or {})
-    bar = tqdm(
-        total=config.steps, initial=run.first, desc=name, unit="step", file=sys.stderr,
-        mininterval=1, disable=not workers.main,
-    )  # fmt: skip
+    bar = progress(desc=name, total=config.steps, initial=run.first, unit="step")
     try:
         for step in range(run.first, config.steps):
             figures = run.take_step(step)
@@ -91,10 +87,9 @@ def fit(
             if run.is_due(done, config.checkpoint_every):
                 run.save(done)
     except KeyboardInterrupt:
-        tqdm.write(
+        write_line(
             f"{name}: stopped; the same command goes on from the last checkpoint in "
-            f"{run.checkpoints}",
-            file=sys.stderr,
+            f"{run.checkpoints}"
         )
         raise
     finally:
@@ -162,7 +157,7 @@ class _Run:
     def _announce_start(self, parameters: dict[str, nn.Parameter]) -> None:
         name, config = self.workers.name, self.config
         if self.first:
-            tqdm.write(f"{name}: resuming at step {self.first} of {config.steps}", file=sys.stderr)
+            write_line(f"{name}: resuming at step {self.first} of {config.steps}")
         planned = planned_bytes(parameters.values(), self._on_device, bool(config.optim.ema_decay))
         logger.info(
             "%s: %.1f M parameters are trained; weights, gradients and moments take %.2f GB, what "

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from dreamdiffusion.datasets.base import PublicDataset, need
 from dreamdiffusion.datasets.public.published_trials import Window, assemble, window
 from dreamdiffusion.files.numpy_file import read_numpy
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
@@ -112,7 +112,7 @@ class ThingsEEG2(PublicDataset):
         data = np.empty((n_trials, len(chosen.channels), n_times), np.float32)
         rows: list[pd.DataFrame] = []
         place = 0
-        for subject, part, content in tqdm(opened, desc=self.name, unit="file"):
+        for subject, part, content in progress(opened, self.name, unit="file"):
             place = _copy(content["eeg"], chosen, data, place)
             repeats = content["eeg"].shape[1]
             table = pd.DataFrame(shown[part], columns=["category", "stim_file"])

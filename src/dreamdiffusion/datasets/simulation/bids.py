@@ -15,7 +15,6 @@ import mne
 import mne_bids
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from dreamdiffusion.datasets.config import SimulateConfig
 from dreamdiffusion.datasets.simulation.person import Viewer
@@ -24,6 +23,7 @@ from dreamdiffusion.datasets.simulation.sources import get_cap
 from dreamdiffusion.datasets.simulation.viewer import DEFAULT_NOISE_LEVEL, simulate_run
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.files.output import writes_output
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.whole import is_unused, naming, write_json, write_picture, write_text
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def simulate(config: SimulateConfig) -> Path:
     numbers = range(config.first_run, config.first_run + config.n_runs)
     runs = list(itertools.product(subjects, sessions, numbers))
     viewer: Viewer | None = None
-    for subject, session, run in tqdm(runs, "simulating EEG", unit="run", disable=None):
+    for subject, session, run in progress(runs, "simulating EEG", unit="run"):
         if viewer is None or viewer.subject != subject:
             viewer = Viewer.create(subject, config.montage, config.seed)
             logger.info("simulated person %d of %d", subject - subjects[0] + 1, len(subjects))

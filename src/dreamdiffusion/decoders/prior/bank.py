@@ -16,11 +16,11 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import Scene, random_scene, render
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
 from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_images
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.files.whole import write_json, write_tensors
 from dreamdiffusion.models.generator.generator import Embed
@@ -107,7 +107,7 @@ class Bank:
 
     def _embedded(self, embed: Embed) -> Bank:
         parts = np.array_split(np.arange(len(self)), -(-len(self) // BATCH))
-        bar = tqdm(parts, desc="bank of pictures", unit="batch")
+        bar = progress(parts, "bank of pictures", unit="batch")
         self.embeddings = torch.cat([embed(self.pictures(part)).float() for part in bar])
         return self
 

@@ -9,10 +9,10 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from PIL import Image
-from tqdm import tqdm
 from transformers import CLIPModel, CLIPTokenizer
 
 from dreamdiffusion.files.output import RESUMES, writes_output
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.config import TrainGeneratorConfig
 from dreamdiffusion.models.generator.build import Networks, build_networks, build_projection
@@ -193,7 +193,7 @@ def _save_all_prints(config: TrainGeneratorConfig, folder: Path, pictures: Pictu
         prints += [] if before is None else [before]
     for stage in _fresh_stages(config) if config.fresh_scenes else []:
         read, n_samples = _source(config, stage, pictures)
-        for places in tqdm(torch.arange(n_samples).split(256), desc="prints", mininterval=1):
+        for places in progress(torch.arange(n_samples).split(256), "prints", unit="batch"):
             prints.append(picture_prints(read(places).pixels))
     save_prints(folder, pictures.pixels, prints)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, COLORS, random_scene, render
 from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_image
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.schema import PictureFit, write_yaml
 from dreamdiffusion.files.whole import naming, write_json
 from dreamdiffusion.models.config import TrainJudgeConfig
@@ -65,7 +64,7 @@ def draw_labelled(n_scenes: int, size: int, seed: int) -> LabelledPictures:
     images = torch.empty(n_scenes, 3, size, size, dtype=torch.uint8)
     categories, colors = list(CATEGORIES), list(COLORS)
     labels = {name: torch.empty(n_scenes, dtype=torch.int64) for name in ("category", "color")}
-    for i in tqdm(range(n_scenes), desc="drawing scenes", file=sys.stderr, mininterval=1):
+    for i in progress(range(n_scenes), "drawing scenes", unit="picture"):
         scene = random_scene(rng)
         images[i] = torch.from_numpy(np.array(render(scene, size))).permute(2, 0, 1)
         labels["category"][i] = categories.index(scene.category)

@@ -20,8 +20,8 @@ from typing import Any, cast
 
 import joblib
 import numpy as np
-from tqdm.auto import tqdm
 
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.whole import is_unused, read_info
 from dreamdiffusion.recordings.duplicates import DuplicateCheck, signature
 from dreamdiffusion.recordings.electrodes import electrode_positions
@@ -109,8 +109,8 @@ def build_windows(recordings: Sequence[Path | Recording], config: PrepareConfig)
         logger.info("%d of %d recordings are in %s already", len(results), len(keys), folder)
     work = _work(todo, folder, config)
     try:
-        progress = tqdm(work, total=len(todo), desc="windows", unit="recording")
-        for key, result in zip(todo, progress, strict=True):
+        bar = progress(work, "windows", total=len(todo), unit="recording")
+        for key, result in zip(todo, bar, strict=True):
             if isinstance(result, str):
                 if config.strict:
                     raise ValueError(result)
