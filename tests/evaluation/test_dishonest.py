@@ -218,6 +218,41 @@ def test_a_tested_recording_that_was_trained_on_under_another_name(tmp_path: Pat
     assert "duplicate_trials" in reasons(score(tmp_path))
 
 
+def test_a_tested_recording_that_is_an_inverted_copy_of_a_trained_one(tmp_path: Path) -> None:
+    """Polarity and reference are others, so that no sample is the same."""
+    trials = experiment(2, rejected=0.0)
+    label, run = trials.metadata["label"].to_numpy(), trials.metadata["run"].to_numpy()
+    data = np.array(trials.data)
+    for kind in (0, 1):
+        tested, trained = (np.flatnonzero((run == r) & (label == kind)) for r in ("0", "1"))
+        data[tested] = data[trained].mean(axis=1, keepdims=True) - data[trained]
+    found = ("duplicate_trials",)
+    fine_tune(tmp_path, replace(trials, data=data), found)
+    assert reasons(score(tmp_path)) == set(found)
+
+
+def test_a_trigger_that_a_channel_hears(tmp_path: Path) -> None:
+    """The class stands in the first 16 ms; the trials begin at onset."""
+    trials = replace(experiment(2, tmin=0.0, drift=0.0), sfreq=256.0)
+    data = np.array(trials.data)
+    data[trials.metadata["label"].to_numpy() == 1, 1, :4] += 3e-5
+    with pytest.raises(ValueError, match="the audit found early_signal"):
+        fine_tune(tmp_path, replace(trials, data=data))
+    fine_tune(tmp_path, replace(trials, data=data), ("early_signal",))
+    assert reasons(score(tmp_path)) == {"early_signal"}
+
+
+def test_a_model_chosen_on_a_copy_of_the_trials(copy: Path, tmp_path: Path) -> None:
+    """Another folder, another model, and the first look's logs deleted: the user's own is left."""
+    assert reasons(score(copy)) == set()
+    shutil.copytree(copy, tmp_path / "elsewhere")
+    for log in tmp_path.rglob("looks.jsonl"):
+        log.unlink()
+    again = tmp_path / "elsewhere"
+    second = fine_tune(again, Trials.load(again / "trials"), output=again / "second", seed=1)
+    assert reasons(score(again, model=second)) == {"selection_on_test"}
+
+
 def test_a_model_chosen_on_test(copy: Path) -> None:
     assert reasons(score(copy)) == set()
     trials = Trials.load(copy / "trials")
