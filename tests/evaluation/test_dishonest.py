@@ -41,7 +41,7 @@ def publish(trials: Trials, folder: Path) -> Path:
     stimuli.mkdir(parents=True)
     metadata = trials.metadata
     for i, name in enumerate(sorted(set(metadata["stim_file"]))):
-        pixels = np.full((SIZE, SIZE, 3), 20 + i % 200, np.uint8)
+        pixels = np.random.default_rng(i).integers(60, 256, (SIZE, SIZE, 3)).astype(np.uint8)
         kind = metadata.loc[metadata["stim_file"] == name, "category"].iloc[0]
         pixels[4:12, 4:12, 2 if kind == "class 1" else 0] = 30 + i // 200
         Image.fromarray(pixels).save(stimuli / name)
@@ -285,6 +285,20 @@ def test_a_network_that_was_trained_on_the_pictures(copy: Path, who: str) -> Non
     scores = score(copy)
     assert reasons(scores) == {f"{who}_saw_the_pictures"}
     assert f"5 of the {len(rows)} pictures" in scores.headline.reasons[0].what
+
+
+@pytest.mark.parametrize("who", ["judge", "generator"])
+def test_a_network_that_was_trained_on_the_mirrored_pictures(copy: Path, who: str) -> None:
+    trials = Trials.load(copy / "trials")
+    rows = Split.load(copy / "finetune" / "model" / "split.json").test
+    write_judge(copy / "judge")
+    pixels = read_images(trials.select(rows[:5]).images(), SIZE, trials.picture_fit)
+    save_prints(copy / who, np.ascontiguousarray(pixels[:, :, ::-1]))
+    scores = score(copy)
+    assert reasons(scores) == {f"{who}_saw_the_pictures"}
+    what = scores.headline.reasons[0].what
+    assert f"5 of the {len(rows)} pictures" in what
+    assert "(5 of them cropped, mirrored or compressed anew)" in what
 
 
 def test_a_scale_that_was_fitted_on_test_trials_too(copy: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,12 @@ from dreamdiffusion.evidence.look_log import selection_suspected
 from dreamdiffusion.evidence.scores import Headline, Look, Reason
 from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.models.encoders.processor import EEGProcessor
-from dreamdiffusion.models.picture_prints import load_prints, picture_prints
+from dreamdiffusion.models.picture_descriptors import alike_pictures
+from dreamdiffusion.models.picture_prints import (
+    load_descriptions,
+    load_prints,
+    picture_prints,
+)
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -133,14 +139,14 @@ def _seen_pictures(opened: Opened) -> list[Reason | None]:
     known = {}
     if opened.judge is not None and opened.config.judge is not None:
         size = int(opened.judge.config["image_size"])
-        known["judge"] = (load_prints(opened.config.judge), size)
+        known["judge"] = (opened.config.judge, size)
     source = generator_source(opened.config.model)
     if isinstance(source, Path):
-        known["generator"] = (load_prints(source), opened.image_size)
+        known["generator"] = (source, opened.image_size)
+    found = []
     # A network may have been trained on the pictures made square in another way than these trials'.
-    return [
-        pictures_reason(who, picture_prints(opened.shown.files.distinct(size, fit)), prints)
-        for who, (prints, size) in known.items()
-        if prints is not None
-        for fit in get_args(PictureFit)
-    ]
+    for (who, (folder, size)), fit in itertools.product(known.items(), get_args(PictureFit)):
+        pixels, descriptions = opened.shown.files.distinct(size, fit), load_descriptions(folder)
+        alike = None if descriptions is None else alike_pictures(pixels, descriptions)
+        found.append(pictures_reason(who, picture_prints(pixels), load_prints(folder), alike))
+    return found

@@ -132,7 +132,10 @@ def time_reason(score: Score) -> Reason | None:
 
 
 def pictures_reason(
-    who: str, shown: NDArray[np.uint64], trained_on: NDArray[np.uint64] | None
+    who: str,
+    shown: NDArray[np.uint64],
+    trained_on: NDArray[np.uint64] | None,
+    alike: NDArray[np.bool_] | None = None,
 ) -> Reason | None:
     """Name it where a network was trained on pictures that the scored trials showed.
 
@@ -141,17 +144,22 @@ def pictures_reason(
     who
         ``judge`` or ``generator``.
     shown, trained_on
-        Prints of pictures (`picture_prints`), ``(n,)``; None where the network does not say.
+        Prints of pictures (`picture_prints`), (n,) and (m,); None where the network does not say.
+    alike
+        Which of those shown are cropped, mirrored or compressed pictures of training, (n,).
     """
     if trained_on is None:
         return None
-    distinct = np.unique(shown)
-    both = int(np.isin(distinct, trained_on).sum())
+    exact = np.isin(shown, trained_on)
+    changed = np.zeros(len(shown), bool) if alike is None else alike & ~exact
+    both = len(np.unique(shown[exact | changed]))
     if not both:
         return None
+    n_changed = len(np.unique(shown[changed]))
+    how = f" ({n_changed} of them cropped, mirrored or compressed anew)" if n_changed else ""
     what = (
-        f"the {who} was trained on {both} of the {len(distinct)} pictures that were shown, so it "
-        f"can {'name' if who == 'judge' else 'draw'} them from memory"
+        f"the {who} was trained on {both} of the {len(np.unique(shown))} pictures that were "
+        f"shown{how}, so it can {'name' if who == 'judge' else 'draw'} them from memory"
     )
     return Reason(name=f"{who}_saw_the_pictures", what=what)
 

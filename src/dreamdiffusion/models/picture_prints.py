@@ -1,8 +1,9 @@
 """Which pictures a network was trained on: a print of each, laid beside its weights.
 
 A judge or a generator that has seen the test pictures can make or name them without any EEG, so an
-evaluation asks for the prints. They are of the exact pixels: a picture that was cropped or
-compressed anew has another one.
+evaluation asks for the prints. They are of the exact pixels; descriptions beside them
+(`picture_descriptors`) are nearly the same for a picture that was cropped, mirrored or compressed
+anew.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from dreamdiffusion.files.whole import write_tensors
+from dreamdiffusion.models.picture_descriptors import describe_pictures
 
 FILE = "pictures_trained_on.safetensors"
 
@@ -28,7 +30,10 @@ def picture_prints(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def save_prints(
-    folder: Path, pixels: NDArray[np.uint8], others: Iterable[NDArray[np.uint64]] = ()
+    folder: Path,
+    pixels: NDArray[np.uint8],
+    others: Iterable[NDArray[np.uint64]] = (),
+    other_descriptions: NDArray[np.int8] | None = None,
 ) -> None:
     """Write the prints of the pictures that a network was trained on, each once.
 
@@ -38,9 +43,14 @@ def save_prints(
         ``(n, height, width, 3)``.
     others
         Prints of further pictures: those of an earlier training, or of pictures drawn in parts.
+    other_descriptions
+        Descriptions of an earlier training (`load_descriptions`).
     """
     prints = np.unique(np.concatenate([picture_prints(pixels), *others]))
-    write_tensors(folder / FILE, {"prints": prints})
+    descriptions = [describe_pictures(pixels)]
+    descriptions += [] if other_descriptions is None else [other_descriptions]
+    every = np.unique(np.concatenate(descriptions), axis=0)
+    write_tensors(folder / FILE, {"prints": prints, "descriptions": every})
 
 
 def load_prints(folder: Path) -> NDArray[np.uint64] | None:
@@ -51,10 +61,30 @@ def load_prints(folder: Path) -> NDArray[np.uint64] | None:
     ValueError
         If the file is something else.
     """
+    tensors = _load(folder)
+    return None if tensors is None else tensors["prints"]
+
+
+def load_descriptions(folder: Path) -> NDArray[np.int8] | None:
+    """Return the descriptions beside a network; None where none were written.
+
+    Raises
+    ------
+    ValueError
+        If the file is something else.
+    """
+    tensors = _load(folder)
+    return None if tensors is None else tensors.get("descriptions")
+
+
+def _load(folder: Path) -> dict[str, NDArray] | None:
     path = folder / FILE
     if not path.is_file():
         return None
     try:
-        return load_file(path)["prints"]
-    except (SafetensorError, KeyError) as error:
+        tensors = load_file(path)
+    except SafetensorError as error:
         raise ValueError(f"{path} does not hold prints of pictures: {error}") from error
+    if "prints" not in tensors:
+        raise ValueError(f"{path} does not hold prints of pictures, but {', '.join(tensors)}")
+    return tensors

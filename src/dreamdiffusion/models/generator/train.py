@@ -25,7 +25,12 @@ from dreamdiffusion.models.generator.generator import (
 )
 from dreamdiffusion.models.generator.prompt_task import PromptTask, Read, clip_embeddings
 from dreamdiffusion.models.generator.tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
-from dreamdiffusion.models.picture_prints import load_prints, picture_prints, save_prints
+from dreamdiffusion.models.picture_prints import (
+    load_descriptions,
+    load_prints,
+    picture_prints,
+    save_prints,
+)
 from dreamdiffusion.models.pictures import FreshScenes, Pictures, draw_pictures, read_pictures
 from dreamdiffusion.models.start import part_of
 from dreamdiffusion.training.config import TrainConfig
@@ -187,15 +192,15 @@ def _train_on_embeddings(
 
 def _save_all_prints(config: TrainGeneratorConfig, folder: Path, pictures: Pictures) -> None:
     """Save prints of all pictures that any part learned from, those of ``init`` included."""
-    prints = []
+    prints, descriptions = [], None
     if config.init is not None:
-        before = load_prints(config.init)
+        before, descriptions = load_prints(config.init), load_descriptions(config.init)
         prints += [] if before is None else [before]
     for stage in _fresh_stages(config) if config.fresh_scenes else []:
         read, n_samples = _source(config, stage, pictures)
         for places in progress(torch.arange(n_samples).split(256), "prints", unit="batch"):
             prints.append(picture_prints(read(places).pixels))
-    save_prints(folder, pictures.pixels, prints)
+    save_prints(folder, pictures.pixels, prints, descriptions)
 
 
 def _number(lists: list[list[str]]) -> tuple[list[str], torch.Tensor]:

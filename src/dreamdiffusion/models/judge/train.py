@@ -18,7 +18,7 @@ from dreamdiffusion.files.schema import PictureFit, write_yaml
 from dreamdiffusion.files.whole import naming, write_json
 from dreamdiffusion.models.config import TrainJudgeConfig
 from dreamdiffusion.models.judge.judge import Judge
-from dreamdiffusion.models.picture_prints import load_prints, save_prints
+from dreamdiffusion.models.picture_prints import load_descriptions, load_prints, save_prints
 from dreamdiffusion.models.start import start_from
 from dreamdiffusion.training.device import choose_device, is_main_process
 from dreamdiffusion.training.loop import fit
@@ -246,13 +246,14 @@ def train_judge(config: TrainJudgeConfig) -> Path:
             image_size=config.image_size,
             trained_on=pictures.source,
         )
-    earlier_prints = []
+    earlier_prints, descriptions = [], None
     if config.init is not None:
         earlier = start_from(judge, config.init, aside=("trained_on", "image_size"))
         source = f"{pictures.source}, from weights trained on {earlier.config['trained_on']}"
         judge.register_to_config(trained_on=source)
         prints = load_prints(config.init)
         earlier_prints += [] if prints is None else [prints]
+        descriptions = load_descriptions(config.init)
     task = JudgeTask(judge, pictures, config)
     fit(task, config, config.output, "judge")
     if not is_main_process():
@@ -261,7 +262,7 @@ def train_judge(config: TrainJudgeConfig) -> Path:
     with naming(config.output):
         judge.eval().to("cpu").save_pretrained(config.output)  # pyright: ignore[reportArgumentType]
     trained = pictures.images[~pictures.held_out].permute(0, 2, 3, 1).numpy()
-    save_prints(config.output, trained, earlier_prints)
+    save_prints(config.output, trained, earlier_prints, descriptions)
     scores = {
         "split": "held-out pictures",
         "n": int(pictures.held_out.sum()),
