@@ -279,7 +279,10 @@ def read_info(folder: Path, kind: str) -> dict[str, Any]:
     """Read `info.json` of a prepared folder and check that it is of the expected kind."""
     path = folder / "info.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no info.json; expected a folder of {kind}")
+        found = "holds no info.json" if folder.is_dir() else "is no folder"
+        raise FileNotFoundError(
+            f"{folder} {found}; --data names a folder of {kind}, as prepare writes it"
+        )
     try:
         info = json.loads(path.read_text("utf-8"))
     except ValueError as error:

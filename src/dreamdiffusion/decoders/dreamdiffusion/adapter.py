@@ -110,7 +110,7 @@ def read_adapter(folder: Path) -> dict[str, Any]:
     ValueError
         If the cross-attention does not fit the generator.
     """
-    content = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    content = _read_content(folder)
     clip = resolve_source(content["clip"], folder) if "clip" in content else None
     source = resolve_source(content["generator"], folder)
     generator = load_generator(source, clip)
@@ -129,6 +129,20 @@ def read_adapter(folder: Path) -> dict[str, Any]:
     }
 
 
+def _read_content(folder: Path) -> dict[str, str]:
+    """Read the file of an adapter; a ValueError names it where it is something else."""
+    path = folder / ADAPTER
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict) or "generator" not in content:
+        raise ValueError(
+            f"{path} names no generator; give --model the model folder that finetune wrote"
+        )
+    return content
+
+
 def clip_source(model: Path) -> str | Path:
     """Return folder or hub id of the CLIP that a model's EEG embedding is aligned with.
 
@@ -139,7 +153,7 @@ def clip_source(model: Path) -> str | Path:
     """
     candidates = [model / "clip"]
     if (model / ADAPTER).is_file():
-        content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
+        content = _read_content(model)
         if "clip" in content:
             return resolve_source(content["clip"], model)
         generator = resolve_source(content["generator"], model)
@@ -158,7 +172,7 @@ def adapter_sources(model: Path) -> tuple[str | Path, str | Path | None] | None:
     """Return what an adapter names: generator, and CLIP where it is another; None of a pipeline."""
     if not (model / ADAPTER).is_file():
         return None
-    content = json.loads((model / ADAPTER).read_text(encoding="utf-8"))
+    content = _read_content(model)
     clip = resolve_source(content["clip"], model) if "clip" in content else None
     return resolve_source(content["generator"], model), clip
 
