@@ -83,7 +83,7 @@ def main() -> None:
     trials = Trials.load(arguments.trials)
     test = trials.select(np.flatnonzero(trials.metadata["run"] == "10"))
     embed = load_embedder(ROOT / "weights" / "scenes-generator" / "clip", torch.device("cpu"))
-    shown = to_tensor(read_images(test.images(), prior.bank.size))
+    shown = to_tensor(read_images(test.images(), prior.bank.size, test.picture_fit))
     found = {
         "n": len(test),
         "simulated": True,

@@ -28,7 +28,7 @@ def augment_eeg(
     if config.channel_dropout:
         gone = draw.rand(n_chans) < config.channel_dropout
         if any_montage:
-            # A trial of no channel tells nothing, and is no case of use.
+            # A trial without any channel says nothing, and no recording is one.
             eeg = mark_absent(eeg, gone & ~gone.all(dim=1, keepdim=True))
         else:
             eeg = eeg * ~gone[:, :, None]

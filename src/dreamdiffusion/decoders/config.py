@@ -254,7 +254,7 @@ class ConvertConfig(Schema):
     output: Path = Path("runs/convert")
     generator: Path | None = Field(
         default=None,
-        description="diffusers folder that tells the sizes of U-Net and VAE; empty: SD 1.5's",
+        description="diffusers folder that has the sizes of U-Net and VAE; empty: SD 1.5's",
     )
     num_heads: PositiveInt = Field(default=16, description="of the encoder; the file lacks it")
     decoder_num_heads: PositiveInt = 16

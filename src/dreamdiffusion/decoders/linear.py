@@ -110,13 +110,13 @@ class LinearDecoder:
 
     def save(self, path: Path) -> None:
         """Write the decoder as safetensors."""
-        told = {"sfreq": self.sfreq, "width_s": self.width_s, "classes": self.classes}
+        settings = {"sfreq": self.sfreq, "width_s": self.width_s, "classes": self.classes}
         # Written byte by byte as they lie in memory, so they must lie in rows.
         arrays = {"weights": self.weights, "bias": self.bias}
         write_tensors(
             path,
             {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in arrays.items()},
-            metadata={"decoder": json.dumps(told)},
+            metadata={"decoder": json.dumps(settings)},
         )
 
     @classmethod
@@ -132,11 +132,11 @@ class LinearDecoder:
             raise FileNotFoundError(f"linear decoder {path} does not exist")
         try:
             with safe_open(path, framework="numpy") as file:
-                told = json.loads((file.metadata() or {})["decoder"])
+                settings = json.loads((file.metadata() or {})["decoder"])
                 weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
         except (SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is not a linear decoder: {error}") from error
-        return cls(weights=weights.astype(float), bias=bias.astype(float), **told)
+        return cls(weights=weights.astype(float), bias=bias.astype(float), **settings)
 
 
 def _pooled(features: FloatArray, index: NDArray, n_classes: int) -> tuple[FloatArray, FloatArray]:

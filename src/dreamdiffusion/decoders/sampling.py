@@ -21,11 +21,11 @@ from dreamdiffusion.training.device import process_count, process_index
 from dreamdiffusion.training.random_numbers import step_generator
 
 Given = Callable[[np.ndarray], dict[str, Any]]
-"""Places of trials, int (n,) -> what the pipeline is told of them, as keywords."""
+"""Places of trials, int (n,) -> what the pipeline is given of them, as keywords."""
 
 
 def eeg_of(eeg: np.ndarray, ch_names: list[str], sfreq: float) -> Given:
-    """Tell the pipeline the EEG of the trials, volts ``(n_trials, n_chans, n_times)``."""
+    """Give the pipeline the EEG of the trials, volts ``(n_trials, n_chans, n_times)``."""
     return lambda places: {"eeg": eeg[places], "ch_names": ch_names, "sfreq": sfreq}
 
 
@@ -35,7 +35,7 @@ def draw_trials(
     numbers: np.ndarray,
     sample: SampleConfig,
     batch_size: int,
-    told: str,
+    description: str,
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     """Draw this process's share of the trials, batch by batch.
 
@@ -45,7 +45,7 @@ def draw_trials(
         What the images are drawn from.
     numbers
         Numbers of the trials, int ``(n_trials,)``.
-    told
+    description
         What the progress bar says.
 
     Yields
@@ -55,7 +55,7 @@ def draw_trials(
     """
     k = sample.num_images_per_prompt
     starts = range(0, len(numbers), batch_size)[process_index() :: process_count()]
-    for start in progress(starts, told, unit="batch"):
+    for start in progress(starts, description, unit="batch"):
         places = np.arange(start, min(start + batch_size, len(numbers)))
         images = pipe(  # pyright: ignore[reportCallIssue]
             **given(places),

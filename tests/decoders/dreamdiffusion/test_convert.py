@@ -127,7 +127,7 @@ def randomise(module: torch.nn.Module) -> None:
 
 
 def write_generator(folder: Path) -> Path:
-    """Only the two configurations that tell the sizes."""
+    """Only the two configurations that have the sizes."""
     for name, model in (("unet", UNet2DConditionModel(**UNET)), ("vae", AutoencoderKL(**VAE))):
         (folder / name).mkdir(parents=True)
         model.save_config(folder / name)

@@ -104,13 +104,13 @@ def test_a_frozen_encoder_stays_as_pretrained_and_the_rest_is_trained(tmp_path: 
     assert any(not torch.equal(value, first[key].half()) for key, value in attention.items())
 
 
-def test_so_many_pairs_are_trained_on_and_told(tmp_path: Path) -> None:
+def test_so_many_pairs_are_trained_on(tmp_path: Path) -> None:
     model = finetune(finetune_config(tmp_path, n_pairs=4))
-    told = json.loads((model / "split.json").read_text("utf-8"))
+    split = json.loads((model / "split.json").read_text("utf-8"))
     categories = Trials.load(tmp_path / "trials").metadata["category"].to_numpy()
-    assert sorted(categories[told["train"]]) == ["disc", "disc", "square", "square"]
-    assert "4 of 8 training trials, alike in each category (seed 0)" in told["rule"]
-    assert (len(told["validation"]), len(told["test"])) == (8, 8)
+    assert sorted(categories[split["train"]]) == ["disc", "disc", "square", "square"]
+    assert "4 of 8 training trials, alike in each category (seed 0)" in split["rule"]
+    assert (len(split["validation"]), len(split["test"])) == (8, 8)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])

@@ -116,7 +116,7 @@ def test_one_encoder_takes_4_14_and_19_channels_and_each_window_its_own_places()
 
 def test_positions_are_kept_in_the_file_and_asked_for_where_unknown(tmp_path):
     eeg = torch.randn(2, 4, 32)
-    with pytest.raises(ValueError, match="takes any montage and was not told where"):
+    with pytest.raises(ValueError, match="takes any montage and does not know where"):
         make_encoder()(eeg)
     encoder = make_encoder(positions=electrode_positions(MUSE).tolist())
     with pytest.raises(ValueError, match=r"\(4, 3\).* 3 channels"):

@@ -157,7 +157,7 @@ def _load(module: nn.Module, tensors: State, what: str) -> None:
 
 
 def _sizes(state: State) -> dict[str, Any]:
-    """Return the encoder's sizes, which the shapes of its tensors tell."""
+    """Return the encoder's sizes, read from the shapes of its tensors."""
     try:
         embed_dim, n_chans, patch_size = state["patch_embed.proj.weight"].shape
         n_tokens = state["pos_embed"].shape[1] - 1

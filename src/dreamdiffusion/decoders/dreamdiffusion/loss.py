@@ -1,6 +1,6 @@
 """The loss of fine-tuning: noise prediction under the EEG's condition, and alignment with CLIP.
 
-Paper section 3.2 and 3.3. What is trained is chosen here: projectors, and unless told otherwise the
+Paper section 3.2 and 3.3. What is trained is chosen here: projectors, and, unless switched off, the
 EEG encoder and the U-Net's cross-attention; the rest of the U-Net stays frozen.
 """
 

@@ -5,7 +5,6 @@ release): tokens of ``patch_size`` time points over all channels, pre-LN blocks,
 positions, a cls token. The cls token takes part in pre-training *and* in fine-tuning; the authors'
 release left it out of the second, so its blocks then saw one token fewer than they were trained
 with. It is a diffusers model: ``save_pretrained`` writes ``config.json`` and safetensors.
-The path of this module is recorded in saved pipelines and must not change.
 
 Parameter names follow the authors' checkpoints (``blocks.0.attn.qkv.weight`` ...). Letters of
 shapes as in :mod:`dreamdiffusion.models.encoders.tokens`; D is ``embed_dim``.
@@ -148,7 +147,7 @@ class EEGEncoder(StrictModel):
         ``fixed``: channels are known by their number, as in the paper. ``any``: by their positions
         (:mod:`dreamdiffusion.models.encoders.virtual_electrodes`); a channel of NaN is absent.
     positions
-        With ``montage="any"``, where the channels lie whose positions :meth:`forward` is not told:
+        With ``montage="any"``, where the channels lie if :meth:`forward` is given no positions:
         metres in MNE's head frame, one triple a channel.
 
     Raises
@@ -236,7 +235,7 @@ class EEGEncoder(StrictModel):
         if positions is None:
             if self.config["positions"] is None:
                 raise ValueError(
-                    "the encoder takes any montage and was not told where the electrodes are; "
+                    "the encoder takes any montage and does not know where the electrodes are; "
                     "pass positions, (n_chans, 3) in metres (electrodes.electrode_positions)"
                 )
             positions = torch.tensor(self.config["positions"], device=eeg.device)

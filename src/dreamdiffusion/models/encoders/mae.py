@@ -26,7 +26,7 @@ class Placed(NamedTuple):
     eeg: torch.Tensor
     """``(B, C, T)``; with ``montage="any"`` a channel of NaN is absent."""
     positions: torch.Tensor | None
-    """``(C, 3)`` or ``(B, C, 3)``, metres in MNE's head frame; None: as the encoder was told."""
+    """``(C, 3)`` or ``(B, C, 3)``, metres in MNE's head frame; None: those of its configuration."""
 
 
 class Reconstruction(NamedTuple):

@@ -99,8 +99,8 @@ def split_windows(
             continue
         chosen = np.sort(rng.permutation(len(names))[:n_held_out])
         mask = np.isin(recording, chosen)
-        told = ["/".join(row) for row in names.iloc[chosen].itertuples(index=False)]
-        return WindowSplit(everything[~mask], everything[mask], by, told)
+        names_held_out = ["/".join(row) for row in names.iloc[chosen].itertuples(index=False)]
+        return WindowSplit(everything[~mask], everything[mask], by, names_held_out)
     train, validation = [], []
     for _, rows in metadata[["start"]].reset_index(drop=True).groupby(recording, sort=True):
         order = pd.DataFrame(rows).sort_values("start")
