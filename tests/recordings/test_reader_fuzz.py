@@ -168,6 +168,16 @@ def test_a_zip_that_lost_bytes_is_named(tmp_path):
     assert refused(path).startswith(f"{path} cannot be read as zip: ")
 
 
+def test_a_name_in_a_zip_that_is_no_text_is_an_error_with_the_name_of_the_zip(tmp_path):
+    path = FORMATS["zip"].write(tmp_path)
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02")
+    content[at + 9] |= 0x08  # the name is said to be UTF-8
+    content[at + 46] = 0xFC
+    path.write_bytes(content)
+    assert str(path) in refused(path)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
 def test_mutated_files_are_read_or_refused_by_name():
     """`make fuzz` reads 2,000."""

@@ -138,7 +138,7 @@ def sampling_rate(stamps: np.ndarray, name: str) -> tuple[float, np.ndarray]:
     -------
     sfreq
         Hz; the nominal rate where the measured one is within 0.5 % of it,
-        or within what timestamps in milliseconds can tell.
+        or within the precision of timestamps in milliseconds.
     gaps
         Indices of the samples that follow a jump of more than 0.1 s.
 

@@ -89,7 +89,9 @@ def read_recording(
     try:
         return _read(path, root, check_units, unit)
     except (ValueError, OSError) as error:
-        if stem_of(path).removesuffix("_eeg") in str(error) or DESCRIPTION in str(error):
+        stem = stem_of(path)
+        beside = [stem.removesuffix("_eeg") + end for end in ("_events.tsv", "_channels.tsv")]
+        if any(name in str(error) for name in (path.name, f"{stem}.json", DESCRIPTION, *beside)):
             raise
         raise ValueError(f"{path} cannot be read: {error}") from error
     except Exception as error:  # a file that nobody has thought of

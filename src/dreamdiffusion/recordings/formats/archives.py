@@ -14,7 +14,7 @@ MAX_BYTES = 512 << 20
 MAX_RATIO = 50
 _BROKEN = (
     zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error, EOFError, RuntimeError,
-    NotImplementedError, OverflowError, OSError,
+    NotImplementedError, OverflowError, OSError, UnicodeDecodeError,
 )  # fmt: skip
 """What Python's readers raise for archives that are broken or lie."""
 
@@ -83,7 +83,7 @@ def read_gzip(path: Path, limit: int) -> bytes:
     declared = struct.unpack("<I", tail)[0] if len(tail) == 4 else 0
     try:
         with gzip.open(path) as file:
-            # What a gzip declares about itself may be a lie, so it is only told, not believed.
+            # What a gzip declares about itself may be a lie, so it is shown, not believed.
             return _read(file, str(path), declared, limit)
     except _BROKEN as error:
         raise ValueError(f"{path} cannot be read as gzip: {error}") from error

@@ -19,7 +19,7 @@ from dreamdiffusion.recordings.formats.csv_table import is_sampled, read_table, 
 from dreamdiffusion.recordings.gaps import annotate_boundaries
 
 START = b"Time:"
-"""What tells such a file from other csv files."""
+"""How such a file begins, and no other csv."""
 
 
 def read_openvibe(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
@@ -38,7 +38,7 @@ def read_openvibe(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
         follow each other, with a boundary (`gaps.annotate_boundaries`) where time jumps.
     events
         One per trial that has a label: columns `onset` (s from the first sample), `duration`,
-        `category` (the label), `trial`, and `stage` where the file tells it.
+        `category` (the label), `trial`, and `stage` where the file has it.
 
     Raises
     ------
@@ -68,13 +68,13 @@ def read_openvibe(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
 
 def _rate(table: pd.DataFrame, name: str) -> tuple[float, str]:
     time = str(table.columns[0])
-    told = re.fullmatch(r"Time:(\d+(?:\.\d+)?)Hz", time)
-    if told is None or not 50 <= float(told[1]) <= 20000:
+    rate = re.fullmatch(r"Time:(\d+(?:\.\d+)?)Hz", time)
+    if rate is None or not 50 <= float(rate[1]) <= 20000:
         raise ValueError(
             f"{name}: the first column is {time!r}; expected Time:256Hz, with a rate of 50 to "
             "20,000 Hz"
         )
-    return float(told[1]), time
+    return float(rate[1]), time
 
 
 def _starts(time: np.ndarray, sfreq: float, name: str) -> np.ndarray:
@@ -95,22 +95,22 @@ def _starts(time: np.ndarray, sfreq: float, name: str) -> np.ndarray:
 
 def _events(table: pd.DataFrame, sfreq: float) -> pd.DataFrame:
     empty = pd.Series([""] * len(table))
-    told = pd.DataFrame({"trial": table["Epoch"].to_numpy(float)})
+    labels = pd.DataFrame({"trial": table["Epoch"].to_numpy(float)})
     for column in ("Label", "Stage"):
         values = table[column].fillna("") if column in table else empty
-        told[column] = values.astype(str).to_numpy()
-    first = np.flatnonzero((told != told.shift()).any(axis=1))
+        labels[column] = values.astype(str).to_numpy()
+    first = np.flatnonzero((labels != labels.shift()).any(axis=1))
     stop = np.append(first[1:], len(table))
-    labelled = (told["Label"].iloc[first] != "").to_numpy(bool)
+    labelled = (labels["Label"].iloc[first] != "").to_numpy(bool)
     first, stop = first[labelled], stop[labelled]
     events = pd.DataFrame(
         {
             "onset": first / sfreq,
             "duration": (stop - first) / sfreq,
-            "category": told["Label"].to_numpy()[first],
-            "trial": told["trial"].to_numpy()[first],
+            "category": labels["Label"].to_numpy()[first],
+            "trial": labels["trial"].to_numpy()[first],
         }
     )
     if "Stage" in table:
-        events["stage"] = told["Stage"].to_numpy()[first]
+        events["stage"] = labels["Stage"].to_numpy()[first]
     return events

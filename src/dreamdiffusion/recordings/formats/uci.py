@@ -58,7 +58,7 @@ def read_uci(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame, str]:
         Volts, (n_chans, n_times), trials in the order of their numbers, with a boundary between
         neighbours.
     events
-        One per trial: `onset` (s; the trial's first sample: the files do not tell when in it the
+        One per trial: `onset` (s; the trial's first sample: the files do not say when in it the
         picture came), `duration`, `category` (the condition, such as `S1 obj`), `trial` (number).
     subject
         The person's id, such as `co2a0000364`.
