@@ -247,6 +247,8 @@ def test_learns_from_embeddings_and_opens_for_text_alone(tmp_path: Path) -> None
     for part in ("vae/diffusion_pytorch_model", "clip/model", "text_encoder/model"):
         before, after = (load_file(f / f"{part}.safetensors") for f in (start, folder))
         assert all(torch.equal(before[key], after[key]) for key in before)
+    for written in folder.rglob("*.json"):
+        assert str(tmp_path) not in written.read_text("utf-8"), written
     projection = ImageProjection.from_pretrained(folder / "image_projection")
     fresh = FreshScenes(SIZE, 5).read(torch.arange(32))
     clip = CLIPModel.from_pretrained(folder / "clip").float()
@@ -285,6 +287,8 @@ def test_the_decoder_learns_alone_and_latents_stay(tmp_path: Path) -> None:
         unet_train=None,
     )
     folder = train_generator(config)
+    for written in folder.rglob("*.json"):
+        assert str(tmp_path) not in written.read_text("utf-8"), written
     for part in ("unet", "vae"):
         name = f"{part}/diffusion_pytorch_model.safetensors"
         before, after = load_file(start / name), load_file(folder / name)

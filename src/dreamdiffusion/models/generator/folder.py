@@ -46,6 +46,10 @@ def save_generator(
         feature_extractor=None,  # type: ignore[arg-type]
         requires_safety_checker=False,
     )
+    for part in (vae, unet, projection):
+        if part is not None:
+            # Where a part was opened from is a path of this machine, and of no use in another.
+            part.register_to_config(_name_or_path="")
     modules: list[nn.Module] = [vae, unet, clip]
     for module in modules:
         module.cpu().eval().half()
