@@ -101,8 +101,11 @@ def main() -> None:
             key = f"images, strength {strength:g}, temperature {temperature:g}"
             found[key] = image_table(images[:, 0], test, shown, embed)
     path = ROOT / "docs" / "results" / "reader.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    text = json.dumps(
+        json.loads(json.dumps(found), parse_float=lambda x: round(float(x), 3)), indent=1
+    )
+    path.write_text(text + "\n", encoding="utf-8")
+    print(text)
 
 
 def lda_accuracy(model: Path, test: Trials) -> float:
