@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny import SIZES, write_generator, write_trials
 
+from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.decoders.fit import decode, fit, load_decoder
 from dreamdiffusion.trials.splits import Split, split_by
 from dreamdiffusion.trials.trials import Trials
@@ -27,6 +28,8 @@ def test_a_folder_a_rule_and_a_name_are_enough(tmp_path: Path) -> None:
     assert set(trials.metadata["run"].iloc[split.test]) == {"3"}
     test = trials.select(split.test)
     answer = decode(tmp_path / "lda" / "model", test)
+    with pytest.raises(ValueError, match="holds the decoder 'lda', which is no pipeline"):
+        EEGToImagePipeline.from_pretrained(tmp_path / "lda" / "model")
     assert answer.labels == lda.decode(test).labels
     assert np.mean(np.array(answer.labels) == test.metadata["category"].to_numpy()) == 1.0
     about = json.loads((tmp_path / "lda" / "model" / "about.json").read_text("utf-8"))

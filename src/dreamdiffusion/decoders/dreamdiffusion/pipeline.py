@@ -21,6 +21,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from dreamdiffusion.decoders.base import RECORD, read_record
 from dreamdiffusion.decoders.dreamdiffusion.adapter import ADAPTER, read_adapter, write_adapter
 from dreamdiffusion.decoders.dreamdiffusion.arguments import (
     CALLBACK_TENSORS,
@@ -125,6 +126,8 @@ class EEGToImagePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         FileNotFoundError
             If a folder does not exist or holds no model, or the generator that an adapter names
             is not where it says.
+        ValueError
+            If the folder holds another decoder.
         """
         folder = find_weights(Path(pretrained_model_name_or_path))
         if (folder / ADAPTER).is_file():
@@ -134,6 +137,11 @@ class EEGToImagePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             return pipeline
         is_folder = folder.is_dir() or isinstance(pretrained_model_name_or_path, Path)
         if is_folder and not (folder / "model_index.json").is_file():
+            if (folder / RECORD).is_file():
+                raise ValueError(
+                    f"{folder} holds the decoder {read_record(folder)['decoder']!r}, which is no "
+                    "pipeline; let it answer with dreamdiffusion.decode or dreamdiffusion decode"
+                )
             found = f"holds no model ({ADAPTER} or model_index.json)"
             raise FileNotFoundError(
                 f"{folder} {found if folder.is_dir() else 'does not exist'}; give --model the "
