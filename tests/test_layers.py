@@ -157,6 +157,24 @@ def test_no_package_is_more_than_15_per_cent_of_the_lines():
     assert share <= 0.15, f"{largest} has {100 * share:.1f} % of the lines; split it by duty"
 
 
+def lines_of_code(node: ast.FunctionDef | ast.AsyncFunctionDef, text: list[str]) -> int:
+    """Count the lines of a function that are neither docstring nor comment nor empty."""
+    inside = set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    if ast.get_docstring(node) is not None:
+        inside -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    written = [text[number - 1].strip() for number in inside]
+    return sum(bool(line) and not line.startswith("#") for line in written)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_function_is_longer_than_60_lines_of_code(path):
+    text = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            n = lines_of_code(node, text.splitlines())
+            assert n <= 60, f"{name_of(path)}: {node.name} has {n} lines of code"
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_no_source_file_is_too_long(path):
     n_lines = len(path.read_text(encoding="utf-8").splitlines())
