@@ -51,7 +51,7 @@ from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.generator.generator import Generator, load_generator
-from dreamdiffusion.training.loop import fit
+from dreamdiffusion.training.loop import train_task
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
 
@@ -160,7 +160,7 @@ def leave_one_run_out(
             generator.unet, DDPMScheduler.from_config(generator.scheduler.config),
             generator.image_size,
         )  # fmt: skip
-        fit(task, fold, fold.output, run, {"encoder": fold.encoder_lr_scale})
+        train_task(task, fold, fold.output, run, {"encoder": fold.encoder_lr_scale})
         encoder.eval()
         conditioner.eval()
         for name, kept in electrodes_kept(trials.ch_names, fold.encoder.montage == "any"):

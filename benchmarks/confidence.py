@@ -39,7 +39,7 @@ from dreamdiffusion.evaluation.confidence.calibrator import (
     Guesses,
     assess,
     category_prototypes,
-    fit,
+    fit_calibrator,
     guess,
     trial_names,
 )
@@ -212,7 +212,7 @@ def rate(
         return taken, truth[which], names[which].tolist()
 
     groups = metadata["subject"].to_numpy()[fitted]
-    calibrator = fit(*part(fitted), fitted_on=told, groups=groups)
+    calibrator = fit_calibrator(*part(fitted), fitted_on=told, groups=groups)
     return assess(calibrator, *part(~fitted), risk_limit=0.2, rng=np.random.default_rng(0))
 
 

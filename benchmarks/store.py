@@ -32,7 +32,7 @@ from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.windows.cut import build_windows
-from dreamdiffusion.trials.windows.store import WindowStore, pack, write_index, write_shard
+from dreamdiffusion.trials.windows.store import WindowStore, write_index, write_ranges, write_shard
 
 SHARED = Path(__file__).parents[1] / "../shared/data"
 SIGNAL = SignalConfig(l_freq=1.0, h_freq=40.0, sfreq=128.0)
@@ -94,7 +94,8 @@ def write_windows(folder: Path, sizes: list[tuple[int, int]], n_times: int) -> n
         )
         header = {
             "path": "-", "dataset": "d", "subject": str(number), "session": "1", "run": "1",
-            "recording": str(number), "n_windows": n_windows, "kept": pack(np.arange(n_windows)),
+            "recording": str(number), "n_windows": n_windows,
+            "kept": write_ranges(np.arange(n_windows)),
         }  # fmt: skip
         key = f"{number:032x}"
         shards.append(write_shard(folder, key, data, header) | {"key": key, "layout": number})
@@ -250,7 +251,7 @@ def waiting(folder: Path) -> dict:
     import torch
 
     from dreamdiffusion.models.encoders.pretrain import MaskedSignalModelling
-    from dreamdiffusion.training.loop import fit
+    from dreamdiffusion.training.loop import train_task
 
     write_windows(folder / "store", [(500, 4)] * 6 + [(500, 64)] * 6, 128)
     config = PretrainConfig.model_validate(
@@ -276,7 +277,7 @@ def waiting(folder: Path) -> dict:
     task._read = Timed()  # pyright: ignore[reportAttributeAccessIssue]
     task.validate = dict
     threads = torch.get_num_threads()
-    fit(task, config, folder / "run", "waiting")
+    train_task(task, config, folder / "run", "waiting")
     torch.set_num_threads(threads)
     steps, waits = np.diff(ends[10:]), np.array(waits[11:])  # the first steps warm up
     return {

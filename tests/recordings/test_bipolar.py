@@ -11,7 +11,7 @@ from dreamdiffusion.models.encoders.virtual_electrodes import RADIUS, VirtualEle
 from dreamdiffusion.recordings.channels import standard_name, standard_renames
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.electrodes import derivation, electrode_positions
-from dreamdiffusion.recordings.inspection import describe
+from dreamdiffusion.recordings.inspection import describe_recording
 from dreamdiffusion.recordings.preprocessing import preprocess
 from dreamdiffusion.recordings.read import read_recording
 
@@ -70,7 +70,7 @@ def test_a_chain_is_eeg_and_lies_midway_between_its_electrodes(tmp_path):
     }  # fmt: skip
     ends = electrode_positions(["Fp1", "F7", "T7", "P7", "O1"])
     np.testing.assert_allclose(recording.positions, (ends[:-1] + ends[1:]) / 2, atol=1e-8)
-    found = describe(recording)
+    found = describe_recording(recording)
     assert found["bipolar_channels"] == ["Fp1-F7", "F7-T7", "T7-P7", "P7-O1"]
     assert found["positions"] == "known for all 4 channels"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dreamdiffusion.recordings.bad_channels import find_bad_channels, line_frequency, spectrum
 from dreamdiffusion.recordings.clipping import clipped_samples, clipped_shares, mark_clipped
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.recordings.inspection import describe
+from dreamdiffusion.recordings.inspection import describe_recording
 from dreamdiffusion.recordings.preprocessing import bad_spans, preprocess
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.trials.config import PrepareConfig
@@ -91,7 +91,7 @@ def test_missing_samples_are_not_clipped_and_hide_nothing():
 
 def test_a_headset_without_contact_is_named_and_not_called_line_noise(tmp_path):
     recording = read_recording(railed_headset(tmp_path / "railed.csv"))
-    found = describe(recording)
+    found = describe_recording(recording)
     assert found["clipped"] == {"TP9": 0.2, "TP10": 0.2}
     assert found["bad_channels"] == {
         "TP9": "20% of its samples are clipped, at -1000 uV",

@@ -11,7 +11,7 @@ from dreamdiffusion.cli.commands import main
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.recordings.inspection import describe
+from dreamdiffusion.recordings.inspection import describe_recording
 from dreamdiffusion.recordings.preprocessing import preprocess
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.units import unit_symbol
@@ -46,7 +46,7 @@ def test_a_stated_unit_comes_before_what_any_format_says(tmp_path, name):
     recording = read_recording(path, unit=RIGHT[name])
     np.testing.assert_allclose(volts(recording), microvolts(0) * 1e-6, rtol=1e-6, atol=1e-11)
     assert (recording.unit, recording.unit_from) == (RIGHT[name], "stated")
-    assert describe(recording)["unit_from"] == f"stated ({RIGHT[name]})"
+    assert describe_recording(recording)["unit_from"] == f"stated ({RIGHT[name]})"
 
 
 @pytest.mark.parametrize("unit", [".V", "", "mV"])
@@ -103,7 +103,7 @@ def test_channels_tsv_is_believed_where_the_header_is_silent(tmp_path):
     recording = read_recording(bids(tmp_path, "", "µV"))
     np.testing.assert_allclose(volts(recording), microvolts(0) * 1e-6, atol=1e-11)
     assert (recording.unit, recording.unit_from) == (None, "channels.tsv")
-    assert describe(recording)["unit_from"] == "channels.tsv"
+    assert describe_recording(recording)["unit_from"] == "channels.tsv"
 
 
 def test_channels_tsv_that_contradicts_the_header_is_an_error_and_the_option_mends_it(tmp_path):
@@ -112,7 +112,7 @@ def test_channels_tsv_that_contradicts_the_header_is_an_error_and_the_option_men
     with pytest.raises(ValueError, match=message + r"--signal\.unit uV") as raised:
         read_recording(path)
     assert str(raised.value).startswith(f"{path}: ")
-    shown = describe(read_recording(path, check_units=False))
+    shown = describe_recording(read_recording(path, check_units=False))
     assert shown["problems"][0].startswith("Fp1 is in uV by the file's header and in mV")
     stated = read_recording(path, unit="uV")
     np.testing.assert_allclose(volts(stated), microvolts(0) * 1e-6, atol=1e-11)

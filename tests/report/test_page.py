@@ -39,7 +39,7 @@ from dreamdiffusion.report.contact_sheet import (
 )
 from dreamdiffusion.report.headline import noise_in_words
 from dreamdiffusion.report.page import write_report
-from dreamdiffusion.report.render import render
+from dreamdiffusion.report.render import fill_template
 from dreamdiffusion.report.strips import forest, strip
 from dreamdiffusion.report.words import difference, is_share, low_to_high, number
 
@@ -267,7 +267,7 @@ def test_a_verdict_is_borne_out_by_what_stands_beside_it():
 )
 def test_banner_of_simulated_eeg(level, words):
     noise = noise_in_words(level)
-    said = render("simulated", scores=records.minimal(simulated=True), noise=noise)
+    said = fill_template("simulated", scores=records.minimal(simulated=True), noise=noise)
     assert words in said
 
 

@@ -16,7 +16,7 @@ from dreamdiffusion.studies.table import (
     crossed_interval,
     holds,
 )
-from dreamdiffusion.studies.table_report import draw, to_markdown
+from dreamdiffusion.studies.table_report import draw_table, to_markdown
 
 
 def outcome(row: str, seed: int, hits: list[float] | np.ndarray) -> Outcome:
@@ -174,7 +174,7 @@ def test_what_is_written(tmp_path) -> None:
     assert "| lost |  | none | | | | |  |" in text
     assert "| parts help | beyond the interval | full - neither: 50.0 (" in text
     assert "- lost, seed 0: ValueError: no data" in text
-    draw(table, tmp_path / "table.png")
+    draw_table(table, tmp_path / "table.png")
     with Image.open(tmp_path / "table.png") as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     orange = np.abs(pixels - [255, 127, 14]).sum(axis=2) < 60

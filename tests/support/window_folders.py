@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.trials.windows.store import pack, write_index, write_shard
+from dreamdiffusion.trials.windows.store import write_index, write_ranges, write_shard
 
 
 def table(n: int, n_subjects: int = 20, runs: int = 1, stride: float = 0.5) -> pd.DataFrame:
@@ -42,7 +42,7 @@ def write_windows(folder: Path, *parts: np.ndarray) -> Path:
             header = {
                 "path": key, "dataset": str(number), "subject": subject, "session": "1",
                 "run": "0", "recording": f"{key}.edf", "n_windows": len(own),
-                "kept": pack(np.arange(len(own))),
+                "kept": write_ranges(np.arange(len(own))),
             }  # fmt: skip
             header = write_shard(folder, key, data[own.index], header)
             shards.append(header | {"key": key, "layout": number})

@@ -12,7 +12,7 @@ from torch import nn
 
 from dreamdiffusion.training import workers
 from dreamdiffusion.training.config import TrainConfig
-from dreamdiffusion.training.loop import fit
+from dreamdiffusion.training.loop import train_task
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
 
@@ -61,23 +61,24 @@ def config(**changes: object) -> TrainConfig:
 
 def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path: Path) -> None:
     whole, parts = Slope(), Slope()
-    fit(whole, config(), tmp_path / "whole", "slope")
+    train_task(whole, config(), tmp_path / "whole", "slope")
     runtime = {"device": "cpu", "precision": "fp32", "micro_batch": 2}
-    fit(parts, config(runtime=runtime), tmp_path / "parts", "slope")
+    train_task(parts, config(runtime=runtime), tmp_path / "parts", "slope")
     assert [len(batch) for batch in parts.batches[:4]] == [2, 2, 2, 2]
     torch.testing.assert_close(parts.model.weight, whole.model.weight, atol=1e-6, rtol=1e-5)
     with pytest.raises(ValueError, match="batch_size is 4, which 1 processes in parts of 3"):
-        fit(Slope(), config(runtime=runtime | {"micro_batch": 3}), tmp_path / "odd", "slope")
+        train_task(Slope(), config(runtime=runtime | {"micro_batch": 3}), tmp_path / "odd", "slope")
 
 
 def test_stopped_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
     whole = Slope()
-    history = fit(whole, config(optim={"lr": 0.1, "ema_decay": 0.9}), tmp_path / "a", "slope")
+    averaged = config(optim={"lr": 0.1, "ema_decay": 0.9})
+    history = train_task(whole, averaged, tmp_path / "a", "slope")
     stopped = Slope(bad_step=13)
     with pytest.raises(FloatingPointError, match=r"slope: the loss of step 13 is nan"):
-        fit(stopped, config(optim={"lr": 0.1, "ema_decay": 0.9}), tmp_path / "b", "slope")
+        train_task(stopped, averaged, tmp_path / "b", "slope")
     resumed = Slope()
-    again = fit(resumed, config(optim={"lr": 0.1, "ema_decay": 0.9}), tmp_path / "b", "slope")
+    again = train_task(resumed, averaged, tmp_path / "b", "slope")
     assert resumed.batches == whole.batches[10:]  # from the checkpoint of step 10
     for mine, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(mine, other)
@@ -89,39 +90,39 @@ def test_stopped_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
 
 def test_final_weights_are_the_running_average(tmp_path: Path) -> None:
     task = Slope()
-    history = fit(
+    history = train_task(
         task, config(optim={"lr": 0.1, "clip_grad": 10.0, "ema_decay": 0.999}), tmp_path, "slope"
     )
     # Validation too is done with the average.
     assert history[-1]["validation_weight"] == pytest.approx(float(task.model.weight.detach()))
     last = Slope()
-    fit(last, config(), tmp_path / "plain", "slope")
+    train_task(last, config(), tmp_path / "plain", "slope")
     assert float(task.model.weight.detach()) < float(
         last.model.weight.detach()
     )  # it lags on the way up
 
 
 def test_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
-    fit(Slope(), config(), tmp_path, "slope")
+    train_task(Slope(), config(), tmp_path, "slope")
     with pytest.raises(ValueError, match="written with batch_size = 4, this run has 5"):
-        fit(Slope(), config(batch_size=5), tmp_path, "slope")
+        train_task(Slope(), config(batch_size=5), tmp_path, "slope")
     # Where it runs may change.
-    fit(Slope(), config(runtime={"device": "cpu", "threads": 1}), tmp_path, "slope")
+    train_task(Slope(), config(runtime={"device": "cpu", "threads": 1}), tmp_path, "slope")
 
 
 def test_broken_checkpoint_is_named(tmp_path: Path) -> None:
-    fit(Slope(), config(), tmp_path, "slope")
+    train_task(Slope(), config(), tmp_path, "slope")
     newest = tmp_path / "checkpoints" / "step-00000020"
     (newest / "model.safetensors").write_bytes(b"junk")
     with pytest.raises(ValueError, match="step-00000020 cannot be read"):
-        fit(Slope(), config(), tmp_path, "slope")
+        train_task(Slope(), config(), tmp_path, "slope")
 
 
 def test_nothing_to_train_is_an_error(tmp_path: Path) -> None:
     task = Slope()
     task.model.requires_grad_(False)
     with pytest.raises(ValueError, match="every parameter is frozen"):
-        fit(task, config(), tmp_path, "slope")
+        train_task(task, config(), tmp_path, "slope")
 
 
 def test_half_precision_trains_survives_overflow_and_resumes(tmp_path: Path) -> None:
@@ -129,12 +130,14 @@ def test_half_precision_trains_survives_overflow_and_resumes(tmp_path: Path) -> 
 
     def run(folder: Path, bad_step: int | None = None) -> Slope:
         task = Slope(bad_step)
-        fit(task, config(steps=40, runtime={"device": "cpu", "precision": "fp16"}), folder, "slope")
+        train_task(
+            task, config(steps=40, runtime={"device": "cpu", "precision": "fp16"}), folder, "slope"
+        )
         return task
 
     whole = run(tmp_path / "a")
     reference = Slope()
-    fit(reference, config(steps=40), tmp_path / "fp32", "slope")
+    train_task(reference, config(steps=40), tmp_path / "fp32", "slope")
     assert float(whole.model.weight) == pytest.approx(float(reference.model.weight), rel=0.2)
     with pytest.raises(FloatingPointError, match="step 23"):
         run(tmp_path / "b", bad_step=23)
@@ -149,8 +152,10 @@ def test_half_precision_trains_survives_overflow_and_resumes(tmp_path: Path) -> 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_networks_learn_the_same(tmp_path: Path) -> None:
     plain, compiled = Slope(), Slope()
-    fit(plain, config(), tmp_path / "plain", "slope")
-    fit(compiled, config(runtime={"device": "cpu", "compile": True}), tmp_path / "fast", "slope")
+    train_task(plain, config(), tmp_path / "plain", "slope")
+    train_task(
+        compiled, config(runtime={"device": "cpu", "compile": True}), tmp_path / "fast", "slope"
+    )
     assert float(compiled.model.weight) == pytest.approx(float(plain.model.weight), abs=0.02)
     assert list(compiled.model.state_dict()) == ["weight", "bias"]
 
@@ -160,7 +165,7 @@ def test_figures_and_previews_reach_tensorboard(tmp_path: Path) -> None:
     task = Slope()
     task.preview = lambda: torch.full((2, 3, 4, 4), 0.5)  # pyright: ignore[reportAttributeAccessIssue]
     runtime = {"device": "cpu", "precision": "fp32", "track": "tensorboard"}
-    history = fit(task, config(runtime=runtime), tmp_path, "slope")
+    history = train_task(task, config(runtime=runtime), tmp_path, "slope")
     (file,) = tmp_path.rglob("events.out.tfevents*")
     found = events.EventAccumulator(str(file))
     found.Reload()
@@ -173,4 +178,4 @@ def test_figures_and_previews_reach_tensorboard(tmp_path: Path) -> None:
 def test_a_missing_tracker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(workers._AVAILABLE, "wandb", lambda: False)
     with pytest.raises(ValueError, match="track is wandb, which is not installed: pip install"):
-        fit(Slope(), config(runtime={"device": "cpu", "track": "wandb"}), tmp_path, "slope")
+        train_task(Slope(), config(runtime={"device": "cpu", "track": "wandb"}), tmp_path, "slope")

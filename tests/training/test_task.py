@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dreamdiffusion.training.config import TrainConfig
-from dreamdiffusion.training.loop import fit
+from dreamdiffusion.training.loop import train_task
 from dreamdiffusion.training.random_numbers import Draw, batch_indices
 from dreamdiffusion.training.task import Task
 
@@ -68,7 +68,7 @@ def test_the_smallest_task_trains(tmp_path: Path) -> None:
     task = Mean()
     assert task.validate() == {} and task.preview() is None and list(task.frozen) == []
     assert not task.whole_batch and task.n_places == 0
-    history = fit(task, config(steps=200), tmp_path, "mean")
+    history = train_task(task, config(steps=200), tmp_path, "mean")
     assert float(task.value.detach()) == pytest.approx(2.5, abs=0.02)
     assert history[-1]["step"] == 200
     # The variance of 1, 2, 3, 4 is all that is left of the loss.
@@ -78,7 +78,7 @@ def test_the_smallest_task_trains(tmp_path: Path) -> None:
 def test_samples_are_announced_one_step_ahead_and_by_parts(tmp_path: Path) -> None:
     runtime = {"device": "cpu", "precision": "fp32", "micro_batch": 2}
     task = Reads()
-    fit(task, config(steps=3, runtime=runtime), tmp_path, "reads")
+    train_task(task, config(steps=3, runtime=runtime), tmp_path, "reads")
     batches = [batch_indices(4, 4, step, 0).tolist() for step in range(3)]
     parts = [part for batch in batches for part in (batch[:2], batch[2:])]
     assert task.asked == parts
@@ -90,4 +90,4 @@ def test_a_loss_over_the_whole_batch_is_not_computed_in_parts(tmp_path: Path) ->
     task.whole_batch = True
     runtime = {"device": "cpu", "micro_batch": 2}
     with pytest.raises(ValueError, match=r"compares all samples .* runtime.micro_batch 0"):
-        fit(task, config(runtime=runtime), tmp_path, "mean")
+        train_task(task, config(runtime=runtime), tmp_path, "mean")

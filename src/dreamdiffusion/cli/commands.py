@@ -142,7 +142,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "score": {
         "evaluate": Command(
             "score the images: chance, shuffled-EEG control, interval, p; gallery and report",
-            "evaluation.command:evaluate",
+            "evaluation.command:evaluate_command",
             "evaluation.config:EvaluateConfig",
         ),
         "protocols": Command(
@@ -245,7 +245,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 def reference() -> str:
     """Return the reference of all commands as Markdown; ``docs/cli.md`` holds its output."""
     commands = {name: (item.summary, item.load_schema()) for name, item in COMMANDS.items()}
-    return options.reference(commands, PROGRAM)
+    return options.options_reference(commands, PROGRAM)
 
 
 def _overview() -> str:

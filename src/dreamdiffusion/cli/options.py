@@ -108,7 +108,7 @@ def load_config(schema: type[Schema], path: Path) -> Schema:
     return _validate(schema, content, origin=path)
 
 
-def reference(commands: Mapping[str, tuple[str, type[Schema]]], program: str) -> str:
+def options_reference(commands: Mapping[str, tuple[str, type[Schema]]], program: str) -> str:
     """Return the reference of all commands as Markdown; ``docs/cli.md`` holds its output.
 
     Parameters

@@ -75,7 +75,7 @@ def datasets(config: DatasetsConfig) -> list[dict[str, Any]] | dict[str, Any] | 
         raise ValueError(f"datasets {config.action} needs a name; there are {', '.join(DATASETS)}")
     dataset = get_dataset(config.name)
     if config.action == "show":
-        return describe(dataset)
+        return describe_dataset(dataset)
     folder = config.output or Path("data") / dataset.name
     logger.info("%s: licence %s; cite %s", dataset.name, dataset.licence, dataset.citation)
     with explaining_disk_errors(folder, RESUMES), hold(folder, f"datasets fetch {dataset.name}"):
@@ -85,7 +85,7 @@ def datasets(config: DatasetsConfig) -> list[dict[str, Any]] | dict[str, Any] | 
     return folder
 
 
-def describe(dataset: PublicDataset) -> dict[str, Any]:
+def describe_dataset(dataset: PublicDataset) -> dict[str, Any]:
     """Return all that a data set declares, for people and for JSON."""
     found = {key: getattr(dataset, key) or None for key in _SHOWN}
     return {

@@ -1,4 +1,4 @@
-"""The command `evaluate`: scores and report in a folder."""
+"""The command `evaluate_command`: scores and report in a folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dreamdiffusion.files.output import writes_output
 
 
 @writes_output()
-def evaluate(config: EvaluateConfig) -> Path:
+def evaluate_command(config: EvaluateConfig) -> Path:
     """Evaluate into ``config.output``, as `evaluate.evaluate` does, and return that folder."""
     stage.evaluate(config.model_copy(update={"output": config.output}))
     return config.output

@@ -18,12 +18,12 @@ from dreamdiffusion.files.progress import progress
 from dreamdiffusion.recordings.electrodes import electrode_positions
 
 FloatArray = NDArray[np.floating]
-Score = Callable[[FloatArray], FloatArray]
+ScoreOfEEG = Callable[[FloatArray], FloatArray]
 """EEG in volts (n_trials, n_chans, n_times) -> the metric of each trial, float (n_trials,)."""
 
 
 def occlude(
-    score: Score,
+    score: ScoreOfEEG,
     eeg: FloatArray,
     ch_names: Sequence[str],
     sfreq: float,
@@ -112,7 +112,7 @@ def occlude(
 
 def nearest_prototype(
     embed: Callable[[FloatArray], ArrayLike], prototypes: ArrayLike, truth: ArrayLike
-) -> Score:
+) -> ScoreOfEEG:
     """Make a score of embeddings: 1 where no prototype is nearer than that of the true category.
 
     Parameters
@@ -185,7 +185,7 @@ def _check(eeg: FloatArray, ch_names: Sequence[str]) -> tuple[int, int, int]:
     return eeg.shape
 
 
-def _scores(score: Score, eeg: FloatArray, n: int) -> FloatArray:
+def _scores(score: ScoreOfEEG, eeg: FloatArray, n: int) -> FloatArray:
     found = np.asarray(score(eeg), dtype=float)
     if found.shape != (n,) or not np.isfinite(found).all():
         raise ValueError(

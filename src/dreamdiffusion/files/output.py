@@ -36,12 +36,12 @@ class HasOutput(Protocol):
 
 
 Config = TypeVar("Config", bound=HasOutput)
-Command = Callable[Concatenate[Config, P], Result]
+WritingCommand = Callable[Concatenate[Config, P], Result]
 
 
 def writes_output(
     stays: str = ANEW, shared: bool = False
-) -> Callable[[Command[Config, P, Result]], Command[Config, P, Result]]:
+) -> Callable[[WritingCommand[Config, P, Result]], WritingCommand[Config, P, Result]]:
     """Decorate a command, ``command(config, ...)``, that writes the folder ``config.output``.
 
     Parameters
@@ -53,7 +53,7 @@ def writes_output(
         Several processes may work in one folder, because the command itself keeps them apart.
     """
 
-    def decorate(command: Command[Config, P, Result]) -> Command[Config, P, Result]:
+    def decorate(command: WritingCommand[Config, P, Result]) -> WritingCommand[Config, P, Result]:
         name = command.__name__.replace("_", "-")
 
         @functools.wraps(command)

@@ -39,7 +39,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `describe`, and `picture`: the path of the PNG.
+        As `describe_recording`, and `picture`: the path of the PNG.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
     """
     if config.path is None:
         raise ValueError("inspect has no recording; pass the path of one")
-    from dreamdiffusion.recordings.inspection_picture import draw
+    from dreamdiffusion.recordings.inspection_picture import draw_inspection
 
     paths = find_recordings([config.path])
     if len(paths) > 1:
@@ -58,17 +58,17 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
         )
     recording = read_recording(paths[0], check_units=False, unit=config.unit)
     power = spectrum(recording.raw)
-    found = describe(recording, power)
+    found = describe_recording(recording, power)
     name = "_".join(paths[0].absolute().parts[-2:]).replace(".", "_")
     picture = config.picture or Path("runs/inspect") / f"{name}.png"
     if picture.suffix.lower() != ".png":
         raise ValueError(f"picture is {picture}, expected a name that ends in .png")
     picture.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(picture, draw(recording, power, found), dpi=130)
+    write_picture(picture, draw_inspection(recording, power, found), dpi=130)
     return {**found, "picture": str(picture)}
 
 
-def describe(recording: Recording, power: Spectrum | None = None) -> dict[str, Any]:
+def describe_recording(recording: Recording, power: Spectrum | None = None) -> dict[str, Any]:
     """Return what was understood of a recording, in plain values that JSON can hold.
 
     Keys: `holds`, `format`, `device` (None where the file names none), `subject`, `session`,

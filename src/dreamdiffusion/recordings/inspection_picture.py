@@ -34,7 +34,7 @@ _STYLE: dict[RcKeyType, Any] = {
 }  # fmt: skip
 
 
-def draw(recording: Recording, power: Spectrum, found: dict[str, Any]) -> Figure:
+def draw_inspection(recording: Recording, power: Spectrum, found: dict[str, Any]) -> Figure:
     """Draw a recording.
 
     Parameters

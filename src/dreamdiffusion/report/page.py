@@ -22,7 +22,7 @@ from dreamdiffusion.report.headline import (
     noise_in_words,
     remedies,
 )
-from dreamdiffusion.report.render import render
+from dreamdiffusion.report.render import fill_template
 from dreamdiffusion.report.words import MINUS, NBSP, is_share
 
 FIGURES = {
@@ -80,7 +80,7 @@ def write_report(
     PosixPath('report.html')
     """
     given = {name: _figure(name, figure) for name, figure in (figures or {}).items()}
-    page = render(
+    page = fill_template(
         "page",
         scores=scores,
         head=scores.headline,

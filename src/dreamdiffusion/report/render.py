@@ -35,6 +35,6 @@ TEMPLATES.globals |= {
 }
 
 
-def render(part: str, **values: Any) -> str:
+def fill_template(part: str, **values: Any) -> str:
     """Fill the template of a page or of one part of it, such as ``audit``."""
     return TEMPLATES.get_template(f"{part}.html.jinja").render(**values)

@@ -32,7 +32,7 @@ from dreamdiffusion.models.generator.generator import Generator
 from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.studies.grid import Cell, expand, fingerprint, share
 from dreamdiffusion.studies.table import Outcome, Outcomes, Table
-from dreamdiffusion.studies.table_report import draw, to_markdown
+from dreamdiffusion.studies.table_report import draw_table, to_markdown
 from dreamdiffusion.training.device import process_count
 from dreamdiffusion.trials.trials import Trials
 
@@ -192,7 +192,7 @@ def write_table(config: AblateConfig, cells: list[Cell]) -> Table:
     config.output.mkdir(parents=True, exist_ok=True)
     write_text(config.output / "table.json", table.model_dump_json(indent=1) + "\n")
     write_text(config.output / "table.md", to_markdown(table))
-    draw(table, config.output / "table.png")
+    draw_table(table, config.output / "table.png")
     for name, why in missing.items():
         logger.warning("%s: no scores: %s", name, why)
     return table

@@ -48,7 +48,7 @@ def to_markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(table: Table, path: Path) -> None:
+def draw_table(table: Table, path: Path) -> None:
     """Draw every row as a point with its interval, its seeds, its control and the paper's figure.
 
     Rows without a score keep their place and stay empty.

@@ -94,7 +94,7 @@ def autocast(device: torch.device, precision: str, n_places: int = 0) -> Iterato
 
 def attention_kernel(
     device: torch.device, precision: str, n_places: int = 0
-) -> contextlib.AbstractContextManager[None]:
+) -> contextlib.AbstractContextManager[object]:
     """Choose how attention is computed in the block, as `autocast` does.
 
     Where activations are computed again in the backward pass, it has to hold there too.

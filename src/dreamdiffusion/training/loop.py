@@ -40,7 +40,7 @@ from dreamdiffusion.training.workers import Workers
 logger = logging.getLogger(__name__)
 
 
-def fit(
+def train_task(
     task: Task,
     config: TrainConfig,
     folder: Path,

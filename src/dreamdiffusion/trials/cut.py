@@ -83,21 +83,52 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
             f"tmin {config.tmin} to tmax {config.tmax} s holds {n_times} samples at "
             f"{signal.sfreq:g} Hz; tmax must be later"
         )
-    duplicates = DuplicateCheck()
-    pieces: list[np.ndarray] = []
-    rows: list[pd.DataFrame] = []
-    rejected: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
-    ch_names: list[str] = []
-    roots: set[Path] = set()
-    simulated, names = False, []
-    cuts: list[Cut | None] = []
+    collected = _Collected()
     for recording in recordings:
-        duplicates.add(recording)
-        cuts.append(recording.cut)
+        collected.add(recording, config, n_times)
+    data, metadata = collected.join(config)
+    root = collected.stimuli_root(config)
+    if config.pair_by == "category":
+        metadata["stim_file"] = ""
+        metadata["pool"] = class_folders(metadata["category"].tolist(), root)
+    elsewhere = collected.cut_elsewhere()
+    return Trials(
+        data=data,
+        ch_names=collected.ch_names,
+        sfreq=float(signal.sfreq),
+        tmin=config.tmin,
+        metadata=metadata,
+        stimuli_root=root,
+        picture_fit=config.picture_fit,
+        rejected=dict(collected.rejected),
+        simulated=collected.simulated,
+        signal=signal.model_dump(mode="json") | _filter_of(elsewhere),
+        source={"cut_elsewhere": True} if elsewhere else {},
+    )
+
+
+class _Collected:
+    """The trials of the recordings so far, and what is known of these."""
+
+    def __init__(self) -> None:
+        self.rejected: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self.ch_names: list[str] = []
+        self.simulated = False
+        self._duplicates = DuplicateCheck()
+        self._pieces: list[np.ndarray] = []
+        self._rows: list[pd.DataFrame] = []
+        self._roots: set[Path] = set()
+        self._names: list[str] = []
+        self._cuts: list[Cut | None] = []
+
+    def add(self, recording: Recording, config: PrepareConfig, n_times: int) -> None:
+        """Clean a recording and cut its trials."""
+        self._duplicates.add(recording)
+        self._cuts.append(recording.cut)
         if recording.cut is not None:
             _check_inside(recording, recording.cut, config)
-            rejected["elsewhere"] += recording.cut.n_dropped
-        names.append(str(recording.source))
+            self.rejected["elsewhere"] += recording.cut.n_dropped
+        self._names.append(str(recording.source))
         events = choose_events(recording.events, config.events, recording.source)
         root = config.stimuli or recording.stimuli_root
         if config.pair_by == "stim_file" and root is not None and not root.is_dir():
@@ -105,63 +136,57 @@ def cut_trials(recordings: Iterable[Recording], config: PrepareConfig) -> Trials
                 f"picture folder {root} does not exist; name the one of the pictures with "
                 "--stimuli, or go without: --pair_by none"
             )
-        raw = preprocess(recording, signal)
-        if ch_names and raw.ch_names != ch_names:
+        raw = preprocess(recording, config.signal)
+        if self.ch_names and raw.ch_names != self.ch_names:
             raise ValueError(
                 f"{recording.source} has the channels {raw.ch_names}, the recordings before it "
-                f"{ch_names}; name those they share in signal.picks"
+                f"{self.ch_names}; name those they share in signal.picks"
             )
-        ch_names = list(raw.ch_names)
-        kept, data = _cut(raw, events, config, n_times, rejected)
+        self.ch_names = list(raw.ch_names)
+        kept, data = _cut(raw, events, config, n_times, self.rejected)
         if len(data):
-            pieces.append(data)
-            rows.append(_metadata(recording, events.iloc[kept]))
-        simulated = simulated or recording.simulated
+            self._pieces.append(data)
+            self._rows.append(_metadata(recording, events.iloc[kept]))
+        self.simulated = self.simulated or recording.simulated
         if recording.stimuli_root is not None:
-            roots.add(recording.stimuli_root)
-    if not names:
-        raise ValueError("no recording was given; pass files or folders as input")
-    elsewhere = [cut for cut in cuts if cut is not None]
-    if elsewhere and len({(cut.l_freq, cut.h_freq) if cut else cut for cut in cuts}) > 1:
-        raise ValueError(
-            f"{', '.join(names)}: trials that were cut elsewhere go together with trials of the "
-            "same filter only, not with recordings; prepare them apart"
-        )
-    left_out = {reason: count for reason, count in rejected.items() if count}
-    if not pieces:
-        raise ValueError(f"no trial is left of {', '.join(names)}; rejected: {left_out or 'none'}")
-    data = np.concatenate(pieces)
-    metadata = pd.concat(rows, ignore_index=True)
-    logger.info("%d trials; rejected: %s", len(data), left_out or "none")
-    if config.events:
-        absent = [name for name in config.events if name not in set(metadata["category"])]
+            self._roots.add(recording.stimuli_root)
+
+    def join(self, config: PrepareConfig) -> tuple[np.ndarray, pd.DataFrame]:
+        """Return data ``(n_trials, n_chans, n_times)`` in volts, and metadata."""
+        if not self._names:
+            raise ValueError("no recording was given; pass files or folders as input")
+        names = ", ".join(self._names)
+        filters = {(cut.l_freq, cut.h_freq) if cut else cut for cut in self._cuts}
+        if self.cut_elsewhere() and len(filters) > 1:
+            raise ValueError(
+                f"{names}: trials that were cut elsewhere go together with trials of the same "
+                "filter only, not with recordings; prepare them apart"
+            )
+        left_out = {reason: count for reason, count in self.rejected.items() if count} or "none"
+        if not self._pieces:
+            raise ValueError(f"no trial is left of {names}; rejected: {left_out}")
+        metadata = pd.concat(self._rows, ignore_index=True)
+        logger.info("%d trials; rejected: %s", len(metadata), left_out)
+        absent = [name for name in config.events or () if name not in set(metadata["category"])]
         if absent:
             raise ValueError(
-                f"no trial of the category {', '.join(absent)} is left; "
-                f"rejected: {left_out or 'none'}"
+                f"no trial of the category {', '.join(absent)} is left; rejected: {left_out}"
             )
-    if config.stimuli is None and len(roots) > 1:
-        raise ValueError(
-            f"the recordings have several picture folders ({', '.join(map(str, sorted(roots)))}); "
-            "prepare them apart, or name one with stimuli"
-        )
-    root = config.stimuli or next(iter(roots), None)
-    if config.pair_by == "category":
-        metadata["stim_file"] = ""
-        metadata["pool"] = class_folders(metadata["category"].tolist(), root)
-    return Trials(
-        data=data,
-        ch_names=ch_names,
-        sfreq=float(signal.sfreq),
-        tmin=config.tmin,
-        metadata=metadata,
-        stimuli_root=root,
-        picture_fit=config.picture_fit,
-        rejected=dict(rejected),
-        simulated=simulated,
-        signal=signal.model_dump(mode="json") | _filter_of(elsewhere),
-        source={"cut_elsewhere": True} if elsewhere else {},
-    )
+        return np.concatenate(self._pieces), metadata
+
+    def stimuli_root(self, config: PrepareConfig) -> Path | None:
+        """Return the one folder of the pictures, if there is any."""
+        if config.stimuli is None and len(self._roots) > 1:
+            raise ValueError(
+                "the recordings have several picture folders "
+                f"({', '.join(map(str, sorted(self._roots)))}); prepare them apart, or name one "
+                "with stimuli"
+            )
+        return config.stimuli or next(iter(self._roots), None)
+
+    def cut_elsewhere(self) -> list[Cut]:
+        """Return how other programs cut those of the trials that they did."""
+        return [cut for cut in self._cuts if cut is not None]
 
 
 def _check_inside(recording: Recording, cut: Cut, config: PrepareConfig) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from dreamdiffusion.files.pictures import open_picture, picture_path, pictures_in
+from dreamdiffusion.files.progress import progress
 from dreamdiffusion.recordings.events import read_events_table
 from dreamdiffusion.recordings.find import bids_root
 from dreamdiffusion.trials.config import PrepareConfig
@@ -120,7 +120,7 @@ def check_shown(paths: Sequence[Path], config: PrepareConfig) -> None:
         for name, onset in zip(events["stim_file"], events["onset"], strict=True):
             if name:
                 wanted.setdefault(picture_path(root, name), f"{path}, event at {onset:g} s")
-    for picture, place in tqdm(wanted.items(), "pictures", unit="picture", disable=None):
+    for picture, place in progress(wanted.items(), "pictures", unit="picture"):
         if not picture.is_file():
             raise FileNotFoundError(f"picture {picture} does not exist ({place})")
         open_picture(picture)

@@ -21,7 +21,7 @@ import pytest
 from published import load
 
 from dreamdiffusion.datasets.base import PublicDataset
-from dreamdiffusion.datasets.command import describe
+from dreamdiffusion.datasets.command import describe_dataset
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.registry import DATASETS, get_dataset
 from dreamdiffusion.recordings.config import SignalConfig
@@ -88,7 +88,7 @@ def test_every_data_set_has_its_contract() -> None:
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_data_set_declares_itself(name: str) -> None:
     dataset = get_dataset(name)
-    told = describe(dataset)
+    told = describe_dataset(dataset)
     for key in ("licence", "doi", "url", "device", "shown", "caveat", "citation", "files"):
         assert told[key], f"{name} does not declare its {key}"
     assert len(set(dataset.subjects)) == len(dataset.subjects)

@@ -17,7 +17,13 @@ from dreamdiffusion.decoders.config import PriorSampleConfig
 from dreamdiffusion.decoders.fit import make_split
 from dreamdiffusion.decoders.prior.bank import Bank
 from dreamdiffusion.decoders.prior.decoder import Prior
-from dreamdiffusion.decoders.prior.posterior import FLOOR, Evidence, Weights, choose, fit_weights
+from dreamdiffusion.decoders.prior.posterior import (
+    FLOOR,
+    Evidence,
+    PosteriorWeights,
+    choose,
+    fit_weights,
+)
 from dreamdiffusion.trials.trials import Trials
 
 # A module that is built draws its first weights from torch's global numbers.
@@ -42,11 +48,11 @@ def test_posterior_by_hand() -> None:
     evidence = Evidence.of(answer, pictures, shown)
     unknown = (np.log(0.8) + np.log(0.2)) / 2  # of what the reader has no word for: the mean
     expected = np.array([2 + np.log(0.8), 1.2 + np.log(0.2), 0 + unknown])
-    got = evidence.log_posterior(Weights(2.0, 1.0)).exp()[0].numpy()
+    got = evidence.log_posterior(PosteriorWeights(2.0, 1.0)).exp()[0].numpy()
     np.testing.assert_allclose(got, np.exp(expected) / np.exp(expected).sum(), rtol=1e-5)
-    cold = evidence.log_posterior(Weights(2.0, 1.0), 0.01).exp()[0]
+    cold = evidence.log_posterior(PosteriorWeights(2.0, 1.0), 0.01).exp()[0]
     assert float(cold[0]) > 0.999
-    assert choose(evidence.log_posterior(Weights(2.0, 1.0)), 2, None).tolist() == [[0, 1]]
+    assert choose(evidence.log_posterior(PosteriorWeights(2.0, 1.0)), 2, None).tolist() == [[0, 1]]
     sure = pd.DataFrame([[1.0, 0.0]], columns=["cat", "key"])  # type: ignore[arg-type]
     floor = Evidence.of(Answer(embeddings=answer.embeddings, probabilities={"category": sure}),
                         pictures, shown)  # fmt: skip

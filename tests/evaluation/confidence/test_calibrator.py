@@ -16,7 +16,7 @@ from dreamdiffusion.evaluation.confidence.calibrator import (
     Guesses,
     assess,
     category_prototypes,
-    fit,
+    fit_calibrator,
     guess,
     trial_names,
 )
@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_refused():
 
 def test_the_fit_finds_known_probabilities(rng):
     guesses, truth, _ = made_up(2000, rng)
-    calibrator = fit(guesses, truth, names(2000), "person 1")
+    calibrator = fit_calibrator(guesses, truth, names(2000), "person 1")
     scored, scored_truth, p = made_up(3000, rng)
     confidence = calibrator.predict(scored, names(3000, "b"))
     assert np.abs(confidence - p).mean() < 0.02
@@ -132,7 +132,7 @@ def test_the_risk_of_what_is_kept_is_as_promised_fit_and_threshold_together(rng)
     risks = []
     for _ in range(40):
         guesses, truth, _ = made_up(240, rng)
-        calibrator = fit(guesses, truth, names(240), "a")
+        calibrator = fit_calibrator(guesses, truth, names(240), "a")
         threshold = calibrator.threshold(0.2)
         if threshold is not None:
             kept = calibrator.predict(scored, names(20000, "b")) >= threshold
@@ -144,7 +144,7 @@ def test_the_risk_of_what_is_kept_is_as_promised_fit_and_threshold_together(rng)
 def test_features_that_tell_nothing_give_the_share_of_right_ones(rng):
     guesses, truth, _ = made_up(400, rng, weights=np.zeros(6), bias=-1.0)
     same = Guesses(guesses.named, np.ones_like(guesses.features))
-    confidence = fit(same, truth, names(400), "a").predict(same, names(400, "b"))
+    confidence = fit_calibrator(same, truth, names(400), "a").predict(same, names(400, "b"))
     np.testing.assert_allclose(confidence, np.mean(guesses.named == truth), atol=1e-4)
 
 
@@ -152,7 +152,7 @@ def test_features_that_tell_nothing_give_the_share_of_right_ones(rng):
 def test_all_right_and_all_wrong_follow_laplace(right, rng):
     guesses, _, _ = made_up(50, rng)
     truth = guesses.named if right else guesses.named + 1
-    calibrator = fit(guesses, truth, names(50), "a")
+    calibrator = fit_calibrator(guesses, truth, names(50), "a")
     expected = (51 if right else 1) / 52
     np.testing.assert_allclose(calibrator.predict(guesses, names(50, "b")), expected)
     record = assess(calibrator, guesses, truth, names(50, "b"), 0.2, rng)
@@ -167,7 +167,7 @@ def test_all_right_and_all_wrong_follow_laplace(right, rng):
 
 def test_a_trial_it_was_fitted_on_is_not_rated(rng):
     guesses, truth, _ = made_up(60, rng)
-    calibrator = fit(guesses, truth, names(60), "validation run 9")
+    calibrator = fit_calibrator(guesses, truth, names(60), "validation run 9")
     one = Guesses(guesses.named[:2], guesses.features[:2])
     with pytest.raises(ValueError, match=r"trial a/7 and 0 more .*validation run 9.* other trials"):
         calibrator.predict(one, ["b/1", "a/7"])
@@ -180,10 +180,10 @@ def test_a_trial_it_was_fitted_on_is_not_rated(rng):
 def test_no_trial_rates_itself_when_the_threshold_is_chosen(rng):
     guesses, truth, _ = made_up(60, rng)
     person = np.repeat(["1", "2", "3"], 20)
-    before = fit(guesses, truth, names(60), "a", groups=person)
+    before = fit_calibrator(guesses, truth, names(60), "a", groups=person)
     # Other truths of person 2 change what persons 1 and 3 are rated, and not person 2.
     other = np.where(person == "2", (truth + (guesses.named == truth)) % 5, truth)
-    after = fit(guesses, other, names(60), "a", groups=person)
+    after = fit_calibrator(guesses, other, names(60), "a", groups=person)
     changed = np.array(before.held_out) != np.array(after.held_out)
     assert not changed[person == "2"].any()
     assert changed[person != "2"].all()
@@ -192,18 +192,18 @@ def test_no_trial_rates_itself_when_the_threshold_is_chosen(rng):
 def test_too_few_trials_and_names_that_occur_twice_are_refused(rng):
     guesses, truth, _ = made_up(MIN_FITTED - 1, rng)
     with pytest.raises(ValueError, match=f"{MIN_FITTED - 1} trials .*expected {MIN_FITTED}"):
-        fit(guesses, truth, names(MIN_FITTED - 1), "a")
+        fit_calibrator(guesses, truth, names(MIN_FITTED - 1), "a")
     guesses, truth, _ = made_up(MIN_FITTED, rng)
-    fit(guesses, truth, names(MIN_FITTED), "a")
+    fit_calibrator(guesses, truth, names(MIN_FITTED), "a")
     with pytest.raises(ValueError, match="39 different names"):
-        fit(guesses, truth, [*names(MIN_FITTED - 1), "a/0"], "a")
+        fit_calibrator(guesses, truth, [*names(MIN_FITTED - 1), "a/0"], "a")
     with pytest.raises(ValueError, match="truths of shape"):
-        fit(guesses, truth[1:], names(MIN_FITTED), "a")
+        fit_calibrator(guesses, truth[1:], names(MIN_FITTED), "a")
 
 
 def test_round_trip(tmp_path, rng):
     guesses, truth, _ = made_up(80, rng)
-    calibrator = fit(guesses, truth, names(80), "validation: run 9")
+    calibrator = fit_calibrator(guesses, truth, names(80), "validation: run 9")
     path = tmp_path / "confidence.json"
     calibrator.save(path)
     again = Calibrator.load(path)
@@ -227,7 +227,7 @@ def test_round_trip(tmp_path, rng):
 def test_another_file_is_refused(tmp_path, rng, change, told):
     guesses, truth, _ = made_up(50, rng)
     path = tmp_path / "confidence.json"
-    fit(guesses, truth, names(50), "a").save(path)
+    fit_calibrator(guesses, truth, names(50), "a").save(path)
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
     with pytest.raises(ValueError, match=told):
         Calibrator.load(path)

@@ -21,7 +21,7 @@ from dreamdiffusion.evidence.audit.run import audit_record, check_acknowledged, 
 from dreamdiffusion.files.schema import read_yaml, write_yaml
 from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.judge.judge import Judge
-from dreamdiffusion.report.render import render
+from dreamdiffusion.report.render import fill_template
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.trials import Trials
 
@@ -147,10 +147,10 @@ def test_the_report_shows_severe_findings_first_and_escapes_them():
     nothing = {"findings": [good], "acknowledged": []}
 
     def banner(audit):
-        return render("severe", audit=audit, reasons=[]).strip()
+        return fill_template("severe", audit=audit, reasons=[]).strip()
 
     def part(audit):
-        return render("audit", audit=audit)
+        return fill_template("audit", audit=audit)
 
     assert banner(nothing) == banner(None) == ""
     both = {"findings": [bad, good], "acknowledged": ["block_design"]}

@@ -12,7 +12,7 @@ from PIL import Image
 from dreamdiffusion.models.config import TrainJudgeConfig
 from dreamdiffusion.models.judge.judge import Judge, label_indices
 from dreamdiffusion.models.judge.train import (
-    augment,
+    augment_pictures,
     draw_labelled,
     read_class_folders,
     train_judge,
@@ -119,9 +119,9 @@ def test_names_must_differ():
 
 def test_augmentation_is_a_function_of_its_generator_and_keeps_hue():
     red = torch.tensor([0.8, 0.1, 0.1]).view(1, 3, 1, 1).expand(64, 3, 32, 32)
-    one = augment(red, Draw(1, 0, len(red)))
-    assert torch.equal(one, augment(red, Draw(1, 0, len(red))))
-    assert not torch.equal(one, augment(red, Draw(2, 0, len(red))))
+    one = augment_pictures(red, Draw(1, 0, len(red)))
+    assert torch.equal(one, augment_pictures(red, Draw(1, 0, len(red))))
+    assert not torch.equal(one, augment_pictures(red, Draw(2, 0, len(red))))
     assert one.min() >= 0
     assert one.max() <= 1
     means = one.mean((2, 3))
@@ -131,7 +131,7 @@ def test_augmentation_is_a_function_of_its_generator_and_keeps_hue():
 def test_augmentation_moves_but_does_not_lose_the_object():
     image = torch.zeros(32, 3, 32, 32)
     image[:, :, 12:20, 12:20] = 1
-    out = augment(image, Draw(0, 0, len(image)))
+    out = augment_pictures(image, Draw(0, 0, len(image)))
     bright = (out.mean(1) > 0.5).sum((1, 2))
     assert bright.min() > 30
     assert bright.max() < 110

@@ -22,7 +22,7 @@ from dreamdiffusion.evidence.audit.run import audit_trials
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.gaps import stretches
-from dreamdiffusion.recordings.inspection import describe
+from dreamdiffusion.recordings.inspection import describe_recording
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import eeg_names
 from dreamdiffusion.trials.config import PrepareConfig
@@ -48,7 +48,7 @@ def test_epochs_are_read_end_to_end_with_boundaries(name, tmp_path):
     assert events.category.tolist() == ["fish", "cup"] * 4
     np.testing.assert_allclose(events.onset, np.arange(N_TRIALS) * N_TIMES / SFREQ - TMIN)
     np.testing.assert_allclose(events.recorded_onset, RECORDED)
-    assert describe(recording)["problems"] == []
+    assert describe_recording(recording)["problems"] == []
 
 
 @BOTH

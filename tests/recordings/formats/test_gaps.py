@@ -25,7 +25,7 @@ from recording_files import (
 
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.gaps import stretches
-from dreamdiffusion.recordings.inspection import describe
+from dreamdiffusion.recordings.inspection import describe_recording
 from dreamdiffusion.recordings.preprocessing import bad_spans, reject_reason
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import eeg_names
@@ -166,7 +166,7 @@ def test_a_filter_does_not_cross_the_gap(name, tmp_path):
 @pytest.mark.parametrize("name", LOSES_ONE)
 def test_an_event_in_the_gap_is_counted_by_inspect_and_by_prepare(name, tmp_path):
     path = WRITERS[name](tmp_path)
-    shown = describe(read_recording(path))
+    shown = describe_recording(read_recording(path))
     assert shown["n_stretches"] == 2
     assert shown["problems"] == ["1 of 3 events lie in a gap, where nothing was recorded"]
     plain = SignalConfig(l_freq=None, h_freq=None)
@@ -193,7 +193,7 @@ def test_an_event_after_the_end_is_counted(name, tmp_path):
     path = write_late(name, tmp_path)
     recording = read_recording(path)
     np.testing.assert_allclose(recording.events.onset, [*ONSETS, 9.0])
-    shown = describe(recording)
+    shown = describe_recording(recording)
     assert shown["problems"] == ["1 of 3 events lie outside the recording (0 to 8 s)"]
     plain = SignalConfig(l_freq=None, h_freq=None)
     trials = cut_trials([read_recording(path)], PrepareConfig(signal=plain, tmax=0.25))

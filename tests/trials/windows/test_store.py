@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from dreamdiffusion.trials.windows.store import (
     WindowStore,
-    pack,
     read_header,
+    read_ranges,
     remove_others,
-    unpack,
     write_index,
+    write_ranges,
     write_shard,
 )
 
@@ -36,7 +36,7 @@ def write_store(folder: Path, **more) -> Path:
         header = {
             "path": f"{subject}.edf", "dataset": "d", "subject": subject, "session": "1",
             "run": "1", "recording": f"{subject}.edf", "n_windows": len(piece),
-            "kept": pack(np.array(kept)),
+            "kept": write_ranges(np.array(kept)),
         }  # fmt: skip
         shards.append(write_shard(folder, key, piece, header) | {"key": key, "layout": len(shards)})
     info = {
@@ -179,16 +179,16 @@ def test_only_what_a_store_writes_is_removed(tmp_path):
 
 
 def test_ranges_by_hand():
-    assert pack(np.array([0, 1, 2, 5])) == "0-2,5"
-    assert pack(np.array([7])) == "7"
-    assert unpack("0-2,5,9-10").tolist() == [0, 1, 2, 5, 9, 10]
+    assert write_ranges(np.array([0, 1, 2, 5])) == "0-2,5"
+    assert write_ranges(np.array([7])) == "7"
+    assert read_ranges("0-2,5,9-10").tolist() == [0, 1, 2, 5, 9, 10]
 
 
 @settings(deadline=None)
 @given(st.sets(st.integers(0, 2**40), min_size=1))
 def test_ranges_round_trip(numbers):
     rising = np.array(sorted(numbers))
-    back = unpack(pack(rising))
+    back = read_ranges(write_ranges(rising))
     assert back.dtype == np.int64
     np.testing.assert_array_equal(back, rising)
 
@@ -197,4 +197,4 @@ def test_ranges_round_trip(numbers):
 @given(st.lists(st.booleans(), min_size=1).filter(any))
 def test_ranges_of_a_mask_round_trip(mask):
     rising = np.flatnonzero(mask)
-    np.testing.assert_array_equal(unpack(pack(rising)), rising)
+    np.testing.assert_array_equal(read_ranges(write_ranges(rising)), rising)

@@ -21,7 +21,7 @@ Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Part:
+class ShapePart:
     """One filled polygon of an object.
 
     Attributes
@@ -41,14 +41,14 @@ class Part:
     outlined: bool
 
 
-Object = tuple[tuple[Part, ...], ...]
+Object = tuple[tuple[ShapePart, ...], ...]
 
 
-def part(points: ArrayLike, role: str = "body", outlined: bool | None = None) -> Part:
+def part(points: ArrayLike, role: str = "body", outlined: bool | None = None) -> ShapePart:
     """Make a part; without `outlined`, only the parts in the object's own colour get a line."""
     if outlined is None:
         outlined = role == "body"
-    return Part(np.asarray(points, dtype=float), role, outlined)
+    return ShapePart(np.asarray(points, dtype=float), role, outlined)
 
 
 def ellipse(
@@ -102,9 +102,9 @@ def rotate(points: Points, degrees: float) -> Points:
     return points @ np.array([[c, s], [-s, c]])
 
 
-def turned(groups: Sequence[Sequence[Part]], degrees: float) -> list[list[Part]]:
+def turned(groups: Sequence[Sequence[ShapePart]], degrees: float) -> list[list[ShapePart]]:
     """Turn a whole object."""
-    return [[Part(rotate(p.points, degrees), p.role, p.outlined) for p in g] for g in groups]
+    return [[ShapePart(rotate(p.points, degrees), p.role, p.outlined) for p in g] for g in groups]
 
 
 def mirror(points: Points) -> Points:
@@ -112,7 +112,7 @@ def mirror(points: Points) -> Points:
     return points * [-1, 1]
 
 
-def _sailboat() -> list[list[Part]]:
+def _sailboat() -> list[list[ShapePart]]:
     return [
         [part(box(-0.05, -1.0, 0.05, 0.5), "wood", True)],
         [part([(-0.13, -0.75), (-0.13, 0.36), (-0.75, 0.36)], "light", True),
@@ -122,7 +122,7 @@ def _sailboat() -> list[list[Part]]:
     ]
 
 
-def _house() -> list[list[Part]]:
+def _house() -> list[list[ShapePart]]:
     return [
         [part(box(0.42, -0.85, 0.66, -0.2), "shade", True)],
         [part(box(-0.78, -0.15, 0.78, 0.95))],
@@ -134,7 +134,7 @@ def _house() -> list[list[Part]]:
     ]
 
 
-def _tree() -> list[list[Part]]:
+def _tree() -> list[list[ShapePart]]:
     blobs = [(-0.45, -0.1, 0.42), (0.45, -0.1, 0.42), (-0.32, -0.5, 0.4), (0.32, -0.5, 0.4),
              (0, -0.62, 0.38), (0, 0.05, 0.45), (0, -0.25, 0.5)]
     return [
@@ -148,7 +148,7 @@ def _tree() -> list[list[Part]]:
     ]
 
 
-def _fish() -> list[list[Part]]:
+def _fish() -> list[list[ShapePart]]:
     return [
         [part(spline([(-0.3, -0.42), (0.0, -0.78), (0.32, -0.72), (0.36, -0.4)]), "shade", True),
          part(spline([(-0.2, 0.4), (0.08, 0.72), (0.3, 0.62), (0.25, 0.38)]), "shade", True)],
@@ -164,7 +164,7 @@ def _fish() -> list[list[Part]]:
     ]
 
 
-def _mushroom() -> list[list[Part]]:
+def _mushroom() -> list[list[ShapePart]]:
     cap = np.concatenate([arc(0, 0.1, 1.0, 1.05, 180, 360, 28), arc(0, 0.1, 1.0, 0.2, 0, 180, 16)])
     return [
         [part(spline([(-0.3, 0.1), (0.3, 0.1), (0.3, 0.5), (0.42, 0.9), (0.0, 1.02),
@@ -177,7 +177,7 @@ def _mushroom() -> list[list[Part]]:
     ]
 
 
-def _cup() -> list[list[Part]]:
+def _cup() -> list[list[ShapePart]]:
     steam = [ribbon([(x + 0.07 * np.sin(t * 6), -0.62 - 0.4 * t) for t in np.linspace(0, 1, 12)],
                     0.08) for x in (-0.45, -0.15, 0.15)]
     return [
@@ -193,7 +193,7 @@ def _cup() -> list[list[Part]]:
     ]
 
 
-def _car() -> list[list[Part]]:
+def _car() -> list[list[ShapePart]]:
     return [
         [part(spline([(-0.62, -0.1), (-0.42, -0.5), (0.0, -0.58), (0.3, -0.5), (0.58, -0.08),
                       (0.4, 0.1), (-0.5, 0.1)])),
@@ -208,7 +208,7 @@ def _car() -> list[list[Part]]:
     ]
 
 
-def _star() -> list[list[Part]]:
+def _star() -> list[list[ShapePart]]:
     t = np.radians(np.arange(10) * 36 - 90)
     r = np.where(np.arange(10) % 2 == 0, 1.0, 0.45)
     p = np.stack([r * np.cos(t), r * np.sin(t)], axis=1)
@@ -216,7 +216,7 @@ def _star() -> list[list[Part]]:
     return [[part(p)], facets]
 
 
-def _heart() -> list[list[Part]]:
+def _heart() -> list[list[ShapePart]]:
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     x = 16 * np.sin(t) ** 3
     y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
@@ -224,7 +224,7 @@ def _heart() -> list[list[Part]]:
             [part(ribbon(arc(-0.46, -0.26, 0.32, 0.32, 170, 275, 14), 0.13), "light")]]
 
 
-def _flower() -> list[list[Part]]:
+def _flower() -> list[list[ShapePart]]:
     angles = np.radians(np.arange(6) * 60 - 90)
     petals = [part(ellipse(0.4 * np.cos(a), -0.32 + 0.4 * np.sin(a), 0.33, 0.24,
                            float(np.degrees(a)))) for a in angles]
@@ -240,10 +240,10 @@ def _flower() -> list[list[Part]]:
     ]
 
 
-def _cat() -> list[list[Part]]:
+def _cat() -> list[list[ShapePart]]:
     ear = np.array([(-0.86, -0.12), (-0.82, -0.98), (-0.22, -0.56)])
     inner = np.array([(-0.72, -0.4), (-0.71, -0.76), (-0.44, -0.56)])
-    face: list[Part] = []
+    face: list[ShapePart] = []
     for flip in (lambda p: p, mirror):
         face += [part(flip(ellipse(-0.38, -0.02, 0.19, 0.2)), "light", True),
                  part(flip(ellipse(-0.37, 0.0, 0.08, 0.15)), "dark"),
@@ -258,12 +258,12 @@ def _cat() -> list[list[Part]]:
     ]
 
 
-def _butterfly() -> list[list[Part]]:
+def _butterfly() -> list[list[ShapePart]]:
     upper = spline([(0.06, 0.0), (0.3, -0.55), (0.78, -0.82), (1.0, -0.6), (0.86, -0.1),
                     (0.5, 0.12)])
     lower = spline([(0.06, 0.02), (0.5, 0.06), (0.76, 0.32), (0.66, 0.72), (0.4, 0.78),
                     (0.16, 0.46)])
-    groups: list[list[Part]] = [[], [], [], []]
+    groups: list[list[ShapePart]] = [[], [], [], []]
     for flip in (lambda p: p, mirror):
         groups[0].append(part(flip(ribbon([(0.02, -0.4), (0.12, -0.68), (0.3, -0.86)], 0.06)),
                               "dark"))
@@ -276,7 +276,7 @@ def _butterfly() -> list[list[Part]]:
     return groups
 
 
-def _umbrella() -> list[list[Part]]:
+def _umbrella() -> list[list[ShapePart]]:
     scallops = [arc(x, 0.1, 0.25, 0.16, 0, -180, 8) for x in (0.75, 0.25, -0.25, -0.75)]
     dome = np.concatenate([arc(0, 0.1, 1.0, 0.95, 180, 360, 28), *scallops])
     left = np.concatenate([arc(0, 0.1, 0.5, 0.95, 180, 270, 12), [(0, 0)], scallops[2]])
@@ -287,7 +287,7 @@ def _umbrella() -> list[list[Part]]:
             [part(left, "shade"), part(right, "shade")]]
 
 
-def _balloon() -> list[list[Part]]:
+def _balloon() -> list[list[ShapePart]]:
     def envelope(w: float) -> Points:
         half = [(0, -1.0), (0.5, -0.88), (0.78, -0.48), (0.7, -0.02), (0.4, 0.34), (0.2, 0.5)]
         right = [(x * w, y) for x, y in half]
@@ -302,7 +302,7 @@ def _balloon() -> list[list[Part]]:
     ]
 
 
-def _rocket() -> list[list[Part]]:
+def _rocket() -> list[list[ShapePart]]:
     fin = np.array([(-0.32, 0.1), (-0.74, 0.5), (-0.74, 0.86), (-0.28, 0.62)])
     hull = spline([(0, -1.0), (0.3, -0.66), (0.42, -0.2), (0.4, 0.25), (0.28, 0.66),
                    (-0.28, 0.66), (-0.4, 0.25), (-0.42, -0.2), (-0.3, -0.66)])
@@ -317,7 +317,7 @@ def _rocket() -> list[list[Part]]:
     ]
 
 
-def _apple() -> list[list[Part]]:
+def _apple() -> list[list[ShapePart]]:
     half = [(0.2, -0.56), (0.56, -0.66), (0.86, -0.36), (0.84, 0.18), (0.58, 0.74), (0.24, 0.92)]
     flesh = spline([(0, -0.46), *half, (0, 0.84), *[(-x, y) for x, y in half[::-1]]])
     return [
@@ -329,14 +329,14 @@ def _apple() -> list[list[Part]]:
     ]
 
 
-def _moon() -> list[list[Part]]:
+def _moon() -> list[list[ShapePart]]:
     crescent = np.concatenate([arc(0, 0, 1, 1, 52, 308, 40), arc(0.4, 0, 0.82, 0.82, 285, 75, 32)])
     return [[part(crescent)],
             [part(ellipse(-0.68, -0.14, 0.13), "shade"), part(ellipse(-0.52, 0.42, 0.11), "shade"),
              part(ellipse(-0.36, -0.68, 0.1), "shade")]]
 
 
-def _key() -> list[list[Part]]:
+def _key() -> list[list[ShapePart]]:
     return turned([
         [part(ellipse(-0.58, 0, 0.46)), part(box(-0.3, -0.14, 1.05, 0.14, 0.06)),
          part(box(0.78, 0.0, 1.0, 0.46, 0.04)), part(box(0.42, 0.0, 0.62, 0.36, 0.04))],
@@ -345,7 +345,7 @@ def _key() -> list[list[Part]]:
     ], -35)
 
 
-def _cactus() -> list[list[Part]]:
+def _cactus() -> list[list[ShapePart]]:
     stem = box(-0.24, -1.0, 0.24, 0.8, 0.23)
     left = box(-0.82, -0.5, -0.5, 0.3, 0.15)
     right = box(0.5, -0.68, 0.82, 0.12, 0.15)
@@ -361,7 +361,7 @@ def _cactus() -> list[list[Part]]:
     ]
 
 
-def _snowman() -> list[list[Part]]:
+def _snowman() -> list[list[ShapePart]]:
     return [
         [part(ribbon([(-0.4, 0.15), (-0.85, -0.2)], 0.07), "wood"),
          part(ribbon([(0.4, 0.15), (0.85, -0.2)], 0.07), "wood")],
@@ -375,7 +375,7 @@ def _snowman() -> list[list[Part]]:
     ]
 
 
-def _icecream() -> list[list[Part]]:
+def _icecream() -> list[list[ShapePart]]:
     cone = np.array([(-0.46, 0.06), (0.46, 0.06), (0, 1.05)])
     lines = [ribbon(line, 0.05) for line in
              ([(-0.3, 0.1), (0.16, 0.66)], [(0.02, 0.1), (0.28, 0.42)],
@@ -390,7 +390,7 @@ def _icecream() -> list[list[Part]]:
     ]
 
 
-def _airplane() -> list[list[Part]]:
+def _airplane() -> list[list[ShapePart]]:
     wing = np.array([(0.1, -0.25), (1.0, 0.3), (1.0, 0.5), (0.1, 0.24)])
     tail = np.array([(0.06, 0.62), (0.42, 0.86), (0.42, 1.0), (0.04, 0.9)])
     hull = spline([(0, -1.05), (0.13, -0.82), (0.17, -0.4), (0.15, 0.4), (0.05, 1.0),
@@ -405,7 +405,7 @@ def _airplane() -> list[list[Part]]:
     ], 45)
 
 
-def _crown() -> list[list[Part]]:
+def _crown() -> list[list[ShapePart]]:
     rim = [(-0.88, 0.4), (-1.0, -0.42), (-0.5, 0.0), (0, -0.72), (0.5, 0.0), (1.0, -0.42),
            (0.88, 0.4)]
     return [
@@ -418,7 +418,7 @@ def _crown() -> list[list[Part]]:
     ]
 
 
-def _guitar() -> list[list[Part]]:
+def _guitar() -> list[list[ShapePart]]:
     half = [(0.34, -0.22), (0.5, 0.04), (0.4, 0.28), (0.66, 0.58), (0.56, 0.94), (0.24, 1.06)]
     hull = spline([*half, *[(-x, y) for x, y in half[::-1]]])
     return turned([
@@ -431,17 +431,17 @@ def _guitar() -> list[list[Part]]:
     ], 30)
 
 
-def _normalised(groups: Sequence[Sequence[Part]]) -> Object:
+def _normalised(groups: Sequence[Sequence[ShapePart]]) -> Object:
     """Centre an object and scale the longer side of its bounding box to 2."""
     points = np.concatenate([p.points for g in groups for p in g])
     low, high = points.min(axis=0), points.max(axis=0)
     scale = 2 / (high - low).max()
     centre = (low + high) / 2
-    return tuple(tuple(Part((p.points - centre) * scale, p.role, p.outlined) for p in g)
+    return tuple(tuple(ShapePart((p.points - centre) * scale, p.role, p.outlined) for p in g)
                  for g in groups)
 
 
-_DRAWN: dict[str, Callable[[], list[list[Part]]]] = {
+_DRAWN: dict[str, Callable[[], list[list[ShapePart]]]] = {
     "sailboat": _sailboat, "house": _house, "tree": _tree, "fish": _fish, "mushroom": _mushroom,
     "cup": _cup, "car": _car, "star": _star, "heart": _heart, "flower": _flower, "cat": _cat,
     "butterfly": _butterfly, "umbrella": _umbrella, "balloon": _balloon, "rocket": _rocket,

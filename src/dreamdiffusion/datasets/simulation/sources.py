@@ -191,7 +191,7 @@ def eye_dipole() -> Dipoles:
     return Dipoles(0.84 * radial, radial)
 
 
-def electrode_positions(cap: Cap) -> tuple[list[str], FloatArray]:
+def cap_positions(cap: Cap) -> tuple[list[str], FloatArray]:
     """Electrodes of the cap's whole template, in metres, in head coordinates.
 
     Returns
@@ -237,7 +237,7 @@ def compute_leadfield(montage: str, dipoles: Dipoles, head_size: float = 1.0) ->
             f"{outside.sum()} of {len(dipoles)} dipoles lie outside the brain; expected a depth of "
             f"at most {_BRAIN}"
         )
-    names, pos = electrode_positions(cap)
+    names, pos = cap_positions(cap)
     radius = HEAD_RADIUS * head_size
     locations = dict(zip(names, pos * head_size, strict=True))
     info = mne.create_info(names, 256.0, "eeg", verbose="error")

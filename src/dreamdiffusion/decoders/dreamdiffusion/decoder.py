@@ -38,7 +38,7 @@ from dreamdiffusion.models.generator.generator import (
 from dreamdiffusion.models.start import part_of
 from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device, is_main_process
-from dreamdiffusion.training.loop import fit
+from dreamdiffusion.training.loop import train_task
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -91,7 +91,7 @@ class DreamDiffusion(Decoder):
         if len(split.validation):
             rows = split.validation[:4]
             task.draw_preview = lambda: draw_preview(pipeline.to(device), trials, rows)
-        fit(task, config, config.output, "fine-tuning", {"encoder": config.encoder_lr_scale})
+        train_task(task, config, config.output, "fine-tuning", {"encoder": config.encoder_lr_scale})
         means = None
         if is_main_process():  # the others have done their share
             if config.lora_rank:

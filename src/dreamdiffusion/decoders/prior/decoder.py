@@ -13,7 +13,7 @@ from dreamdiffusion.decoders.base import Answer, Decoder, read_record, write_rec
 from dreamdiffusion.decoders.config import PriorConfig, PriorSampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
 from dreamdiffusion.decoders.prior.bank import Bank
-from dreamdiffusion.decoders.prior.posterior import Evidence, Weights, choose, fit_weights
+from dreamdiffusion.decoders.prior.posterior import Evidence, PosteriorWeights, choose, fit_weights
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.models.generator.draw import PromptedGenerator
@@ -54,7 +54,7 @@ class Prior(Decoder):
 
     reader: Reader
     bank: Bank
-    weights: Weights
+    weights: PosteriorWeights
     generator: Path
 
     def __post_init__(self) -> None:
@@ -158,7 +158,7 @@ class Prior(Decoder):
         record = read_record(folder, cls.name)
         generator = Path(resolve_source(record["generator"], folder))
         reader, bank = Reader.load(folder / "reader"), Bank.load(folder / "bank")
-        return cls(reader, bank, Weights(**record["weights"]), generator)
+        return cls(reader, bank, PosteriorWeights(**record["weights"]), generator)
 
     def to(self, device: str) -> Prior:
         self.reader.to(device)

@@ -23,7 +23,7 @@ FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
-class Weights:
+class PosteriorWeights:
     """Of the similarity (1 / temperature), and of the log-probabilities."""
 
     similarity: float
@@ -56,7 +56,7 @@ class Evidence:
                 total += _log_probability(table, attributes[name].astype(str).tolist())
         return cls(answer.embeddings @ embeddings.T, total)
 
-    def log_posterior(self, weights: Weights, temperature: float = 1.0) -> torch.Tensor:
+    def log_posterior(self, weights: PosteriorWeights, temperature: float = 1.0) -> torch.Tensor:
         """Return the logarithm of each picture's probability ``(n, m)``; a row sums to 1.
 
         Parameters
@@ -66,7 +66,7 @@ class Evidence:
         """
         return (self._scores(weights) / temperature).log_softmax(dim=1)
 
-    def _scores(self, weights: Weights) -> torch.Tensor:
+    def _scores(self, weights: PosteriorWeights) -> torch.Tensor:
         return weights.similarity * self.similarity + weights.attributes * self.log_probability
 
 
@@ -78,7 +78,7 @@ def _log_probability(table: pd.DataFrame, values: list[str]) -> torch.Tensor:
     return torch.from_numpy(logs[:, [places.get(value, -1) for value in values]]).float()
 
 
-def fit_weights(bank: Evidence, own: Evidence) -> Weights:
+def fit_weights(bank: Evidence, own: Evidence) -> PosteriorWeights:
     """Fit the weights on validation trials.
 
     Parameters
@@ -105,7 +105,7 @@ def fit_weights(bank: Evidence, own: Evidence) -> Weights:
         return float(-log_posterior[:, -1].mean()), np.array([float(s) for s in slope])
 
     found = minimize(loss, np.array([5.0, 0.5]), jac=True, bounds=[(0, None), (0, None)])
-    return Weights(float(found.x[0]), float(found.x[1]))
+    return PosteriorWeights(float(found.x[0]), float(found.x[1]))
 
 
 def choose(

@@ -22,7 +22,7 @@ from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import load_clip
 from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device
-from dreamdiffusion.training.loop import fit
+from dreamdiffusion.training.loop import train_task
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -78,7 +78,7 @@ class Reader(Decoder):
             own = config.model_copy(update={"seed": config.seed + number})
             network = _make_network(trials, own, attributes, pairs.embeddings.shape[1])
             task = ReadingTask(own, network, eeg, labels, pairs, split.train, split.validation)
-            fit(task, own, config.output / _folder(number), f"reader {number + 1}")
+            train_task(task, own, config.output / _folder(number), f"reader {number + 1}")
             networks.append(network.eval())
         return cls(processor, networks)
 

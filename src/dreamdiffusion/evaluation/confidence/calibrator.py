@@ -162,7 +162,7 @@ def guess(probabilities: ArrayLike, embeddings: ArrayLike, prototypes: ArrayLike
 class Calibrator:
     """A logistic regression on standardised features, and the trials it was fitted on.
 
-    Made by `fit`.
+    Made by `fit_calibrator`.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def trial_names(metadata: pd.DataFrame) -> list[str]:
     return [f"{key}/{onset}" for key, onset in zip(keys, onsets, strict=True)]
 
 
-def fit(
+def fit_calibrator(
     guesses: Guesses,
     truth: ArrayLike,
     trials: Sequence[str],
@@ -327,7 +327,7 @@ def assess(
     calibrator : Calibrator
         Fitted on other trials.
     guesses, truth, trials
-        As `fit`, of the n scored trials; ``truth`` int (n,).
+        As `fit_calibrator`, of the n scored trials; ``truth`` int (n,).
     risk_limit : float
         Share of wrong answers among those kept that is asked for.
     rng : numpy.random.Generator

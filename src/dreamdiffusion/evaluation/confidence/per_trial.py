@@ -14,7 +14,7 @@ from dreamdiffusion.evaluation.confidence.calibrator import (
     Calibrator,
     Guesses,
     assess,
-    fit,
+    fit_calibrator,
     guess,
     trial_names,
 )
@@ -108,7 +108,7 @@ def _fit(
     assert validation is not None and split is not None
     metadata = validation.tested.metadata
     guesses, truth = _guesses(validation, prototypes, judge)
-    return fit(
+    return fit_calibrator(
         guesses,
         truth,
         trial_names(metadata),

@@ -28,7 +28,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 from dreamdiffusion.evaluation.metrics.published_judges import PREFIXES, open_published
 from dreamdiffusion.models.generator.generator import embed_images, load_clip
 
-Run = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """Pictures (n, 3, H, W) in [0, 1] -> features (n, ...) and, from a classifier, logits (n, c)."""
 
 _MODES = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which processor files use
@@ -47,7 +47,7 @@ class FeatureJudge:
     """
 
     description: str
-    run: Run
+    run: Network
 
     @torch.no_grad()
     def look(

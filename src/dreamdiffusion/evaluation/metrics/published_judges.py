@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Run = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 PREFIXES = ("torchvision:", "lpips:")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -48,7 +48,7 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def open_published(source: str, device: torch.device) -> tuple[str, Run]:
+def open_published(source: str, device: torch.device) -> tuple[str, Network]:
     """Open a published judge; weights come from where their authors keep them, once.
 
     Parameters
@@ -122,7 +122,7 @@ def _build(source: str, judge: Published) -> nn.Module:
     return model
 
 
-def _open_lpips(source: str, net: str, device: torch.device) -> tuple[str, Run]:
+def _open_lpips(source: str, net: str, device: torch.device) -> tuple[str, Network]:
     if net != "alex":
         raise ValueError(f"judge {source} is unknown; lpips: alex")
     lpips = _need("lpips", source)

@@ -86,7 +86,8 @@ def changed_copies(trials: Trials, stimuli: Ints) -> ChangedCopies:
             best[:, rows] = np.where(found[0] > best[0, rows], found, best[:, rows])
     z, correlation, partner = best
     copies = np.flatnonzero((z >= LEAST_Z) & (correlation >= LEAST_CORRELATION))
-    pairs = {tuple(sorted((int(row), int(partner[row])))) for row in copies}
+    ends = [sorted((int(row), int(partner[row]))) for row in copies]
+    pairs = {(first, last) for first, last in ends}
     most = z.argmax()
     return ChangedCopies(sorted(pairs), len(compared), float(correlation[most]), float(z[most]))
 

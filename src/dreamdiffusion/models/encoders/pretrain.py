@@ -27,7 +27,7 @@ from dreamdiffusion.models.encoders.virtual_electrodes import (
 )
 from dreamdiffusion.models.start import part_of, start_from
 from dreamdiffusion.training.device import is_main_process
-from dreamdiffusion.training.loop import fit
+from dreamdiffusion.training.loop import train_task
 from dreamdiffusion.training.prefetch import Prefetch
 from dreamdiffusion.training.random_numbers import Draw, step_generator
 from dreamdiffusion.training.task import Task
@@ -321,7 +321,7 @@ def pretrain(config: PretrainConfig) -> Path:
         start_from(task.model, part_of(config.init, "mae"))
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
-    fit(task, config, output, "pretrain")
+    train_task(task, config, output, "pretrain")
     if not is_main_process():
         return output
     write_yaml(config, output / "config.yaml")

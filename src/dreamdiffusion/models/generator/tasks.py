@@ -38,7 +38,7 @@ class ClipTask(Task):
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         device = self.clip.device
-        pixels = augment(self.pictures.images(indices), draw)
+        pixels = shift_and_add_noise(self.pictures.images(indices), draw)
         ids = self.caption_ids[indices]
         output = self.clip(
             input_ids=self.tokens[ids].to(device),
@@ -82,7 +82,7 @@ class ClipImageTask(Task):
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         clip = self.clip
-        pixels = augment(self.pictures.images(indices), draw)
+        pixels = shift_and_add_noise(self.pictures.images(indices), draw)
         seen = clip.vision_model(pixel_values=clip_pixels(pixels, pixels.shape[-1]).to(clip.device))
         images = F.normalize(clip.visual_projection(seen.pooler_output).float(), dim=-1)
         losses = []
@@ -122,7 +122,7 @@ def contrastive_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def augment(images: torch.Tensor, draw: Draw) -> torch.Tensor:
+def shift_and_add_noise(images: torch.Tensor, draw: Draw) -> torch.Tensor:
     """Shift each picture ``(n, 3, height, width)`` in [0, 1] by up to 3 pixels, add some noise."""
     height, width = images.shape[2:]
     padded = F.pad(images, (3, 3, 3, 3), mode="replicate")

@@ -35,7 +35,7 @@ from dreamdiffusion.models.pictures import FreshScenes, Pictures, draw_pictures,
 from dreamdiffusion.models.start import part_of
 from dreamdiffusion.training.config import TrainConfig
 from dreamdiffusion.training.device import choose_device
-from dreamdiffusion.training.loop import fit
+from dreamdiffusion.training.loop import train_task
 
 N_STATISTICS = 2048
 """Pictures, where there are so many, that mean and deviation of the embeddings are taken from."""
@@ -66,7 +66,7 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     _train_clip(config, pictures, networks.tokenizer, clip)
     if config.vae_train is not None:
         vae_task = VaeTask(vae, pictures, config.vae.kl_weight)
-        fit(vae_task, config.vae_train, output / "vae-train", "VAE")
+        train_task(vae_task, config.vae_train, output / "vae-train", "VAE")
         vae.register_to_config(scaling_factor=_unit_variance(vae, pictures))
     if config.decoder_train is not None:
         _train_decoder(config, config.decoder_train, pictures, vae)
@@ -120,11 +120,13 @@ def _train_clip(
     if config.clip_train is not None:
         captions, (caption_ids,) = _number([pictures.captions])
         task = ClipTask(clip, pictures, _tokenize(tokenizer, captions), caption_ids)
-        fit(task, config.clip_train, config.output / "clip-train", "CLIP")
+        train_task(task, config.clip_train, config.output / "clip-train", "CLIP")
     if config.clip_image_train is not None:
         texts, text_ids = _number(pictures.captions_by_length or [pictures.captions])
         image_task = ClipImageTask(clip.cpu(), pictures, _tokenize(tokenizer, texts), text_ids)
-        fit(image_task, config.clip_image_train, config.output / "clip-image-train", "CLIP images")
+        train_task(
+            image_task, config.clip_image_train, config.output / "clip-image-train", "CLIP images"
+        )
 
 
 def _unit_variance(vae: AutoencoderKL, pictures: Pictures) -> float:
@@ -140,7 +142,7 @@ def _train_decoder(
     """Train the VAE's decoder alone; latents stay as they are."""
     read, n_samples = _source(config, stage, pictures)
     task = DecoderTask(vae, read, n_samples, stage.seed)
-    fit(task, stage, config.output / "decoder-train", "VAE decoder")
+    train_task(task, stage, config.output / "decoder-train", "VAE decoder")
 
 
 def _train_on_captions(
@@ -157,7 +159,7 @@ def _train_on_captions(
         config.min_snr_gamma,
         config.caption_dropout,
     )
-    fit(task, stage, config.output / "unet-train", "U-Net")
+    train_task(task, stage, config.output / "unet-train", "U-Net")
 
 
 def _train_on_embeddings(
@@ -187,7 +189,7 @@ def _train_on_embeddings(
         condition,
         config.min_snr_gamma,
     )
-    fit(task, stage, config.output / "unet-train", "U-Net")
+    train_task(task, stage, config.output / "unet-train", "U-Net")
 
 
 def _save_all_prints(config: TrainGeneratorConfig, folder: Path, pictures: Pictures) -> None:

@@ -21,7 +21,7 @@ from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.models.picture_prints import load_descriptions, load_prints, save_prints
 from dreamdiffusion.models.start import start_from
 from dreamdiffusion.training.device import choose_device, is_main_process
-from dreamdiffusion.training.loop import fit
+from dreamdiffusion.training.loop import train_task
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
 
@@ -128,7 +128,7 @@ def read_class_folders(
     )
 
 
-def augment(images: Tensor, draw: Draw) -> Tensor:
+def augment_pictures(images: Tensor, draw: Draw) -> Tensor:
     """Change pictures as a generator's faults would: shift, zoom, blur, grain, light.
 
     Hue is left alone, because pink, red and orange lie close together.
@@ -187,7 +187,7 @@ class JudgeTask(Task):
         """Return the loss of a batch ``(n,)``, summed over the heads."""
         chosen = self.places[indices]
         images = self.images[chosen.to(self.device)].float() / 255
-        logits = self.judge(augment(images, draw))
+        logits = self.judge(augment_pictures(images, draw))
         losses = {
             f"{name}_loss": F.cross_entropy(
                 values, self.pictures.labels[name][chosen].to(self.device), label_smoothing=0.05
@@ -200,7 +200,7 @@ class JudgeTask(Task):
         """Return the accuracy on held-out pictures, as they are and augmented."""
         apart = torch.nonzero(self.pictures.held_out).squeeze(1)
         images = self.pictures.images[apart].float() / 255
-        worn = augment(images, Draw(0, 0, len(images)))
+        worn = augment_pictures(images, Draw(0, 0, len(images)))
         figures = {}
         for suffix, batch in (("accuracy", images), ("accuracy_augmented", worn)):
             for name, probabilities in self.judge.predict(batch).items():
@@ -255,7 +255,7 @@ def train_judge(config: TrainJudgeConfig) -> Path:
         earlier_prints += [] if prints is None else [prints]
         descriptions = load_descriptions(config.init)
     task = JudgeTask(judge, pictures, config)
-    fit(task, config, config.output, "judge")
+    train_task(task, config, config.output, "judge")
     if not is_main_process():
         return config.output
     figures = task.validate()

@@ -36,7 +36,7 @@ class HoldsEpochs(ValueError):
     """The file holds trials that were cut elsewhere, and no continuous recording."""
 
 
-class Opened(NamedTuple):
+class OpenedFile(NamedTuple):
     """A file as MNE-Python reads it, and what MNE leaves out."""
 
     raw: mne.io.BaseRaw
@@ -47,7 +47,7 @@ class Opened(NamedTuple):
     """Where the file says when its samples were recorded."""
 
 
-def read_with_mne(path: Path, root: Path | None) -> Opened:
+def read_with_mne(path: Path, root: Path | None) -> OpenedFile:
     """Read and load a file that MNE-Python knows; `root`: the BIDS folder it lies in.
 
     Raises
@@ -88,7 +88,7 @@ def read_with_mne(path: Path, root: Path | None) -> Opened:
         notes["category"] = notes["category"].replace(_GDF_NEW_SEGMENT, "boundary")
         known = {_GDF_NEW_SEGMENT} & set(map(str, raw.annotations.description))
         raw.annotations.rename(dict.fromkeys(known, "boundary"))
-    return Opened(raw, notes, None)
+    return OpenedFile(raw, notes, None)
 
 
 @contextlib.contextmanager
@@ -153,7 +153,7 @@ def _check_inside(raw: mne.io.BaseRaw, path: Path) -> None:
             )
 
 
-def _with_records(raw: mne.io.BaseRaw, records: EdfRecords) -> Opened:
+def _with_records(raw: mne.io.BaseRaw, records: EdfRecords) -> OpenedFile:
     """Put annotations, which MNE places by the clock, to the samples; mark the gaps."""
     notes, clock = records.notes, records.clock
     notes["onset"] = clock.place(notes["onset"].to_numpy(float))
@@ -163,7 +163,7 @@ def _with_records(raw: mne.io.BaseRaw, records: EdfRecords) -> Opened:
             mne.Annotations(inside["onset"], inside["duration"], inside["category"])
         )
         mark_boundaries(raw, clock.samples[1:] / clock.sfreq)
-    return Opened(raw, notes, clock)
+    return OpenedFile(raw, notes, clock)
 
 
 def _every_annotation(path: Path, raw: mne.io.BaseRaw, n_moved: int) -> pd.DataFrame:

@@ -34,11 +34,11 @@ from dreamdiffusion.trials.windows.keys import shard_keys
 from dreamdiffusion.trials.windows.store import (
     FORMAT,
     LARGEST,
-    pack,
     read_header,
     remove_others,
     stranger,
     write_index,
+    write_ranges,
     write_shard,
 )
 from dreamdiffusion.trials.windows.summary import format_summary, summarise
@@ -259,7 +259,7 @@ def _cut(recording: Recording, config: PrepareConfig) -> tuple[np.ndarray, Heade
         "ch_names": list(raw.ch_names),
         "positions": np.round(positions.astype(float), 5).tolist(),
         "n_windows": len(scaled),
-        "kept": pack(np.flatnonzero(kept)),
+        "kept": write_ranges(np.flatnonzero(kept)),
         "duration_s": duration,
         "rejected": dict(rejected),
         "dropped": dropped,

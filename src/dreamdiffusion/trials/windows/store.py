@@ -93,7 +93,7 @@ class WindowStore:
         self.metadata = pd.DataFrame(
             {name: _categorical([s[name] for s in shards], row_shard) for name in TEXTS}
             | {
-                "start": np.concatenate([unpack(s["kept"]) for s in shards])
+                "start": np.concatenate([read_ranges(s["kept"]) for s in shards])
                 * (info["n_stride"] / self.sfreq),
                 "shard": row_shard,
             }
@@ -269,7 +269,7 @@ def remove_others(folder: Path, keys: set[str]) -> int:
     return count
 
 
-def pack(numbers: np.ndarray) -> str:
+def write_ranges(numbers: np.ndarray) -> str:
     """Write rising whole numbers ``(n,)`` as ranges: 0, 1, 2, 5 is "0-2,5"."""
     ends = np.flatnonzero(np.diff(numbers) != 1)
     first = numbers[np.concatenate([[0], ends + 1])]
@@ -277,8 +277,8 @@ def pack(numbers: np.ndarray) -> str:
     return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(first, last, strict=True))
 
 
-def unpack(text: str) -> np.ndarray:
-    """Undo `pack`; int64 ``(n,)``."""
+def read_ranges(text: str) -> np.ndarray:
+    """Undo `write_ranges`; int64 ``(n,)``."""
     pairs = [part.partition("-") for part in text.split(",")]
     return np.concatenate([np.arange(int(a), int(b or a) + 1) for a, _, b in pairs])
 
