@@ -11,6 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from dreamdiffusion.files.shipped import find_weights
 from dreamdiffusion.models.generator.generator import (
     decode_latents,
     encode_images,
@@ -43,18 +44,19 @@ class PromptedGenerator:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, precision: str = "auto") -> PromptedGenerator:
-        """Open a generator folder.
+        """Open a generator folder; ``weights/...`` is found wherever it lies.
 
         Raises
         ------
         FileNotFoundError
             If the folder holds none.
         """
-        pipeline = open_text_pipeline(Path(folder))
+        folder = find_weights(Path(folder))
+        pipeline = open_text_pipeline(folder)
         parts = (pipeline.tokenizer, pipeline.text_encoder, pipeline.unet, pipeline.vae)
         for module in parts[1:]:
             module.eval().requires_grad_(False)
-        projection = open_projection(Path(folder))
+        projection = open_projection(folder)
         return cls(*parts, pipeline.scheduler, projection, precision)
 
     @property
