@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamdiffusion.files.pictures import open_picture, picture_path, read_image, read_images
+from dreamdiffusion.files.pictures import (
+    is_square,
+    open_picture,
+    picture_path,
+    read_image,
+    read_images,
+)
 
 
 def pixels(path: Path) -> list[list[list[int]]]:
@@ -182,3 +188,13 @@ def test_links_of_datalad_stay_in_the_data_set(tmp_path: Path) -> None:
     assert picture_path(root, "a.png") == root / "a.png"
     with pytest.raises(ValueError, match="outside the picture folder"):
         picture_path(root, "../.git/annex/a.png")  # a link may lead there, a name may not
+
+
+def test_whether_a_picture_is_square_is_read_from_its_header(tmp_path):
+    for name, size in (("square", (8, 8)), ("wide", (9, 8))):
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert is_square(tmp_path / "square.png")
+    assert not is_square(tmp_path / "wide.png")
+    assert not is_square(tmp_path / "broken.png")
+    assert not is_square(tmp_path / "absent.png")

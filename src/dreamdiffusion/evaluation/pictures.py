@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dreamdiffusion.files.pictures import read_images, to_tensor
+from dreamdiffusion.files.pictures import is_square, read_images, to_tensor
 from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.trials.trials import Trials
 
@@ -40,9 +40,12 @@ class PictureFiles:
         fit
             Instead of the files' own.
         """
-        key = (size, fit or self.fit)
+        files = list(dict.fromkeys(self.paths))
+        # Square pictures become the same whatever the way, and are read once.
+        other = fit is not None and fit != self.fit and not all(map(is_square, files))
+        key = (size, fit if other and fit else self.fit)
         if key not in self._pixels:
-            self._pixels[key] = read_images(list(dict.fromkeys(self.paths)), *key)
+            self._pixels[key] = read_images(files, *key)
         return self._pixels[key]
 
     def tensor(self, size: int) -> Tensor:

@@ -111,6 +111,17 @@ def open_picture(path: Path) -> Image.Image:
         raise ValueError(f"picture {path} cannot be read: {error}") from error
 
 
+def is_square(path: Path) -> bool:
+    """Whether a picture is as wide as it is high, by its header; False where that is not read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                return image.width == image.height
+    except (OSError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return False
+
+
 def read_image(path: Path, size: int, fit: PictureFit) -> np.ndarray:
     """Read one picture as uint8 ``(size, size, 3)``; see `open_picture` for errors."""
     image = open_picture(path)

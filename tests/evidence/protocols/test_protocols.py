@@ -165,6 +165,10 @@ def test_the_hash_is_of_the_content(tmp_path):
     content = yaml.safe_load(text)
     before = load_protocol("simulated-viewer").sha256
     assert before == "5b9c4237f3f0326d6488dd93d24999f225a9fd2422dbcf7984da2c446bedc54d"
+    more = SimulateConfig(noise_level=0.34, n_sessions=2)
+    whole = load_protocol("simulated-viewer")
+    data = whole.data.model_copy(update={"simulate": more})
+    assert whole.model_copy(update={"data": data}).sha256 != before  # used, a setting counts
     variants = {
         "comments": f"# another comment\n{text}\n# and one more\n",
         "order of keys": yaml.safe_dump(dict(reversed(content.items())), sort_keys=False),

@@ -113,7 +113,7 @@ def test_a_store_that_lost_something_does_not_open(tmp_path):
     (folder / "info.json").unlink()
     with pytest.raises(FileNotFoundError, match="no index yet: prepare was stopped; run the same"):
         WindowStore.load(folder)
-    with pytest.raises(FileNotFoundError, match=r"absent holds no info\.json"):
+    with pytest.raises(FileNotFoundError, match="absent is no folder; --data names"):
         WindowStore.load(tmp_path / "absent")
 
 

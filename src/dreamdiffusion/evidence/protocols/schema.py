@@ -19,6 +19,7 @@ from dreamdiffusion.datasets.config import SimulateConfig
 from dreamdiffusion.files.schema import Schema, read_yaml
 
 FOLDER = Path(__file__).parent
+LATER_SETTINGS = ("n_pictures", "n_sessions")
 
 
 class Reference(Schema):
@@ -157,7 +158,12 @@ class Protocol(Schema):
         """Return all that the protocol says, as JSON types, without what depends on a machine."""
         content = self.model_dump(mode="json")
         if content["data"]["simulate"] is not None:
-            del content["data"]["simulate"]["output"]
+            simulated = content["data"]["simulate"]
+            del simulated["output"]
+            # Settings that came later count where they are used, so that older hashes hold.
+            for name in LATER_SETTINGS:
+                if simulated[name] == SimulateConfig.model_fields[name].default:
+                    del simulated[name]
         return content
 
     @property

@@ -123,17 +123,17 @@ def open_text_pipeline(folder: Path) -> StableDiffusionPipeline:
     """
     if not (folder / "model_index.json").is_file():
         raise FileNotFoundError(f"generator {folder} has no model_index.json")
-    # Some libraries draw first weights before they read the file's.
-    with torch.random.fork_rng(devices=[]):
-        parts = _fetch(DiffusionPipeline.load_config, folder, "generator")
+    parts = _fetch(DiffusionPipeline.load_config, folder, "generator")
     if not isinstance(parts, dict) or not {"vae", "unet", "text_encoder"} <= parts.keys():
         raise ValueError(
             f"{folder / 'model_index.json'} is of no generator with a text encoder; give a folder "
             "that train-generator wrote"
         )
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32
-    )
+    # Some libraries draw first weights before they read the file's.
+    with torch.random.fork_rng(devices=[]):
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
