@@ -23,7 +23,7 @@ class Viewer:
     subject, seed : int
         Who this is; the same pair is the same person under any montage.
     montage : str
-        A key of :data:`dreamdiffusion.simulation.sources.CAPS`.
+        A key of :data:`dreamdiffusion.datasets.simulation.sources.CAPS`.
     latency_shift : float
         Seconds by which this person's responses come later than the average's.
     gain : float
@@ -40,7 +40,7 @@ class Viewer:
         Weights of figure and picture colour in ventral occipital sources.
     leadfields : dict of str to array, shape (n_chans, n_sources)
         ``early``, ``color`` and ``higher`` in volts per ampere-metre; ``cortex``, ``alpha`` and
-        ``eye`` scaled as :func:`dreamdiffusion.simulation.noise.background` wants them.
+        ``eye`` scaled as :func:`dreamdiffusion.datasets.simulation.noise.background` wants them.
     """
 
     subject: int
