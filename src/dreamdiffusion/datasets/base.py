@@ -62,7 +62,7 @@ class PublicDataset:
     pictures
         Folder below the root that `stim_file` is relative to.
     layout
-        Files below the root, as the user is told them; `{subject}` stands for each person.
+        Files below the root, as messages name them; `{subject}` stands for each person.
     by_hand
         Where to get what `fetch` cannot download, and where to put it; empty: it gets everything.
     settings
@@ -229,13 +229,13 @@ def need(path: Path, dataset: PublicDataset) -> Path:
 def _fill(config: AnySchema, settings: Mapping[str, Any]) -> tuple[AnySchema, list[str]]:
     """Return the configuration with the settings that it does not give, and what has changed."""
     update: dict[str, Any] = {}
-    told: list[str] = []
+    filled: list[str] = []
     for key, value in settings.items():
         current = getattr(config, key)
         if isinstance(current, Schema):
             update[key], inner = _fill(current, value)
-            told += [f"{key}.{text}" for text in inner]
+            filled += [f"{key}.{text}" for text in inner]
         elif key not in config.model_fields_set and current != value:
             update[key] = value
-            told.append(f"{key} {value}")
-    return config.model_copy(update=update), told
+            filled.append(f"{key} {value}")
+    return config.model_copy(update=update), filled

@@ -127,7 +127,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             part = target.with_name(f"{target.name}.part")
-            # Reading stops with an error at the stated size: an entry cannot be longer than told.
+            # Reading stops with an error at the stated size: an entry is never longer than stated.
             with opened.open(entry) as source, part.open("wb") as copy:
                 shutil.copyfileobj(source, copy, _BLOCK)
             part.replace(target)

@@ -52,7 +52,7 @@ def draw_pictures(n: int, size: int, seed: int) -> Pictures:
     """Draw ``n`` random scenes, a pure function of the arguments.
 
     Half of them keep their full caption; a quarter each say only colour and category, or only the
-    category. Full captions alone could be told apart by colour and background, and a CLIP trained
+    category. Full captions alone could be kept apart by colour and background, and a CLIP trained
     on them learns the category last. All three of every picture are in
     ``captions_by_length``.
     """

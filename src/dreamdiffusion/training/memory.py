@@ -1,4 +1,4 @@
-"""How much memory a training takes: what can be told before it starts, and what it took."""
+"""How much memory a training takes: what can be said before it starts, and what it took."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ Batch = TypeVar("Batch")
 
 
 class Prefetch(Generic[Batch]):
-    """A reader that can be told what it will be asked for next.
+    """A reader that can be asked ahead for what is needed next.
 
-    What it returns does not depend on whether it was told, so a run that resumes reads what the
+    What it returns is the same whether it was asked ahead or not: a run that resumes reads what the
     uninterrupted run read.
 
     Parameters

@@ -46,12 +46,12 @@ class Bids(PublicDataset):
         """Yield the recordings of these people in the order of their names."""
         text = need(root / "dataset_description.json", self).read_text("utf-8")
         try:
-            told = json.loads(text)
+            description = json.loads(text)
         except ValueError as error:
             raise ValueError(f"{root / 'dataset_description.json'} is not JSON: {error}") from error
-        if isinstance(told, dict):
-            licence = told.get("License", "not stated")
-            logger.info("%s: licence %s", told.get("Name", root), licence)
+        if isinstance(description, dict):
+            licence = description.get("License", "not stated")
+            logger.info("%s: licence %s", description.get("Name", root), licence)
         folders = [need(root / f"sub-{subject}", self) for subject in subjects] or [root]
         for path in find_recordings(folders):
             yield read_recording(path)

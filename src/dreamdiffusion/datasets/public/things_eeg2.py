@@ -161,8 +161,8 @@ def _open(path: Path, n_conditions: int) -> dict[str, Any]:
     steps = np.diff(times)
     fitting = [r for r in RATES if len(steps) and np.allclose(steps, 1 / r, rtol=0, atol=1e-6)]
     if not fitting:
-        told = " or ".join(f"{rate:g}" for rate in RATES)
-        raise ValueError(f"{path} is not sampled at {told} Hz, as the releases are")
+        rates = " or ".join(f"{rate:g}" for rate in RATES)
+        raise ValueError(f"{path} is not sampled at {rates} Hz, as the releases are")
     if shape[0] != n_conditions:
         raise ValueError(f"{path} has {shape[0]} conditions, image_metadata.npy {n_conditions}")
     return {"path": path, "eeg": eeg, "ch_names": ch_names, "times": times, "sfreq": fitting[0]}

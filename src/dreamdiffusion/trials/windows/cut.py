@@ -228,7 +228,7 @@ def _workers(config: PrepareConfig) -> Iterator[joblib.Parallel]:
 
 
 def _cut(recording: Recording, config: PrepareConfig) -> tuple[np.ndarray, Header]:
-    """Return float32 windows (n_windows, n_chans, n_times), scaled, and what is told of them."""
+    """Return float32 windows (n_windows, n_chans, n_times), scaled, and what is known of them."""
     signal = config.signal
     names, positions, dropped = _placed_channels(recording, signal.picks)
     raw = preprocess(recording, signal.model_copy(update={"picks": names}))

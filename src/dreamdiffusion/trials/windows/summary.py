@@ -57,8 +57,10 @@ def format_summary(info: Mapping[str, Any]) -> str:
     total |= {"channels": "", "rejected": info["rejected"]}
     lines = [["data set", *COLUMNS, "rejected windows"]]
     for name, row in [*table.items(), ("all", total)]:
-        told = ", ".join(f"{count} {reason}" for reason, count in row["rejected"].items() if count)
-        lines.append([name, *(str(row[column]) for column in COLUMNS), told or "-"])
+        rejected = ", ".join(
+            f"{count} {reason}" for reason, count in row["rejected"].items() if count
+        )
+        lines.append([name, *(str(row[column]) for column in COLUMNS), rejected or "-"])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
     return "\n".join(
         "  ".join(
