@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from dreamdiffusion.models.encoders import eeg as encoder_module
+
 ROOT = Path(__file__).parents[2]
 RESULT = {
     "tiny": False,
@@ -44,7 +46,9 @@ def gpu() -> ModuleType:
 @pytest.mark.global_rng
 @pytest.mark.parametrize("part", ["matrix", "msm", "finetune", "memory", "sampling"])
 def test_every_part_is_rehearsed(gpu, part):
+    own = encoder_module.Attention
     rows = list(gpu.PARTS[part](True))
+    assert encoder_module.Attention is own  # the plain schedule's is not left behind
     expected = {"matrix": 1, "msm": 3, "finetune": 2, "memory": 2, "sampling": 6}
     assert len(rows) == expected[part]
     assert not [row for row in rows if "failed" in row]
