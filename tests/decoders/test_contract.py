@@ -148,10 +148,12 @@ def test_channels_go_by_name_and_what_does_not_fit_is_refused(case: Case) -> Non
             case.decode(case.decoder, wrong)
 
 
-def test_without_its_pictures_nothing_is_fitted(case: Case, tmp_path: Path) -> None:
-    if "pictures" not in case.decoder.needs:
-        pytest.skip(f"{case.name} needs no pictures")
+def test_pictures_are_missed_by_those_that_need_them_alone(case: Case, tmp_path: Path) -> None:
     lost = replace(case.trials, stimuli_root=tmp_path / "none")
+    if "pictures" not in case.decoder.needs:
+        without = case.fit(lost, output=tmp_path)
+        same(case.decode(without, case.test), case.decode(case.decoder, case.test))
+        return
     with pytest.raises(FileNotFoundError, match="none does not exist"):
         case.fit(lost, output=tmp_path)
 
