@@ -15,6 +15,7 @@ from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.files.whole import LOOK_LOG, new_folder, open_array, read_info, write_json
 
 COLUMNS = ["subject", "session", "run", "onset", "category", "stim_file"]
+WORDS = [name for name in COLUMNS if name != "onset"] + ["pool"]
 
 
 @dataclass
@@ -32,9 +33,9 @@ class Trials:
     tmin
         Time of the first sample, s from stimulus onset.
     metadata
-        One row per trial, index 0..n-1; columns `subject`, `session`, `run`, `onset` (s),
-        `category`, `stim_file` ("" where unknown), `pool` where only the class is known, and
-        whatever else the events say.
+        One row per trial, index 0..n-1; columns `subject`, `session`, `run`, `onset` (s; NaN
+        where unknown), `category`, `stim_file` ("" where unknown), `pool` where only the class is
+        known, and whatever else the events say.
     stimuli_root
         Folder that `stim_file` and `pool` are relative to; no picture outside it is read.
     picture_fit
@@ -83,6 +84,13 @@ class Trials:
         missing = [name for name in COLUMNS if name not in self.metadata]
         if missing:
             raise ValueError(f"the metadata lack the columns {', '.join(missing)}")
+        try:
+            self.metadata["onset"].astype(float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the onsets of the metadata are no seconds: {error}") from error
+        texts = [name for name in WORDS if name in self.metadata]
+        if self.metadata[texts].isna().to_numpy().any():  # unknown is "", here as on the disk
+            self.metadata = self.metadata.assign(**self.metadata[texts].fillna(""))
 
     def __len__(self) -> int:
         return len(self.data)
@@ -236,15 +244,12 @@ class Trials:
         """
         folder = Path(folder)
         info = read_info(folder, "trials")
-        words = [name for name in COLUMNS if name != "onset"] + ["pool"]
         metadata = pd.read_csv(
             folder / "metadata.csv",
-            dtype=dict.fromkeys(words, str),
+            dtype=dict.fromkeys(WORDS, str),
             keep_default_na=False,  # "NA" and "n/a" may be names
             na_values=[""],
         )
-        texts = [name for name in words if name in metadata]
-        metadata[texts] = metadata[texts].fillna("")
         root = info["stimuli_root"]
         return cls(
             data=open_array(folder / "trials.npy"),

@@ -15,6 +15,7 @@ WIDTHS = (1, 4, 16)
 """Neighbours in time, in trials, over which the classes are compared."""
 FEW = 10
 """Training trials of a class below which there is little to learn from."""
+NO_ONSETS = "the onsets of the trials are not known"
 LEAST_EXCESS = 0.1
 """How far from chance (0) to certainty (1) time has to predict the class to be severe."""
 
@@ -90,6 +91,10 @@ def time_across_split(design: TrialOrder, shuffles: Ints, split: Split | None) -
     figures: dict[str, object] = {"n_tested": int(tested.sum()), "n_shared_runs": len(shared)}
     if not len(shared):
         return Finding(name, "passed", "No recording is on both sides of the split.", figures)
+    train, tested = train & design.timed, tested & design.timed
+    shared = np.intersect1d(design.runs[train], design.runs[tested])
+    if not len(shared):
+        return not_checked(name, NO_ONSETS)
     labels, nearest, places = design.labels[shuffles], [], []
     for run in shared:
         own = np.flatnonzero((design.runs == run) & train)
@@ -168,7 +173,10 @@ def event_timing(design: TrialOrder, shuffles: Ints, metadata: pd.DataFrame) -> 
     if not design.varied:
         return not_checked(name, "no recording holds two classes")
     table, figures, most = [], {"n_trials": len(design)}, 0.0
-    for what, values in timings(design, metadata).items():
+    known_times = timings(design, metadata)
+    if not known_times and not design.timed.all():
+        return not_checked(name, NO_ONSETS)
+    for what, values in known_times.items():
         known = np.isfinite(values)
         edges = np.unique(np.quantile(values[known], np.linspace(0, 1, 9)[1:-1]))
         # Clocks and screens round times: differences below a millisecond say nothing.

@@ -18,6 +18,7 @@ from dreamdiffusion.evidence.audit.blocks import not_checked
 from dreamdiffusion.evidence.audit.findings import ALPHA, N_PERMUTATIONS, Finding, Floats, Ints
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder, excess, max_p, rounded
 
+LEAST = 4  # trials of a run that is compared
 LONGEST = 100  # trials of a run that are compared
 MOST_PAIRS = 24  # pairs of runs that are compared
 STRETCH = 6  # trials that stay together when an order is permuted
@@ -42,11 +43,14 @@ def fixed_order(design: TrialOrder, stimuli: Ints | None, seed: int) -> Finding:
         kinds["stimulus"] = stimuli
     shuffles = shuffled_stretches(design, seed)
     columns, alike, most = [], {}, 0.0
+    compared = {by_sequence: pairs, by_onset: timed_pairs(design, pairs)}
     for kind, values in kinds.items():
         sequences = values[shuffles].astype(np.int16 if values.max() < 32767 else np.int32)
-        for how in (by_sequence, by_onset):
+        for how, runs in compared.items():
+            if not runs:
+                continue
             scores = np.stack(
-                [how(design, sequences, one, other) for one, other in pairs], axis=1
+                [how(design, sequences, one, other) for one, other in runs], axis=1
             )  # (1 + count, n_pairs)
             chance, spread = scores.mean(axis=0), np.maximum(scores.std(axis=0), 1e-9)
             columns += [scores.mean(axis=1), ((scores - chance) / spread).max(axis=1)]
@@ -99,7 +103,7 @@ def choose_run_pairs(design: TrialOrder, seed: int) -> list[tuple[Ints, Ints]]:
     Half of the places are kept for pairs within a person, half for pairs across.
     """
     places = [np.flatnonzero(design.runs == run) for run in range(design.n_runs)]
-    places = [own[:LONGEST] for own in places if len(own) >= 4]
+    places = [own[:LONGEST] for own in places if len(own) >= LEAST]
     pairs = list(combinations(range(len(places)), 2))
     of = [int(design.subjects[own[0]]) for own in places]
     rng = np.random.default_rng([seed, len(pairs)])
@@ -113,6 +117,12 @@ def choose_run_pairs(design: TrialOrder, seed: int) -> list[tuple[Ints, Ints]]:
         drawn = rng.permutation(len(some))[:most]
         chosen += [some[i] for i in sorted(drawn.tolist())]
     return [(places[one], places[other]) for one, other in chosen]
+
+
+def timed_pairs(design: TrialOrder, pairs: list[tuple[Ints, Ints]]) -> list[tuple[Ints, Ints]]:
+    """Return the pairs without trials whose onset is not known, where enough are left."""
+    timed = [(one[design.timed[one]], other[design.timed[other]]) for one, other in pairs]
+    return [pair for pair in timed if min(map(len, pair)) >= LEAST]
 
 
 def by_sequence(design: TrialOrder, sequences: Ints, one: Ints, other: Ints) -> Floats:

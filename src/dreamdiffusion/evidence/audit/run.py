@@ -100,6 +100,7 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
         rates(trials, design),
         *class_balance(design, split),
         *_cut_elsewhere(trials),
+        *_missing_values(trials),
     ]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
@@ -119,6 +120,33 @@ def _cut_elsewhere(trials: Trials) -> list[Finding]:
             "cleaning saw the trials of the test (ICA, whitening, a mean over all), whether a "
             "filter carries the response before onset, and by which rule trials were dropped.",
             "Prepare the recordings themselves, or state how the trials were cut.",
+        )
+    ]
+
+
+def _missing_values(trials: Trials) -> list[Finding]:
+    """Say how many trials lack an onset, a category or a picture, and what that hides."""
+    metadata, n = trials.metadata, len(trials)
+    counts = {
+        "onset": n - int(np.isfinite(metadata["onset"].to_numpy(float)).sum()),
+        "category": metadata["category"].tolist().count(""),
+    }
+    if trials.pairing == "stim_file":
+        counts["stim_file"] = metadata["stim_file"].tolist().count("")
+    lacking = {name: count for name, count in counts.items() if count}
+    if not lacking:
+        return []
+    said = ", ".join(f"{count} no {name}" for name, count in lacking.items())
+    return [
+        Finding(
+            "missing_values",
+            "warning" if "category" in lacking else "note",
+            f"Of {n} trials, {said}.",
+            {"n_trials": n, **{f"n_without_{name}": count for name, count in lacking.items()}},
+            "Not checked is, of trials without an onset, whether time predicts their class (their "
+            "order is that of the metadata), and of trials without a picture, whether sides share "
+            "it; trials without a category count as a class of their own.",
+            "Complete the events of the recordings, or leave these trials out.",
         )
     ]
 

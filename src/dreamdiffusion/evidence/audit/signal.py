@@ -301,6 +301,7 @@ def rates(trials: Trials, design: TrialOrder) -> Finding:
     """Do rate, window, filter and onsets fit each other?"""
     lasts = trials.n_times / trials.sfreq
     gaps = np.diff(design.onsets)[design.runs[1:] == design.runs[:-1]]
+    gaps = gaps[np.isfinite(gaps)]
     interval = float(np.median(gaps)) if len(gaps) else None
     figures = {"sfreq": trials.sfreq, "trial_s": lasts, "median_interval_s": interval}
     problems = []

@@ -24,7 +24,8 @@ class TrialOrder:
     runs, subjects
         Number of the recording (subject, session and run together) and of the person.
     onsets
-        Seconds from the start of the recording.
+        Seconds from the start of the recording; NaN where it is not known. Such a trial stands
+        after the one before it in the metadata.
     labels
         Number of the category in `names`.
     names, run_names
@@ -50,7 +51,9 @@ class TrialOrder:
             metadata["category"].astype(str).to_numpy(str), return_inverse=True
         )
         onsets = metadata["onset"].to_numpy(float)
-        rows = np.lexsort((onsets, runs))
+        onsets = np.where(np.isfinite(onsets), onsets, np.nan)
+        place = pd.Series(onsets).groupby(runs).ffill().fillna(-np.inf).to_numpy()
+        rows = np.lexsort((place, runs))
         return cls(
             rows, runs[rows], subjects[rows], onsets[rows], labels[rows], names.tolist(),
             run_names.tolist(),
@@ -58,6 +61,11 @@ class TrialOrder:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def timed(self) -> NDArray[np.bool_]:
+        """Mark the trials, (n_trials,), whose onset is known."""
+        return np.isfinite(self.onsets)
 
     @property
     def varied(self) -> bool:
