@@ -125,6 +125,7 @@ def test_the_commands_are_those_of_the_design():
         "convert",
         "info",
         "completion",
+        "stimulate",
     }
 
 

@@ -53,6 +53,11 @@ class Command:
 # Commands by group, in the order in which somebody with a recording meets them.
 GROUPS: dict[str, dict[str, Command]] = {
     "data": {
+        "stimulate": Command(
+            "show pictures in a browser while EEG is recorded: markers, events.tsv, timing check",
+            "cli.stimulate.command:stimulate",
+            "cli.config:StimulateConfig",
+        ),
         "simulate": Command(
             "write a BIDS folder of SIMULATED recordings of people who look at drawn pictures",
             "datasets.simulation.bids:simulate",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
+    PositiveFloat,
     PositiveInt,
+    StringConstraints,
+    model_validator,
 )
 from tyro.conf import Positional
 
-from dreamdiffusion.files.schema import Schema, Weights
+from dreamdiffusion.files.schema import PictureFit, Schema, Weights
 from dreamdiffusion.training.config import RuntimeConfig
 
 
@@ -44,3 +47,49 @@ class CompletionConfig(Schema):
     shell: Positional[Literal["bash", "zsh", "tcsh"]] = Field(
         default="bash", description="bash, zsh or tcsh"
     )
+
+
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]+$")]
+"""A label of BIDS: letters and digits."""
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class StimulateConfig(Schema):
+    """Show pictures full screen in a browser of this machine, and say when each was seen."""
+
+    pictures: Positional[Path | None] = Field(
+        None, description="folder with one folder of pictures per class, or of pictures"
+    )
+    output: Path = Field(
+        default=Path("runs/session"),
+        description="folder of the session; the same goes on where it was left",
+    )
+    subject: Label = "01"
+    session: Label = "01"
+    minutes: PositiveFloat = Field(default=15.0, description="of the whole session, with breaks")
+    picture_s: PositiveFloat = Field(default=0.5, description="s, a picture is on; whole frames")
+    gap_s: tuple[PositiveFloat, PositiveFloat] = Field(
+        default=(0.5, 0.8), description="s, empty screen before a picture: least and most"
+    )
+    size: int = Field(default=512, ge=16, le=4096, description="pixels, side of a picture")
+    picture_fit: PictureFit = Field(
+        default="crop", description="how pictures become squares, as in prepare"
+    )
+    photodiode: bool = Field(
+        default=False, description="a corner of the screen is white while a picture is on"
+    )
+    lsl: bool = Field(default=False, description="markers as streams of the Lab Streaming Layer")
+    consent: Path | None = Field(
+        default=None, description="text file that is shown first; empty: that of docs/stimulate.md"
+    )
+    check: bool = Field(
+        default=False, description="measure the timing of this screen and browser, show no picture"
+    )
+    port: Port = Field(default=0, description="of the page on 127.0.0.1; 0: a free one")
+    seed: int = Field(default=0, ge=0, description="of the order")
+
+    @model_validator(mode="after")
+    def _gaps_in_order(self) -> Self:
+        if self.gap_s[0] > self.gap_s[1]:
+            raise ValueError(f"gap_s is {self.gap_s}, expected the least gap before the most")
+        return self

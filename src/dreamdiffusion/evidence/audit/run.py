@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dreamdiffusion.evidence.audit.blocks import (
     block_design,
@@ -82,14 +83,7 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
         if last >= len(trials):
             raise ValueError(f"the split names trial {last}, there are {len(trials)} trials")
     design = TrialOrder.of(trials.metadata)
-    shuffles = design.shuffles(design.runs, seed)
-    found = [
-        *block_design(design, shuffles),
-        time_across_split(design, shuffles, split),
-        fixed_order(design, _stimuli(trials, design), seed),
-        class_by_run(design, split, seed),
-        event_timing(design, shuffles, trials.metadata),
-    ]
+    found = _of_order(trials.metadata, design, split, seed)
     time_predicts = any(f.severity == "severe" and f.name in ORDER_FINDINGS for f in found)
     found += [
         *drift(trials, design, time_predicts, seed),
@@ -103,6 +97,33 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
         *_missing_values(trials),
     ]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def audit_order(metadata: pd.DataFrame, seed: int = 0) -> list[Finding]:
+    """Look at the order of trials alone, which can be done before anything is recorded.
+
+    Parameters
+    ----------
+    metadata
+        `subject`, `session`, `run`, `onset` (s), `category`, `stim_file`, as `Trials.metadata`.
+    seed
+        Of the permutations.
+    """
+    return _of_order(metadata, TrialOrder.of(metadata), None, seed)
+
+
+def _of_order(
+    metadata: pd.DataFrame, design: TrialOrder, split: Split | None, seed: int
+) -> list[Finding]:
+    """Run the checks that need no signal."""
+    shuffles = design.shuffles(design.runs, seed)
+    return [
+        *block_design(design, shuffles),
+        time_across_split(design, shuffles, split),
+        fixed_order(design, _stimuli(metadata, design), seed),
+        class_by_run(design, split, seed),
+        event_timing(design, shuffles, metadata),
+    ]
 
 
 def _cut_elsewhere(trials: Trials) -> list[Finding]:
@@ -267,8 +288,8 @@ def read_audit(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def _stimuli(trials: Trials, design: TrialOrder) -> np.ndarray | None:
-    names = trials.metadata["stim_file"].astype(str).to_numpy(str)
+def _stimuli(metadata: pd.DataFrame, design: TrialOrder) -> np.ndarray | None:
+    names = metadata["stim_file"].astype(str).to_numpy(str)
     if (names == "").any():
         return None
     return np.unique(names, return_inverse=True)[1][design.rows]
