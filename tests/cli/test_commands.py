@@ -118,6 +118,7 @@ def test_the_commands_are_those_of_the_design():
         "fit-prior",
         "generate",
         "decode",
+        "live",
         "evaluate",
         "protocols",
         "ablate",

@@ -19,6 +19,7 @@ CASES = {
     "evaluate": ["--data"],
     "convert": ["--input"],
     "demo": ["--weights"],
+    "live": ["--model"],
     "info": [],
 }
 

@@ -143,6 +143,11 @@ GROUPS: dict[str, dict[str, Command]] = {
             "decoders.answers:write_answers",
             "decoders.config:DecodeConfig",
         ),
+        "live": Command(
+            "decode a stream of EEG as it comes: images, signal quality, a recording",
+            "cli.live.session:live",
+            "cli.config:LiveConfig",
+        ),
     },
     "score": {
         "evaluate": Command(

@@ -15,6 +15,7 @@ from pydantic import (
 from tyro.conf import Positional
 
 from dreamdiffusion.files.schema import PictureFit, Schema, Weights
+from dreamdiffusion.recordings.config import Unit
 from dreamdiffusion.training.config import RuntimeConfig
 
 
@@ -93,3 +94,49 @@ class StimulateConfig(Schema):
         if self.gap_s[0] > self.gap_s[1]:
             raise ValueError(f"gap_s is {self.gap_s}, expected the least gap before the most")
         return self
+
+
+class LiveConfig(Schema):
+    """A stream of EEG, decoded as it comes and recorded, until it ends or until Ctrl-C."""
+
+    source: str = Field(
+        default="simulated", description="simulated, or file:PATH (a recording, played)"
+    )
+    model: Weights = Field(
+        default=Path("weights/eeg-scenes"), validate_default=True, description="folder of a decoder"
+    )
+    output: Path = Path("runs/live")
+    judge: Weights | None = Field(
+        default=None, description="judge that names what the images show, such as weights/judge"
+    )
+    ch_names: list[str] = Field(
+        default_factory=list,
+        description="names of all channels of the stream, in its order, where it says none or "
+        "others",
+    )
+    unit: Unit | None = Field(
+        default=None, description="of the stream's numbers, where it says it wrongly or not at all"
+    )
+    markers: list[str] = Field(
+        default_factory=list, description="markers that show a picture; empty: every marker does"
+    )
+    stride: PositiveFloat = Field(
+        default=1.0, description="s between windows while no marker has come"
+    )
+    lag: float = Field(
+        default=0.2,
+        ge=0,
+        le=2,
+        description="s of signal after a window that its filters wait for; more is nearer to the "
+        "filters of prepared trials",
+    )
+    n_images: PositiveInt = Field(default=1, description="images of a window")
+    duration: PositiveFloat | None = Field(
+        default=None, description="s after which the session ends; empty: Ctrl-C ends it"
+    )
+    speed: PositiveFloat = Field(
+        default=1.0, description="of a recording or simulation: times real time"
+    )
+    subject: Label = Field(default="01", description="label of the person in the recording")
+    seed: int = 0
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")

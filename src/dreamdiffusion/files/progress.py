@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -16,6 +17,19 @@ _SHORTEST = 1.0
 """Seconds at least between two lines, but for the last."""
 _UNKNOWN = 60.0
 """Seconds between two lines where nobody knows how much there is to do."""
+_hiding = 0
+"""Blocks of `hidden` that are open."""
+
+
+@contextlib.contextmanager
+def hidden() -> Iterator[None]:
+    """Show no progress in the block: of work that is done again and again."""
+    global _hiding
+    _hiding += 1
+    try:
+        yield
+    finally:
+        _hiding -= 1
 
 
 def progress(
@@ -48,7 +62,7 @@ def progress(
     """
     if total is None and iterable is not None and hasattr(iterable, "__len__"):
         total = len(iterable)  # pyright: ignore[reportArgumentType]
-    disable = disable or os.environ.get("RANK", "0") != "0"
+    disable = disable or _hiding > 0 or os.environ.get("RANK", "0") != "0"
     if disable or _is_interactive():
         return tqdm(  # pyright: ignore[reportReturnType]
             iterable, desc, total, unit=unit, initial=initial, disable=disable,

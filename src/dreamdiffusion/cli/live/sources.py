@@ -1,0 +1,48 @@
+"""From ``--source`` to the stream that it names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dreamdiffusion.cli.config import LiveConfig
+from dreamdiffusion.datasets.config import SimulateConfig
+from dreamdiffusion.datasets.simulation.headset import open_headset
+from dreamdiffusion.recordings.find import find_recordings
+from dreamdiffusion.recordings.streams.player import open_file
+from dreamdiffusion.recordings.streams.source import Source
+
+
+def open_source(config: LiveConfig) -> Source:
+    """Open the stream that a configuration names.
+
+    Raises
+    ------
+    ValueError
+        If the source is of no known kind.
+    FileNotFoundError, OSError
+        If there is no such recording, or no such stream.
+    """
+    kind, _, rest = config.source.partition(":")
+    if kind == "simulated" and not rest:
+        return open_headset(_recipe(config.model), config.speed)
+    if kind == "file" and rest:
+        return open_file(_one_recording(Path(rest)), config.speed, config.unit)
+    raise ValueError(f"source is {config.source!r}, expected simulated or file:PATH")
+
+
+def _recipe(model: Path) -> SimulateConfig:
+    """Return the simulated person that a model was fitted on, where it says so."""
+    path = model / "recording.json"
+    if not path.is_file():
+        return SimulateConfig()
+    return SimulateConfig(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _one_recording(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"recording {path} does not exist")
+    found = find_recordings([path])
+    if len(found) != 1:
+        raise ValueError(f"{path} holds {len(found)} recordings; name one of them")
+    return found[0]

@@ -1,0 +1,1 @@
+"""Streams of EEG as they are recorded: sources, gaps, the recording on the disk, signal quality."""

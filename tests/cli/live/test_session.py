@@ -1,0 +1,271 @@
+"""A session, from a stream to images and a recording; every source goes the same way."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from tiny import finetune_config
+
+from dreamdiffusion.cli.commands import main
+from dreamdiffusion.cli.config import LiveConfig
+from dreamdiffusion.cli.live.model import Expected, Named
+from dreamdiffusion.cli.live.session import Session, live
+from dreamdiffusion.decoders.fit import make_split
+from dreamdiffusion.decoders.registry import registry
+from dreamdiffusion.recordings.causal import WindowFilter
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.recordings.find import find_recordings
+from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.streams.player import open_file
+from dreamdiffusion.recordings.streams.recorder import Recorder
+from dreamdiffusion.recordings.streams.source import Chunk, Marker, Source, StreamInfo, StreamLost
+from dreamdiffusion.trials.trials import Trials
+
+NAMES = ["C1", "C2", "C3"]
+SIGNAL = SignalConfig(l_freq=1.0, h_freq=30.0, sfreq=100.0)
+ONSETS = [1.0, 2.0, 3.0, 4.5, 6.0]
+
+
+class StandIn:
+    """In place of a model: keeps the windows, and answers in a given time."""
+
+    def __init__(self, takes: float = 0.0) -> None:
+        self.expected = Expected(["C3", "C1"], 0.0, 40, SIGNAL)
+        self.decoder = SimpleNamespace(name="stand-in")
+        self.windows: dict[int, np.ndarray] = {}
+        self._takes = takes
+
+    def warm_up(self) -> None: ...
+
+    def decode(self, window: np.ndarray, number: int) -> Named:
+        time.sleep(self._takes)
+        self.windows[number] = window
+        return Named([Image.new("RGB", (8, 8), (number, 0, 0))], "cat", 0.5)
+
+
+def write_recording(root: Path, seconds: float = 8.0, gap: float | None = None) -> Path:
+    """Write a recording of three channels with five events, and perhaps a gap."""
+    n = round(100 * seconds)
+    times = np.arange(n) / 100
+    gaps = []
+    if gap is not None:
+        gaps = [(round(100 * gap), 1.0)]
+        times[gaps[0][0] :] += 1.0
+    data = np.random.default_rng(1).normal(0, 2e-5, (3, n))
+    with Recorder(root, "01", StreamInfo("x", NAMES, 100.0)) as recorder:
+        markers = [
+            Marker(float(times[round(100 * at)]), f"m{at:g}") for at in ONSETS if at < seconds
+        ]
+        recorder.append(data, times, gaps, markers)
+    return recorder.path
+
+
+def run(tmp_path: Path, source: Source, model: Any, **changes: Any) -> Session:
+    """Run a session to its end."""
+    session = Session(LiveConfig(output=tmp_path / "out", **changes), model, source)
+    try:
+        session.run()
+    finally:
+        session.close()
+    return session
+
+
+def log(output: Path) -> pd.DataFrame:
+    """Return the log of a session."""
+    return pd.DataFrame(map(json.loads, (output / "log.jsonl").read_text("utf-8").splitlines()))
+
+
+def recorded(output: Path) -> np.ndarray:
+    """Return the samples that a session recorded."""
+    (path,) = find_recordings([output / "recording"])
+    return np.asarray(read_recording(path).raw.get_data())
+
+
+def test_every_window_is_decoded_as_it_lies_in_the_recording(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "bids")
+    model = StandIn()
+    session = run(tmp_path, open_file(path, speed=5), model)
+    data = np.asarray(read_recording(path).raw.get_data())
+    live_filter = WindowFilter(SIGNAL, 100.0, ["C3", "C1"], 40, lag=0.2)
+    assert len(model.windows) + session.dropped.get("late", 0) == 5  # late: on a busy machine
+    assert 4 in model.windows
+    for number in model.windows:
+        onset = ONSETS[number]
+        first = round(100 * onset)
+        before = min(first, live_filter.n_before)
+        part = data[[2, 0], first - before : first + 40 + 20]
+        wanted = live_filter(part, before)
+        np.testing.assert_allclose(model.windows[number], wanted, atol=1e-9)
+    assert set(session.dropped) <= {"late"}
+    np.testing.assert_allclose(recorded(tmp_path / "out"), data, atol=1e-11)
+    shown = json.loads((tmp_path / "out" / "latest.json").read_text("utf-8"))
+    assert (shown["marker"], shown["label"], shown["images"]) == ("m6", "cat", ["images/004-0.png"])
+    assert Image.open(tmp_path / "out" / "latest.png").getpixel((0, 0)) == (4, 0, 0)
+    (path,) = find_recordings([tmp_path / "out" / "recording"])
+    assert read_recording(path).events["onset"].tolist() == ONSETS
+
+
+def test_latency_is_counted_from_the_end_of_the_window(tmp_path: Path) -> None:
+    model = StandIn(takes=0.1)
+    run(tmp_path, open_file(write_recording(tmp_path / "bids", 3.0), 1), model)
+    latency = log(tmp_path / "out")["latency_ms"].dropna().iloc[0]
+    assert latency["filter"] == pytest.approx(200)
+    assert 100 <= latency["compute"] < 600
+    assert latency["total"] == pytest.approx(
+        latency["age"] + latency["filter"] + latency["compute"], abs=0.5
+    )
+
+
+def test_a_window_that_comes_too_late_is_dropped_and_never_queued(tmp_path: Path) -> None:
+    model = StandIn(takes=0.7)  # while a second passes in 0.2 s
+    session = run(tmp_path, open_file(write_recording(tmp_path / "bids"), 5), model)
+    assert len(model.windows) + session.dropped["late"] == 5
+    assert session.dropped["late"] >= 2
+    assert 4 in model.windows  # the newest was kept
+
+
+def test_a_gap_is_marked_in_the_recording_and_its_windows_dropped(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "bids", gap=3.2)
+    session = run(tmp_path, open_file(path, 5), model := StandIn())
+    assert session.dropped["gap"] == 1  # the one of 3 s
+    assert 2 not in model.windows
+    assert len(model.windows) + session.dropped.get("late", 0) == 4
+    (found,) = find_recordings([tmp_path / "out" / "recording"])
+    notes = read_recording(found).raw.annotations
+    assert [a["onset"] for a in notes if a["description"] == "BAD_gap"] == [3.2]
+    assert (log(tmp_path / "out")["event"] == "gap").sum() == 1
+
+
+def test_without_markers_windows_follow_each_other(tmp_path: Path) -> None:
+    source = open_file(write_recording(tmp_path / "bids"), 5)
+    source.read = lambda read=source.read: (  # type: ignore[method-assign]
+        None if (chunk := read()) is None else Chunk(chunk.data, chunk.times)
+    )
+    session = run(tmp_path, source, model := StandIn(), stride=1.0)
+    # From 0.5 s on, what is needed before a window, to the last that ends before 7.8 s.
+    assert len(model.windows) + session.dropped.get("late", 0) == 7
+    assert max(model.windows) == 6
+
+
+class Flaky(Source):
+    """Sends 1 s, is gone for 1.5 s in one way or the other, and comes back."""
+
+    def __init__(self, raises: bool) -> None:
+        self.info = StreamInfo("flaky", NAMES, 100.0)
+        self.raises, self.reopened = raises, 0
+        self._began = self._last = time.monotonic()
+
+    def clock(self) -> float:
+        return time.monotonic()
+
+    def read(self) -> Chunk | None:
+        time.sleep(0.02)
+        now = time.monotonic()
+        passed = now - self._began
+        if 1.0 < passed < 2.5:
+            self._last = now
+            if self.raises:
+                raise StreamLost("the outlet is gone")
+            return Chunk.empty(3)
+        n = int((now - self._last) * 100)
+        times = self._last + np.arange(1, n + 1) / 100
+        self._last += n / 100
+        data = np.random.default_rng(n).normal(0, 1e-5, (3, n))
+        return None if passed > 4.5 else Chunk(data, times)
+
+    def reopen(self) -> bool:
+        self.reopened += 1
+        return True
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_stream_that_is_gone_is_looked_for_and_the_session_goes_on(
+    raises: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Flaky(raises)
+    session = run(tmp_path, source, model := StandIn(), stride=0.5)
+    events = log(tmp_path / "out")["event"].tolist()
+    assert [e for e in events if e in ("lost", "reopened", "resumed", "gap")] == [
+        "lost",
+        "reopened",
+        "gap",
+        "resumed",
+    ]
+    assert source.reopened == 1
+    assert len(model.windows) >= 2
+    assert session.summary()["lost"] == 1
+    said = capsys.readouterr().err
+    assert "signal lost" in said
+    assert "signal is back" in said
+
+
+class Interrupted(Flaky):
+    def read(self) -> Chunk | None:
+        if time.monotonic() - self._began > 0.6:
+            raise KeyboardInterrupt
+        return super().read()
+
+
+def test_ctrl_c_ends_a_session_properly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dreamdiffusion.cli.live.session.open_source", lambda _: Interrupted(True))
+    monkeypatch.setattr("dreamdiffusion.cli.live.session.LiveModel", lambda *_: StandIn())
+    output = live(LiveConfig(output=tmp_path / "out"))
+    assert log(output)["event"].tolist()[-1] == "end"
+    (path,) = find_recordings([output / "recording"])
+    assert path.with_name(path.name.replace("_eeg.vhdr", "_events.tsv")).is_file()
+    assert 30 < recorded(output).shape[1] < 70
+
+
+@pytest.mark.global_rng
+def test_a_fitted_decoder_draws_images_of_a_recording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = finetune_config(tmp_path, steps=1, checkpoint_every=1, validate_every=1)
+    trials = Trials.load(config.data)
+    trials.signal = SIGNAL.model_dump(mode="json")
+    split = make_split(trials, config)
+    registry["dreamdiffusion"].fit(trials, split, config).save(tmp_path / "model")
+    path = write_recording(tmp_path / "bids", 3.0)
+    given = ["live", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "out")]
+    assert main([*given, "--source", f"file:{path}", "--n_images", "2"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out")
+    shown = json.loads((tmp_path / "out" / "latest.json").read_text("utf-8"))
+    assert shown["marker"] == "m2"
+    images = [Image.open(tmp_path / "out" / name) for name in shown["images"]]
+    assert [image.size for image in images] == [(16, 16), (16, 16)]
+    # Channels that the model needs and the stream lacks.
+    with Recorder(tmp_path / "other", "01", StreamInfo("x", ["Fz", "C2"], 100.0)) as recorder:
+        recorder.append(np.random.default_rng(0).normal(0, 1e-5, (2, 300)), np.arange(300) / 100,
+                        [], [])  # fmt: skip
+    assert main([*given, "--source", f"file:{recorder.path}"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "lacks the channels C1, C3" in error
+    assert "it has Fz, C2" in error
+    assert "--ch_names" in error
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("cable:1", "expected simulated"),
+        ("file:", "expected simulated"),
+        ("file:nowhere.edf", "nowhere.edf does not exist"),
+    ],
+)
+def test_a_source_that_is_none_ends_in_one_line(
+    source: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("dreamdiffusion.cli.live.session.LiveModel", lambda *_: StandIn())
+    assert main(["live", "--source", source, "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert words in error.splitlines()[-1]
+    assert "Traceback" not in error
