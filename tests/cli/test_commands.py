@@ -114,6 +114,7 @@ def test_the_commands_are_those_of_the_design():
         "train-judge",
         "finetune",
         "fit-lda",
+        "fit-encoding",
         "fit-reader",
         "fit-prior",
         "generate",

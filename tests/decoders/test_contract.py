@@ -16,7 +16,7 @@ from tiny import finetune_config, prior_config, reader_config, write_trials
 
 from dreamdiffusion.decoders.base import Answer, Decoder
 from dreamdiffusion.decoders.baselines import BASELINES, fit_baselines, load_baselines
-from dreamdiffusion.decoders.config import FitConfig, LdaConfig, SampleConfig
+from dreamdiffusion.decoders.config import EncodingConfig, FitConfig, LdaConfig, SampleConfig
 from dreamdiffusion.decoders.fit import load_decoder, make_split
 from dreamdiffusion.decoders.registry import registry
 from dreamdiffusion.trials.splits import Split
@@ -33,9 +33,15 @@ def _lda(folder: Path) -> LdaConfig:
     return LdaConfig(data=folder / "trials", output=folder / "fit", split=SPLIT)  # type: ignore[arg-type]
 
 
+def _encoding(folder: Path) -> EncodingConfig:
+    write_trials(folder / "trials")
+    return EncodingConfig(data=folder / "trials", output=folder / "fit", split=SPLIT)  # type: ignore[arg-type]
+
+
 # A small configuration of each; a new decoder brings one, or the first test fails.
 SMALL: dict[str, Callable[[Path], FitConfig]] = {
     "dreamdiffusion": finetune_config,
+    "encoding": _encoding,
     "lda": _lda,
     "prior": prior_config,
     "reader": reader_config,

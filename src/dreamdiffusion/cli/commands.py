@@ -114,6 +114,11 @@ GROUPS: dict[str, dict[str, Command]] = {
             "decoders.fit:fit_decoder",
             "decoders.config:LdaConfig",
         ),
+        "fit-encoding": Command(
+            "fit a linear encoding model: what the picture shows, all attributes at once",
+            "decoders.fit:fit_decoder",
+            "decoders.config:EncodingConfig",
+        ),
         "fit-reader": Command(
             "train a compact network that reads labels and CLIP embeddings off the EEG",
             "decoders.fit:fit_decoder",

@@ -49,6 +49,20 @@ class LdaConfig(FitConfig):
     )
 
 
+ATTRIBUTES = ["category", "color", "place", "background"]
+
+
+class EncodingConfig(FitConfig):
+    """A linear encoding model of what the picture shows, and its posterior."""
+
+    output: Path = Path("runs/encoding")
+    attributes: list[str] = Field(
+        default=ATTRIBUTES,
+        description="columns of the metadata that are read; one that the trials lack is left out",
+    )
+    width_s: PositiveFloat = Field(default=0.03, description="s, length of a window")
+
+
 class AugmentConfig(Schema):
     """How training trials are varied, anew at every step."""
 
@@ -128,11 +142,16 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
         default=None, description="output of pretrain, with encoder mae; empty: from scratch"
     )
     attributes: list[str] = Field(
-        default=["category", "color", "place", "background"],
+        default=ATTRIBUTES,
         description="columns of the metadata that are read; one that the trials lack is left out",
     )
     ensemble: PositiveInt = Field(
         default=1, description="networks of different seeds, whose answers are averaged"
+    )
+    linear: bool = Field(
+        default=True,
+        description="a linear encoding model beside the networks; its part in the probabilities is "
+        "fitted on validation trials",
     )
     scale: Literal["whiten", "robust"] = Field(
         default="whiten", description="fitted on training trials"

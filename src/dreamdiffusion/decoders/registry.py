@@ -28,6 +28,11 @@ ENTRIES: dict[str, Entry] = {
         "dreamdiffusion.decoder:DreamDiffusion",
         "config:FinetuneConfig",
     ),
+    "encoding": Entry(
+        "a linear encoding model: what the picture shows, all attributes at once",
+        "encoding:Encoding",
+        "config:EncodingConfig",
+    ),
     "lda": Entry(
         "the linear baseline: shrinkage LDA on window means",
         "lda:LDA",

@@ -17,6 +17,7 @@ from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs
 from dreamdiffusion.decoders.fit import make_split
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.decoders.reader.network import ReaderNetwork
+from dreamdiffusion.decoders.reader.pooling import FLOOR
 from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.training.random_numbers import Draw
@@ -98,7 +99,7 @@ def test_dropout_is_a_function_of_the_step(tmp_path: Path) -> None:
 
 
 def test_an_ensemble_averages_its_networks(tmp_path: Path) -> None:
-    config = reader_config(tmp_path, ensemble=2)
+    config = reader_config(tmp_path, ensemble=2, linear=False)
     both = fit(config)
     trials = Trials.load(config.data)
     assert both.facts()["ensemble"] == 2
@@ -110,8 +111,23 @@ def test_an_ensemble_averages_its_networks(tmp_path: Path) -> None:
     np.testing.assert_allclose(answer.probabilities["category"], mean, rtol=1e-6)  # type: ignore[index]
     sums = alone[0].embeddings + alone[1].embeddings  # type: ignore[operator]
     torch.testing.assert_close(answer.embeddings, F.normalize(sums, dim=1))
-    single = fit(reader_config(tmp_path, output=tmp_path / "single"))
+    single = fit(reader_config(tmp_path, linear=False, output=tmp_path / "single"))
     torch.testing.assert_close(single.decode(trials).embeddings, alone[0].embeddings)
+
+
+def test_the_linear_model_has_its_part(tmp_path: Path) -> None:
+    config = reader_config(tmp_path)
+    trials = Trials.load(config.data)
+    reader = fit(config)
+    assert reader.linear is not None and set(reader.facts()["pooling"]) == {"category"}
+    alone = Reader(reader.processor, reader.networks).decode(trials).probabilities["category"]  # type: ignore[index]
+    linear = reader.linear.decode(trials).probabilities["category"]  # type: ignore[index]
+    weights = reader.pooling["category"]
+    scores = weights[0] * np.log(alone) + weights[1] * np.log(np.maximum(linear, FLOOR))
+    expected = np.exp(scores) / np.exp(scores).sum(axis=1).to_numpy()[:, None]
+    np.testing.assert_allclose(reader.decode(trials).probabilities["category"], expected, rtol=1e-4)  # type: ignore[index]
+    nothing = {"by": "run", "test": ["3"], "validation_fraction": 0}
+    assert fit(reader_config(tmp_path, split=nothing, output=tmp_path / "none")).linear is None
 
 
 def test_attributes_are_those_of_the_training_trials(tmp_path: Path) -> None:

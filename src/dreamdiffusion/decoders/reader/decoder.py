@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from dreamdiffusion.decoders.attributes import find_attributes, value_places
 from dreamdiffusion.decoders.base import Answer, Decoder, read_record, write_record
-from dreamdiffusion.decoders.config import ReaderConfig
+from dreamdiffusion.decoders.config import EncodingConfig, ReaderConfig
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
+from dreamdiffusion.decoders.encoding import Encoding
 from dreamdiffusion.decoders.reader.network import ReaderNetwork
+from dreamdiffusion.decoders.reader.pooling import Pooling, fit_pooling, pool
 from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
@@ -28,6 +31,8 @@ from dreamdiffusion.trials.trials import Trials
 
 logger = logging.getLogger(__name__)
 
+LINEAR = "linear"
+"""Folder of the linear model below the reader's."""
 BATCH = 512
 """Trials that are read at once."""
 
@@ -42,6 +47,10 @@ class Reader(Decoder):
         Checks and scales trials.
     networks
         One, or several of different seeds, whose answers are averaged.
+    linear
+        A linear model of the same attributes, or None.
+    pooling
+        How much each attribute's probabilities are the networks' and the linear model's.
     """
 
     name = "reader"
@@ -50,6 +59,8 @@ class Reader(Decoder):
 
     processor: EEGProcessor
     networks: list[ReaderNetwork]
+    linear: Encoding | None = None
+    pooling: Pooling = field(default_factory=dict)
 
     @classmethod
     def fit(cls, trials: Trials, split: Split, config: ReaderConfig) -> Reader:
@@ -68,9 +79,11 @@ class Reader(Decoder):
         pairs = load_embeddings(trials, clip.to(device))  # pyright: ignore[reportArgumentType]
         processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
         eeg = processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
-        attributes = _find_attributes(trials, split.train, config.attributes)
+        attributes = find_attributes(trials, split.train, config.attributes)
         labels = {
-            name: _places(trials.metadata[name].astype(str).tolist(), values)
+            name: torch.from_numpy(
+                value_places(trials.metadata[name].astype(str).tolist(), values, UNKNOWN)
+            )
             for name, values in attributes.items()
         }
         networks = []
@@ -80,7 +93,23 @@ class Reader(Decoder):
             task = ReadingTask(own, network, eeg, labels, pairs, split.train, split.validation)
             train_task(task, own, config.output / _folder(number), f"reader {number + 1}")
             networks.append(network.eval())
-        return cls(processor, networks)
+        reader = cls(processor, networks)
+        if config.linear:
+            reader._add_linear(trials, split, list(attributes))
+        return reader
+
+    def _add_linear(self, trials: Trials, split: Split, attributes: list[str]) -> None:
+        """Fit a linear model beside the networks, and its weight on the validation trials."""
+        if not len(split.validation):
+            logger.info("no linear model: its weight is fitted on validation trials")
+            return
+        config = EncodingConfig(attributes=attributes)
+        linear = Encoding.fit(trials, split, config)
+        held_out = trials.select(split.validation)
+        tables = [self.decode(held_out).probabilities, linear.decode(held_out).probabilities]
+        assert tables[0] is not None and tables[1] is not None
+        self.pooling = fit_pooling(tables[0], tables[1], held_out.metadata)
+        self.linear = linear
 
     @torch.no_grad()
     def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -97,6 +126,10 @@ class Reader(Decoder):
             probabilities[name] = pd.DataFrame(table, columns=pd.Index(values))
         each = [torch.cat([embedding for _, embedding in of]) for of in read]
         embeddings = F.normalize(torch.stack(each).mean(dim=0), dim=1).cpu()
+        if self.linear is not None:
+            linear = self.linear.decode(trials).probabilities
+            assert linear is not None
+            probabilities = pool(probabilities, linear, self.pooling)
         return Answer(embeddings=embeddings, probabilities=probabilities)
 
     @property
@@ -105,19 +138,25 @@ class Reader(Decoder):
         return dict(self.networks[0].config["attributes"])
 
     def save(self, folder: Path) -> None:
-        """Write scale and networks."""
-        write_record(folder, self.name, ensemble=len(self.networks))
+        """Write scale, networks and linear model."""
+        write_record(folder, self.name, ensemble=len(self.networks), pooling=self.pooling)
         self.processor.save_pretrained(folder / "eeg_processor")
         for number, network in enumerate(self.networks):
             network.save_pretrained(folder / _folder(number))
+        if self.linear is not None:
+            self.linear.save(folder / LINEAR)
 
     @classmethod
     def load(cls, folder: Path) -> Reader:
         """Read what `save` wrote."""
-        count = int(read_record(folder, cls.name)["ensemble"])
+        record = read_record(folder, cls.name)
+        pooling = record.get("pooling", {})  # saved before there was a linear model: none
+        linear = Encoding.load(folder / LINEAR) if pooling else None
         processor = EEGProcessor.from_pretrained(folder / "eeg_processor", use_safetensors=True)
-        networks = [ReaderNetwork.from_pretrained(folder / _folder(n)) for n in range(count)]
-        return cls(processor, [network.eval() for network in networks])
+        networks = [
+            ReaderNetwork.from_pretrained(folder / _folder(n)) for n in range(record["ensemble"])
+        ]
+        return cls(processor, [network.eval() for network in networks], linear, pooling)
 
     def to(self, device: str) -> Reader:
         where: Any = choose_device(RuntimeConfig(device=device))
@@ -127,38 +166,12 @@ class Reader(Decoder):
 
     def facts(self) -> dict[str, Any]:
         count = sum(p.numel() for network in self.networks for p in network.parameters())
-        return {"ensemble": len(self.networks), "n_parameters": count}
+        facts = {"ensemble": len(self.networks), "n_parameters": count}
+        return facts | ({"pooling": self.pooling} if self.linear is not None else {})
 
 
 def _folder(number: int) -> str:
     return f"network-{number}"
-
-
-def _find_attributes(trials: Trials, train: np.ndarray, wanted: list[str]) -> dict[str, list[str]]:
-    """Return the values that each attribute has among the training trials, sorted."""
-    found, left_out = {}, []
-    for name in wanted:
-        if name not in trials.metadata:
-            left_out.append(name)
-            continue
-        values = sorted(set(trials.metadata[name].iloc[train].astype(str)) - {""})
-        if len(values) > 1:
-            found[name] = values
-        else:
-            left_out.append(name)
-    if not found:
-        raise ValueError(
-            f"none of the attributes {', '.join(wanted)} has two values among the training trials; "
-            f"the metadata have {', '.join(trials.metadata.columns)}"
-        )
-    if left_out:
-        logger.info("not read, as the trials do not have two values: %s", ", ".join(left_out))
-    return found
-
-
-def _places(column: list[str], values: list[str]) -> torch.Tensor:
-    places = {value: place for place, value in enumerate(values)}
-    return torch.tensor([places.get(value, UNKNOWN) for value in column])
 
 
 def _make_network(

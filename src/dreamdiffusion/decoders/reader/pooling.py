@@ -1,0 +1,69 @@
+"""What networks and a linear model say of one attribute, as one probability.
+
+The logarithms are added up, each with a weight that makes the true values of the validation trials
+as likely as possible (a logarithmic opinion pool). The weights also mend how sure each of them is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+from dreamdiffusion.decoders.attributes import value_places
+
+FLOOR = 1e-12
+"""Probability at least of a value, so that its logarithm is finite."""
+
+Tables = dict[str, pd.DataFrame]
+"""Probabilities by attribute, as `Answer` has them."""
+
+Pooling = dict[str, list[float]]
+"""Weights of the networks and of the linear model, by attribute."""
+
+
+def fit_pooling(network: Tables, linear: Tables, truth: pd.DataFrame) -> Pooling:
+    """Fit the weights on validation trials.
+
+    Parameters
+    ----------
+    network, linear
+        What each says of n trials.
+    truth
+        n rows: what was shown. A trial whose value neither knows is left out.
+
+    Returns
+    -------
+    dict
+        The most likely weights, none below 0, given that they are near 1 and 0 (a normal
+        distribution of sd 1): a few trials that are all right do not make them grow for ever.
+    """
+    found = {}
+    for name, table in network.items():
+        logs = np.stack([_logs(table), _logs(linear[name])])
+        true = value_places(truth[name].astype(str).tolist(), list(table.columns), -1)
+        known = np.flatnonzero(true >= 0)
+
+        def loss(weights: np.ndarray, logs=logs[:, known], true=true[known]) -> float:
+            scores = log_softmax(np.tensordot(weights, logs, 1), axis=1)
+            distance = np.sum((weights - np.array([1.0, 0.0])) ** 2) / 2
+            return float(distance - scores[np.arange(len(true)), true].sum())
+
+        best = minimize(loss, np.array([1.0, 0.1]), bounds=[(0, None), (0, None)])
+        found[name] = [float(weight) for weight in best.x]
+    return found
+
+
+def pool(network: Tables, linear: Tables, weights: Pooling) -> Tables:
+    """Return the pooled probabilities."""
+    pooled = {}
+    for name, table in network.items():
+        logs = np.stack([_logs(table), _logs(linear[name])])
+        scores = np.tensordot(np.array(weights[name]), logs, 1)
+        pooled[name] = pd.DataFrame(softmax(scores, axis=1), columns=table.columns)
+    return pooled
+
+
+def _logs(table: pd.DataFrame) -> np.ndarray:
+    return np.log(np.maximum(table.to_numpy(float), FLOOR))
