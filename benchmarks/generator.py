@@ -27,6 +27,8 @@ from dreamdiffusion.models.generator.draw import PromptedGenerator
 from dreamdiffusion.models.generator.generator import decode_latents, encode_images, load_embedder
 from dreamdiffusion.models.generator.sharpness import edges_kept, power_kept, psnr
 from dreamdiffusion.models.judge.judge import Judge
+from dreamdiffusion.training.config import RuntimeConfig
+from dreamdiffusion.training.device import choose_device
 
 SEED = 20231
 STEPS = (20, 10, 4, 2)
@@ -57,15 +59,16 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the card of one generator, and write its sheet of pictures."""
-    generator = PromptedGenerator.from_pretrained(options.generator)
+    device = choose_device(RuntimeConfig())
+    generator = PromptedGenerator.from_pretrained(options.generator).to(device)
     judge = Judge.from_pretrained(options.judge)
-    embed = load_embedder(options.generator / "clip", torch.device("cpu"))
+    embed = load_embedder(options.generator / "clip", device)
     rng = np.random.default_rng(options.seed)
     scenes = [
         random_scene(rng, category=c) for _ in range(options.per_category) for c in CATEGORIES
     ]
     true = true_pictures(scenes, generator.image_size)
-    rebuilt = decode_latents(generator.vae, encode_images(generator.vae, true))
+    rebuilt = decode_latents(generator.vae, encode_images(generator.vae, true.to(device))).cpu()
     conditions: dict[str, dict[str, Any]] = {"caption": {"captions": [s.caption for s in scenes]}}
     if generator.projection is not None:
         conditions["embedding"] = {"embeddings": embed(true)}

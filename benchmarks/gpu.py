@@ -13,23 +13,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import selectors
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from timed_parts import Part, Row, run_parts
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
-Row = dict[str, Any]
 GB = 1e9
 
 # Part -> its limit in seconds; together six minutes.
-LIMITS = {"matrix": 20, "msm": 80, "finetune": 110, "memory": 70, "sampling": 80}
+LIMITS = {"matrix": 15, "msm": 70, "finetune": 100, "memory": 65, "sampling": 65, "reader": 45}
 
 
 # --- measured in a process of their own -----------------------------------------------------------
@@ -319,59 +317,72 @@ def sampling(tiny: bool) -> Iterator[Row]:
             }  # fmt: skip
 
 
+def reader(tiny: bool) -> Iterator[Row]:
+    """The contrastive reader on the shapes of THINGS-EEG2: the time to 40 epochs."""
+    import tempfile
+
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from dreamdiffusion.decoders.config import ReaderConfig
+    from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs
+    from dreamdiffusion.decoders.reader.network import ReaderNetwork
+    from dreamdiffusion.decoders.reader.task import ReadingTask
+    from dreamdiffusion.training.config import TrainRuntimeConfig
+    from dreamdiffusion.training.loop import train_task
+
+    n, n_chans, n_times, clip_dim, n_concepts = (
+        (40, 4, 50, 8, 4) if tiny else (16540, 63, 250, 1024, 1654)
+    )
+    batch, epochs = (10, 2) if tiny else (1000, 40)
+    most = 5.0 if tiny else 25.0  # seconds; what is left of the epochs is told from the rate
+    config = ReaderConfig(
+        batch_size=batch, steps=-(-epochs * n // batch), checkpoint_every=10**6,
+        validate_every=10**6, runtime=TrainRuntimeConfig(max_seconds=most),
+    )  # fmt: skip
+    concepts = [str(i) for i in range(n_concepts)]
+    sizes = {"n_chans": n_chans, "n_times": n_times, **config.compact.model_dump()}
+    network = ReaderNetwork("compact", sizes, {"category": concepts}, clip_dim)
+    pairs = Pairs(
+        torch.empty(n, 0), nn.functional.normalize(torch.randn(n, clip_dim)),
+        torch.arange(n), torch.ones(n, dtype=torch.long),
+    )  # fmt: skip
+    labels = {"category": torch.arange(n) % n_concepts}
+    eeg = torch.randn(n, n_chans, n_times)
+    task = ReadingTask(config, network, eeg, labels, pairs, np.arange(n), np.arange(0))
+    with tempfile.TemporaryDirectory() as folder:
+        last = train_task(task, config, Path(folder), "reader")[-1]
+    row: Row = {
+        "what": f"reader, {epochs} epochs of {n} x {n_chans} x {n_times}", "batch": batch,
+        "seconds": last["seconds"] * config.steps / last["step"], "peak_gb": peak_gb(),
+    }  # fmt: skip
+    if last["step"] < config.steps:
+        row["from_steps"] = f"from the first {last['step']} of {config.steps} steps"
+    yield row
+
+
 PARTS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "matrix": matrix, "msm": msm, "finetune": finetune, "memory": memory, "sampling": sampling,
+    "reader": reader,
 }  # fmt: skip
 
 
 # --- the process that starts them -----------------------------------------------------------------
 
 
-def run_part(name: str, tiny: bool, limit: float, keep: Callable[[Row], None]) -> str | None:
-    """Run one part; return why it is not whole, or None. ``keep`` gets every row as it comes."""
-    command = [sys.executable, __file__, "--part", name, *(["--tiny"] if tiny else [])]
-    deadline, unread = time.monotonic() + limit, b""
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        with selectors.DefaultSelector() as ready:
-            ready.register(process.stdout, selectors.EVENT_READ)
-            while ready.select(timeout=max(0.0, deadline - time.monotonic())):
-                got = os.read(process.stdout.fileno(), 65536)
-                if not got:
-                    break
-                *lines, unread = (unread + got).split(b"\n")
-                for line in lines:
-                    if line.startswith(b"{"):  # libraries print, too
-                        keep(json.loads(line))
-        if time.monotonic() >= deadline:
-            process.kill()
-            return f"cut at its limit of {limit:.0f} s"
-    return f"ended with code {process.returncode}" if process.returncode else None
-
-
 def run(output: Path, tiny: bool, seconds: float, only: list[str]) -> Path:
     """Run the parts in turn and keep what they measure in ``output/gpu.json``."""
-    output.mkdir(parents=True, exist_ok=True)
-    path, start = output / "gpu.json", time.monotonic()
-    result: dict[str, Any] = {"tiny": tiny, "parts": {}}
-    for name in only:
-        left = seconds - (time.monotonic() - start)
-        part: dict[str, Any] = {"rows": []}
-        result["parts"][name] = part
+    path = output / "gpu.json"
+    options = ["--tiny"] if tiny else []
 
-        def keep(row: Row, part: dict[str, Any] = part) -> None:
-            part["rows"].append(row)
-            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-            print(json.dumps(row), flush=True)
+    def command(name: str) -> list[str]:
+        return [sys.executable, __file__, "--part", name, *options]
 
-        limit = min(LIMITS[name], left)
-        began = time.monotonic()
-        missing = run_part(name, tiny, limit, keep) if limit > 1 else "no time was left for it"
-        part["seconds"] = round(time.monotonic() - began, 1)
-        if missing:
-            part["not_whole"] = missing
-            print(f"{name}: {missing}", flush=True)
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    parts: dict[str, Part] = {
+        name: (LIMITS[name], lambda limit, name=name: command(name)) for name in only
+    }
+    run_parts(path, {"tiny": tiny}, parts, seconds)
     return path
 
 
@@ -387,7 +398,7 @@ def table(result: dict[str, Any]) -> str:
     by_way = {(row["what"], row.get("way")): row for row in rows}
     lines = ["", "| what | way | batch | seconds | peak GB | note |", "|---|---|---|---|---|---|"]
     for row in rows:
-        note = row.get("failed", "")
+        note = row.get("failed", row.get("from_steps", ""))
         if "tflops" in row:
             note = f"{row['tflops']:.0f} Tflop/s on {row['device']}, torch {row['torch']}"
         elif rate and "tflop" in row:

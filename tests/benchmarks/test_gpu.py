@@ -25,6 +25,8 @@ RESULT = {
         ], "not_whole": "cut at its limit of 80 s"},
         "sampling": {"rows": [{"what": "images", "evaluations": 4, "batch": 16, "seconds": 1.6,
                                "seconds_an_image": 0.1, "peak_gb": 9.0}]},
+        "reader": {"rows": [{"what": "reader", "batch": 1000, "seconds": 60.0, "peak_gb": 2.0,
+                             "from_steps": "from the first 300 of 662 steps"}]},
     },
 }  # fmt: skip
 
@@ -44,12 +46,12 @@ def gpu() -> ModuleType:
 
 
 @pytest.mark.global_rng
-@pytest.mark.parametrize("part", ["matrix", "msm", "finetune", "memory", "sampling"])
+@pytest.mark.parametrize("part", ["matrix", "msm", "finetune", "memory", "sampling", "reader"])
 def test_every_part_is_rehearsed(gpu, part):
     own = encoder_module.Attention
     rows = list(gpu.PARTS[part](True))
     assert encoder_module.Attention is own  # the plain schedule's is not left behind
-    expected = {"matrix": 1, "msm": 3, "finetune": 2, "memory": 2, "sampling": 6}
+    expected = {"matrix": 1, "msm": 3, "finetune": 2, "memory": 2, "sampling": 6, "reader": 1}
     assert len(rows) == expected[part]
     assert not [row for row in rows if "failed" in row]
     assert all(row.get("seconds", row.get("tflops")) > 0 for row in rows)
@@ -95,6 +97,7 @@ def test_the_page_gets_the_figures_and_no_rehearsal(gpu, tmp_path):
     assert "| MSM step | ours | 100 | 0.500 | 11.5 | 50 % of the matrix rate |" in text
     assert "| MSM step | plain fp32 | 100 | 2.000 | 40 | ours is 4.00 times faster |" in text
     assert "4 evaluations: 0.100 s an image" in text
+    assert "| reader |  | 1000 | 60.000 | 2.0 | from the first 300 of 662 steps |" in text
     assert "msm: cut at its limit of 80 s." in text
     gpu.write_page(figures, page)  # again, in place
     assert page.read_text() == text

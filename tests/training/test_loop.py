@@ -88,6 +88,20 @@ def test_stopped_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in lines] == [e["step"] for e in history]
 
 
+def test_a_run_that_is_out_of_time_goes_on_where_it_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, runtime = Slope(), {"device": "cpu", "precision": "fp32", "max_seconds": 1e-9}
+    train_task(whole, config(steps=3), tmp_path / "a", "slope")
+    for done in (1, 2, 3):  # one step is always taken
+        part = Slope()
+        log = train_task(part, config(steps=3, runtime=runtime), tmp_path / "b", "slope")
+        assert log[-1]["step"] == done
+    assert "stopped at step 2 of 3, as runtime.max_seconds is 1e-09" in capsys.readouterr().err
+    for mine, other in zip(whole.model.parameters(), part.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
 def test_final_weights_are_the_running_average(tmp_path: Path) -> None:
     task = Slope()
     history = train_task(

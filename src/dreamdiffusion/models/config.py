@@ -173,8 +173,14 @@ class TrainGeneratorConfig(Schema):
     n_scenes: PositiveInt = Field(default=16000, description="drawn scenes, when data is empty")
     fresh_scenes: bool = Field(
         default=False,
-        description="U-Net and VAE decoder learn from new drawn scenes at every step, not from the "
-        "n_scenes",
+        description="U-Net and VAE learn from new drawn scenes at every step, not from n_scenes",
+    )
+    workers: int = Field(
+        default=0, ge=0, description="processes that draw the fresh scenes of a step ahead; 0: none"
+    )
+    new_vae: bool = Field(
+        default=False,
+        description="build VAE and U-Net anew, of the sizes given here; the rest is that of init",
     )
     clip: ClipSizes = ClipSizes()
     vae: VaeSizes = VaeSizes()
@@ -207,6 +213,10 @@ class TrainGeneratorConfig(Schema):
                     f"{name} is empty, which leaves that part as it is in init, but init is empty "
                     "too; name a generator to start from"
                 )
+        if self.new_vae and (self.init is None or self.vae_train is None):
+            raise ValueError(
+                "new_vae builds VAE and U-Net of init anew: it needs init and vae_train; set both"
+            )
         if self.unet_train is None and self.decoder_train is None:
             raise ValueError("unet_train and decoder_train are both empty; set one of them")
         if self.fresh_scenes and self.data is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from dreamdiffusion.datasets.simulation.scenes import random_scene, render
 from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_images, to_tensor
@@ -37,11 +38,16 @@ class Pictures:
 
     def images(self, indices: torch.Tensor | slice) -> torch.Tensor:
         """Return pictures as float32 ``(k, 3, height, width)`` in [0, 1]."""
-        return to_tensor(self.pixels[indices])
+        return to_tensor(self.pixels[_places(indices)])
 
     def select(self, indices: torch.Tensor) -> Pictures:
         """Return the pictures at these places, int64 ``(k,)``, with their caption."""
-        return Pictures(self.pixels[indices], [self.captions[i] for i in indices.tolist()])
+        return Pictures(self.pixels[_places(indices)], [self.captions[i] for i in indices.tolist()])
+
+
+def _places(indices: torch.Tensor | slice) -> NDArray[np.int64] | slice:
+    # NumPy takes a tensor of one place for a number, and gives a picture instead of a list of one.
+    return indices.numpy() if isinstance(indices, torch.Tensor) else indices
 
 
 CAPTION_LENGTHS = (0.5, 0.25, 0.25)

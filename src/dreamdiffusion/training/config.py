@@ -41,6 +41,12 @@ class TrainRuntimeConfig(RuntimeConfig):
     compile: bool = Field(
         default=False, description="torch.compile the networks: slow start, faster steps"
     )
+    max_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="stop with a checkpoint after so long and go on with the weights as they are; "
+        "the same command goes on from there; 0: no limit",
+    )
     track: Literal["none", "tensorboard", "wandb"] = Field(
         default="none", description="send log and previews there too; needs that package"
     )

@@ -79,13 +79,20 @@ def train_task(
             figures = run.take_step(step)
             bar.update()
             done = step + 1
-            if run.is_due(done, config.log_every):
+            stopping = run.is_out_of_time() and done < config.steps
+            if stopping or run.is_due(done, config.log_every):
                 loss = run.log_step(done, figures)
                 bar.set_postfix({"loss": f"{loss:.4f}"}, refresh=False)
             if run.is_due(done, config.validate_every):
                 run.validate(done)
-            if run.is_due(done, config.checkpoint_every):
+            if stopping or run.is_due(done, config.checkpoint_every):
                 run.save(done)
+            if stopping:
+                write_line(
+                    f"{name}: stopped at step {done} of {config.steps}, as runtime.max_seconds is "
+                    f"{config.runtime.max_seconds:g}; the same command goes on from there"
+                )
+                break
     except KeyboardInterrupt:
         write_line(
             f"{name}: stopped; the same command goes on from the last checkpoint in "
@@ -170,6 +177,14 @@ class _Run:
     def is_due(self, done: int, every: int) -> bool:
         """Whether something is done after step number ``done``: every so often, and at the end."""
         return done % every == 0 or done == self.config.steps
+
+    def is_out_of_time(self) -> bool:
+        """Whether the time that ``runtime.max_seconds`` allows is over, for all processes alike."""
+        limit = self.config.runtime.max_seconds
+        if not limit:
+            return False
+        late = torch.tensor(float(time.monotonic() - self._clock > limit))
+        return float(self.workers.mean({"late": late.to(self.workers.device)})["late"]) > 0
 
     def take_step(self, step: int) -> dict[str, torch.Tensor]:
         """Take one step and return the scalars of this process's share, meant over its parts."""

@@ -25,6 +25,7 @@ from dreamdiffusion.models.generator.prompt_task import (
     clip_embeddings,
     noise_levels,
 )
+from dreamdiffusion.models.generator.sources import FixedSource
 from dreamdiffusion.models.generator.tasks import (
     ClipImageTask,
     contrastive_loss,
@@ -95,6 +96,13 @@ def test_drawn_pictures_depend_on_the_seed_alone() -> None:
     first, again, other = (draw_pictures(4, 16, seed) for seed in (1, 1, 2))
     assert np.array_equal(first.pixels, again.pixels) and first.captions == again.captions
     assert not np.array_equal(first.pixels, other.pixels)
+
+
+def test_one_picture_is_a_list_of_one() -> None:
+    pictures = draw_pictures(3, SIZE, 0)
+    one = torch.tensor([2])
+    assert pictures.images(one).shape == (1, 3, SIZE, SIZE)
+    assert np.array_equal(pictures.select(one).pixels, pictures.pixels[2:])
 
 
 def test_contrastive_loss_by_hand() -> None:
@@ -308,7 +316,7 @@ def test_each_half_of_the_loss_teaches_its_own_network(tmp_path: Path) -> None:
     """The decoder's gradient holds nothing of the discriminator's aim, and the other way round."""
     vae = StableDiffusionPipeline.from_pretrained(write_generator(tmp_path / "g")).vae.float()
     pictures = draw_pictures(2, SIZE, 0)
-    task = DecoderTask(vae, pictures.select, 2, seed=0)
+    task = DecoderTask(vae, FixedSource(pictures), seed=0)
     images = signed(pictures.images(slice(None)))
     task.loss(torch.arange(2), Draw(0, 0, 2))["loss"].backward()
     got = task.discriminator.verdict.bias.grad

@@ -46,7 +46,9 @@ def build_networks(config: TrainGeneratorConfig, captions: list[str]) -> Network
         on captions alone, which would unlearn them.
     """
     if config.init is not None:
-        networks = open_networks(config.init, config.image_size)
+        networks = open_networks(config.init, None if config.new_vae else config.image_size)
+        if config.new_vae:
+            _renew_latents(networks, config)
         if networks.projection and config.unet_train and config.image_condition is None:
             raise ValueError(
                 f"init {config.init} understands image embeddings; trained on captions alone its "
@@ -66,8 +68,22 @@ def build_networks(config: TrainGeneratorConfig, captions: list[str]) -> Network
     return networks
 
 
-def open_networks(folder: Path, size: int) -> Networks:
+def _renew_latents(networks: Networks, config: TrainGeneratorConfig) -> None:
+    """Replace VAE and U-Net by untrained ones of the sizes of the configuration."""
+    width = int(networks.unet.config["cross_attention_dim"])
+    with torch.random.fork_rng():
+        torch.manual_seed(config.vae_train.seed if config.vae_train else 0)
+        networks.vae = build_vae(config.vae, config.image_size)
+        networks.unet = build_unet(config.unet, config.vae, width, config.image_size)
+
+
+def open_networks(folder: Path, size: int | None) -> Networks:
     """Open the networks of a generator folder in fp32, ready to be trained.
+
+    Parameters
+    ----------
+    size
+        Pixels of the pictures that it has to draw; None: any.
 
     Raises
     ------
@@ -77,7 +93,7 @@ def open_networks(folder: Path, size: int) -> Networks:
     start = open_text_pipeline(folder)
     clip = CLIPModel.from_pretrained(folder / "clip", use_safetensors=True)
     pixels = image_size(start.unet, start.vae)
-    if pixels != size:
+    if size is not None and pixels != size:
         raise ValueError(
             f"init {folder} draws {pixels} pixels, image_size is {size}; set image_size to {pixels}"
         )

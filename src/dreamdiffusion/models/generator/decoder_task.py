@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
 from dreamdiffusion.models.generator.generator import signed
-from dreamdiffusion.models.generator.prompt_task import Read
+from dreamdiffusion.models.generator.sources import Source
 from dreamdiffusion.models.generator.tasks import SQUARE_WEIGHT
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
@@ -58,14 +58,12 @@ class DecoderTask(Task):
 
     Parameters
     ----------
-    read
-        Places, int64 ``(n,)`` -> those pictures.
-    n_samples
-        Pictures that ``read`` knows.
+    source
+        The pictures; each is seen once before any is seen again.
     """
 
-    def __init__(self, vae: AutoencoderKL, read: Read, n_samples: int, seed: int) -> None:
-        self.vae, self.read, self.n_samples = vae, read, n_samples
+    def __init__(self, vae: AutoencoderKL, source: Source, seed: int) -> None:
+        self.vae, self.source, self.n_samples = vae, source, source.n_samples
         vae.requires_grad_(False)
         vae.decoder.requires_grad_(True)
         if vae.post_quant_conv is not None:
@@ -75,8 +73,11 @@ class DecoderTask(Task):
             self.discriminator = PatchDiscriminator()
         self.modules: dict[str, nn.Module] = {"vae": vae, "discriminator": self.discriminator}
 
+    def announce(self, indices: torch.Tensor) -> None:
+        self.source.announce(indices)
+
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
-        images = signed(self.read(indices).images(slice(None))).to(self.vae.device)
+        images = signed(self.source.read(indices).images(slice(None))).to(self.vae.device)
         with torch.no_grad():
             latents = self.vae.encode(images).latent_dist.mode()  # pyright: ignore[reportAttributeAccessIssue]
         output = self.vae.decode(latents).sample.float()  # pyright: ignore[reportAttributeAccessIssue]

@@ -19,13 +19,11 @@ from dreamdiffusion.models.generator.generator import (
     prediction_target,
 )
 from dreamdiffusion.models.generator.image_projection import ImageProjection
+from dreamdiffusion.models.generator.sources import Source
 from dreamdiffusion.models.generator.tasks import loss_weight
-from dreamdiffusion.models.pictures import Pictures
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
 
-Read = Callable[[torch.Tensor], Pictures]
-"""Places, int64 ``(n,)`` -> those pictures."""
 Tokenize = Callable[[list[str]], torch.Tensor]
 
 
@@ -52,8 +50,8 @@ class PromptTask(Task):
 
     Parameters
     ----------
-    n_samples
-        Pictures that ``read`` knows, each seen once before any is seen again.
+    source
+        The pictures; each is seen once before any is seen again.
     """
 
     def __init__(
@@ -63,25 +61,27 @@ class PromptTask(Task):
         clip: CLIPModel,
         vae: AutoencoderKL,
         scheduler: DDPMScheduler,
-        read: Read,
-        n_samples: int,
+        source: Source,
         tokenize: Tokenize,
         condition: ImageConditionConfig,
         min_snr_gamma: float,
     ) -> None:
         self.unet, self.projection, self.clip, self.vae = unet, projection, clip, vae
-        self.scheduler, self.read, self.tokenize = scheduler, read, tokenize
-        self.n_samples = n_samples
+        self.scheduler, self.source, self.tokenize = scheduler, source, tokenize
+        self.n_samples = source.n_samples
         self.condition, self.gamma = condition, min_snr_gamma
         self.modules: dict[str, nn.Module] = {"unet": unet, "image_projection": projection}
         self.frozen = [clip, vae]
 
+    def announce(self, indices: torch.Tensor) -> None:
+        self.source.announce(indices)
+
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         device = self.unet.device
-        pictures = self.read(indices)
+        pictures = self.source.read(indices)
         images = pictures.images(slice(None)).to(device)
         has_text, has_image = choose_conditions(draw.spread(), self.condition)
-        latents = encode_images(self.vae, images).float()
+        latents = encode_images(self.vae, images, len(images)).float()
         noise = draw.randn(*latents.shape[1:]).to(device)
         timesteps = draw.randint(0, self.scheduler.config["num_train_timesteps"]).to(device)
         level = noise_levels(draw.rand(), draw.rand(), self.condition).to(device)

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import CLIPModel
 
 from dreamdiffusion.models.generator.generator import clip_pixels, prediction_target, signed
+from dreamdiffusion.models.generator.sources import Source
 from dreamdiffusion.models.pictures import Pictures
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
@@ -141,13 +142,16 @@ class VaeTask(Task):
     error makes wrong colours of whole areas costly, which the others alone learn last.
     """
 
-    def __init__(self, vae: AutoencoderKL, pictures: Pictures, kl_weight: float) -> None:
-        self.vae, self.pictures, self.kl_weight = vae, pictures, kl_weight
-        self.n_samples = len(pictures.captions)
+    def __init__(self, vae: AutoencoderKL, source: Source, kl_weight: float) -> None:
+        self.vae, self.source, self.kl_weight = vae, source, kl_weight
+        self.n_samples = source.n_samples
         self.modules: dict[str, nn.Module] = {"vae": vae}
 
+    def announce(self, indices: torch.Tensor) -> None:
+        self.source.announce(indices)
+
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
-        images = signed(self.pictures.images(indices)).to(self.vae.device)
+        images = signed(self.source.read(indices).images(slice(None))).to(self.vae.device)
         posterior = self.vae.encode(images).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
         noise = draw.randn(*posterior.mean.shape[1:]).to(images.device)
         output = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()  # pyright: ignore[reportAttributeAccessIssue]

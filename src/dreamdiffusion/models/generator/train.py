@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from numpy.typing import NDArray
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
 from dreamdiffusion.files.output import RESUMES, writes_output
-from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.config import TrainGeneratorConfig
 from dreamdiffusion.models.generator.build import Networks, build_networks, build_projection
@@ -23,12 +25,12 @@ from dreamdiffusion.models.generator.generator import (
     image_size,
     open_text_pipeline,
 )
-from dreamdiffusion.models.generator.prompt_task import PromptTask, Read, clip_embeddings
+from dreamdiffusion.models.generator.prompt_task import PromptTask, clip_embeddings
+from dreamdiffusion.models.generator.sources import FixedSource, SceneSource, Source
 from dreamdiffusion.models.generator.tasks import ClipImageTask, ClipTask, UnetTask, VaeTask
 from dreamdiffusion.models.picture_prints import (
     load_descriptions,
     load_prints,
-    picture_prints,
     save_prints,
 )
 from dreamdiffusion.models.pictures import FreshScenes, Pictures, draw_pictures, read_pictures
@@ -36,6 +38,7 @@ from dreamdiffusion.models.start import part_of
 from dreamdiffusion.training.config import TrainConfig
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.loop import train_task
+from dreamdiffusion.training.task import Task
 
 N_STATISTICS = 2048
 """Pictures, where there are so many, that mean and deviation of the embeddings are taken from."""
@@ -64,20 +67,20 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     networks = build_networks(config, pictures.captions)
     clip, vae = networks.clip, networks.vae
     _train_clip(config, pictures, networks.tokenizer, clip)
+    prints = []
     if config.vae_train is not None:
-        vae_task = VaeTask(vae, pictures, config.vae.kl_weight)
-        train_task(vae_task, config.vae_train, output / "vae-train", "VAE")
-        vae.register_to_config(scaling_factor=_unit_variance(vae, pictures))
+        prints += [_train_vae(config, config.vae_train, pictures, vae)]
     if config.decoder_train is not None:
-        _train_decoder(config, config.decoder_train, pictures, vae)
+        prints += [_train_decoder(config, config.decoder_train, pictures, vae)]
     for frozen in (clip, vae):
         frozen.eval().requires_grad_(False)
-    if config.unet_train is not None:
-        train = _train_on_captions if config.image_condition is None else _train_on_embeddings
-        train(config, config.unet_train, pictures, networks)
+    if config.unet_train is not None and config.image_condition is None:
+        _train_on_captions(config, config.unet_train, pictures, networks)
+    elif config.unet_train is not None:
+        prints += [_train_on_embeddings(config, config.unet_train, pictures, networks)]
     folder = output / "generator"
     save_generator(folder, networks.tokenizer, clip, vae, networks.unet, networks.projection)
-    _save_all_prints(config, folder, pictures)
+    _save_all_prints(config, folder, pictures, prints)
     captions = _spread(sorted(set(pictures.captions)), 48)
     draw_samples(folder, captions, output / "samples.png", _fresh_stages(config)[-1])
     return folder
@@ -85,20 +88,29 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
 
 def _fresh_stages(config: TrainGeneratorConfig) -> list[TrainConfig]:
     """Return the trainings that may draw new scenes at every step."""
-    return [stage for stage in (config.decoder_train, config.unet_train) if stage is not None]
+    stages = (config.vae_train, config.decoder_train, config.unet_train)
+    return [stage for stage in stages if stage is not None]
 
 
-def _n_pictures(stage: TrainConfig) -> int:
-    return stage.steps * stage.batch_size
-
-
-def _source(
-    config: TrainGeneratorConfig, stage: TrainConfig, pictures: Pictures
-) -> tuple[Read, int]:
-    """Return what reads the pictures of a stage, and how many there are."""
+def _train_on_source(
+    make_task: Callable[[Source], Task],
+    config: TrainGeneratorConfig,
+    stage: TrainConfig,
+    pictures: Pictures,
+    folder: str,
+    name: str,
+) -> NDArray[np.uint64]:
+    """Train on fresh scenes or on the fixed pictures; return the prints of the fresh ones."""
+    source: Source = FixedSource(pictures)
     if config.fresh_scenes:
-        return FreshScenes(config.image_size, stage.seed).read, _n_pictures(stage)
-    return pictures.select, len(pictures.captions)
+        source = SceneSource(
+            config.image_size, stage.seed, stage.steps, stage.batch_size, config.workers
+        )
+    try:
+        log = train_task(make_task(source), stage, config.output / folder, name)
+        return source.prints(log[-1]["step"] if log else stage.steps)
+    finally:
+        source.close()
 
 
 def _pictures(config: TrainGeneratorConfig) -> Pictures:
@@ -106,9 +118,8 @@ def _pictures(config: TrainGeneratorConfig) -> Pictures:
     if config.data is not None:
         return read_pictures(config.data, config.image_size, config.picture_fit, config.flip)
     last = _fresh_stages(config)[-1]
-    fixed = (config.clip_train, config.clip_image_train, config.vae_train)
-    if config.fresh_scenes and fixed == (None, None, None):
-        some = torch.arange(min(N_STATISTICS, _n_pictures(last)))
+    if config.fresh_scenes and (config.clip_train, config.clip_image_train) == (None, None):
+        some = torch.arange(min(N_STATISTICS, last.steps * last.batch_size))
         return FreshScenes(config.image_size, last.seed).read(some)
     return draw_pictures(config.n_scenes, config.image_size, last.seed)
 
@@ -129,20 +140,30 @@ def _train_clip(
         )
 
 
-def _unit_variance(vae: AutoencoderKL, pictures: Pictures) -> float:
-    """Return the scale that gives latents unit variance, as the diffusion assumes."""
+def _train_vae(
+    config: TrainGeneratorConfig, stage: TrainConfig, pictures: Pictures, vae: AutoencoderKL
+) -> NDArray[np.uint64]:
+    """Train encoder and decoder, and set the scale that gives latents unit variance."""
+
+    def task(source: Source) -> Task:
+        return VaeTask(vae, source, config.vae.kl_weight)
+
+    prints = _train_on_source(task, config, stage, pictures, "vae-train", "VAE")
     vae.eval().requires_grad_(False)
     vae.register_to_config(scaling_factor=1.0)
-    return float(1 / _encode_all(vae, pictures).std())
+    vae.register_to_config(scaling_factor=float(1 / _encode_all(vae, pictures).std()))
+    return prints
 
 
 def _train_decoder(
     config: TrainGeneratorConfig, stage: TrainConfig, pictures: Pictures, vae: AutoencoderKL
-) -> None:
+) -> NDArray[np.uint64]:
     """Train the VAE's decoder alone; latents stay as they are."""
-    read, n_samples = _source(config, stage, pictures)
-    task = DecoderTask(vae, read, n_samples, stage.seed)
-    train_task(task, stage, config.output / "decoder-train", "VAE decoder")
+
+    def task(source: Source) -> Task:
+        return DecoderTask(vae, source, stage.seed)
+
+    return _train_on_source(task, config, stage, pictures, "decoder-train", "VAE decoder")
 
 
 def _train_on_captions(
@@ -164,7 +185,7 @@ def _train_on_captions(
 
 def _train_on_embeddings(
     config: TrainGeneratorConfig, stage: TrainConfig, pictures: Pictures, networks: Networks
-) -> None:
+) -> NDArray[np.uint64]:
     """Train the U-Net, and what makes tokens of CLIP image embeddings, on these and on captions."""
     condition = config.image_condition
     assert condition is not None
@@ -176,32 +197,35 @@ def _train_on_embeddings(
         some = pictures.images(slice(N_STATISTICS)).to(device)
         embeddings = clip_embeddings(clip, some).float().cpu()
         networks.projection = build_projection(condition, clip, embeddings, stage.seed)
-    read, n_samples = _source(config, stage, pictures)
-    task = PromptTask(
-        networks.unet,
-        networks.projection,
-        clip,
-        vae,
-        DDPMScheduler(**SCHEDULE),
-        read,
-        n_samples,
-        functools.partial(_tokenize, networks.tokenizer),
-        condition,
-        config.min_snr_gamma,
-    )
-    train_task(task, stage, config.output / "unet-train", "U-Net")
+
+    def task(source: Source) -> Task:
+        assert networks.projection is not None
+        return PromptTask(
+            networks.unet,
+            networks.projection,
+            clip,
+            vae,
+            DDPMScheduler(**SCHEDULE),
+            source,
+            functools.partial(_tokenize, networks.tokenizer),
+            condition,
+            config.min_snr_gamma,
+        )
+
+    return _train_on_source(task, config, stage, pictures, "unet-train", "U-Net")
 
 
-def _save_all_prints(config: TrainGeneratorConfig, folder: Path, pictures: Pictures) -> None:
+def _save_all_prints(
+    config: TrainGeneratorConfig,
+    folder: Path,
+    pictures: Pictures,
+    prints: list[NDArray[np.uint64]],
+) -> None:
     """Save prints of all pictures that any part learned from, those of ``init`` included."""
-    prints, descriptions = [], None
+    descriptions = None
     if config.init is not None:
         before, descriptions = load_prints(config.init), load_descriptions(config.init)
-        prints += [] if before is None else [before]
-    for stage in _fresh_stages(config) if config.fresh_scenes else []:
-        read, n_samples = _source(config, stage, pictures)
-        for places in progress(torch.arange(n_samples).split(256), "prints", unit="batch"):
-            prints.append(picture_prints(read(places).pixels))
+        prints = prints if before is None else [before, *prints]
     save_prints(folder, pictures.pixels, prints, descriptions)
 
 
