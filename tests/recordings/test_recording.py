@@ -215,7 +215,7 @@ def test_a_gap_is_annotated_where_it_is(tmp_path):
     ("change", "message"),
     [
         (lambda t: t.assign(timestamps=t.timestamps - 5.0 * (t.index > 200)), "go back by 4.996"),
-        (lambda t: t.assign(timestamps=t.timestamps * 1000), "expected seconds"),
+        (lambda t: t.assign(timestamps=t.timestamps * 1e6), "expected seconds"),
         (lambda t: t.drop(columns="timestamps"), "expected `timestamps`"),
         (lambda t: t[["timestamps"]], "no EEG column"),
         (lambda t: t.assign(TP9=t.TP9.astype(str).where(t.index != 7, "x")), "row 7, column TP9"),

@@ -156,7 +156,9 @@ def look_at(path: Path) -> dict[str, Any]:
     from dreamdiffusion.recordings.read import read_recording
 
     try:
-        recording = read_recording(path)
+        # The one file that does not say what it holds.
+        board = "MUSE_2_BOARD" if path.name == "brainflow.csv" else None
+        recording = read_recording(path, board=board)
     except Exception as error:
         cause, chain = error, [error]
         while (cause := cause.__cause__ or cause.__context__) is not None and len(chain) < 20:
@@ -259,12 +261,21 @@ class Reader:
 def originals(folder: Path) -> dict[str, Path]:
     """Write one recording in every format; return format -> the file to read."""
     from epoch_files import write_epochs_eeglab, write_epochs_fif
+    from headset_files import (
+        write_brainflow,
+        write_eegid,
+        write_openbci,
+        write_sd_card,
+        write_testbench,
+    )
     from recording_files import FORMATS
     from vendor_files import write_eximia, write_neuroscan, write_persyst
 
     writers = {name: form.write for name, form in FORMATS.items()}
     writers |= {"epochs, fif": write_epochs_fif, "epochs, eeglab": write_epochs_eeglab}
     writers |= {"neuroscan": write_neuroscan, "persyst": write_persyst, "eximia": write_eximia}
+    writers |= {"openbci": write_openbci, "sd card": lambda folder: write_sd_card(folder)[0]}
+    writers |= {"brainflow": write_brainflow, "eegid": write_eegid, "testbench": write_testbench}
     found = {}
     for name, write in writers.items():
         place = folder / name

@@ -275,6 +275,15 @@ def write_bids(folder: Path, names: Sequence[str] = EEG, factor: int = 1) -> Pat
     return path
 
 
+def _headset(name: str) -> Callable[..., Path]:
+    def write(*arguments: object, **named: object) -> Path:
+        import headset_files  # which takes the samples from here
+
+        return getattr(headset_files, name)(*arguments, **named)
+
+    return write
+
+
 _NAMED = ["class 1", "class 2"]
 _OTHERS = {"EEG ECG": "ecg", "Class": "misc"}
 FORMATS = {
@@ -292,4 +301,7 @@ FORMATS = {
     "zip": Format(write_zip, _NAMED, {}),
     "uci": Format(write_uci, ["S1 obj", "S2 obj"] * 4, {"X": "eog"}, range(8)),
     "bids": Format(write_bids, _NAMED, _OTHERS),
+    "mind monitor": Format(_headset("write_mind_monitor"), ["1", "2"], {"AUX_RIGHT": "misc"}),
+    "emotivpro": Format(_headset("write_emotivpro"), ["1", "2"], {}),
+    "xdf": Format(_headset("write_xdf"), _NAMED, {}),
 }

@@ -70,7 +70,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         ),
         "inspect": Command(
             "show what was understood of one recording: channels, units, events, a picture",
-            "recordings.inspection:inspect",
+            "report.inspect:inspect",
             "recordings.config:InspectConfig",
         ),
         "prepare": Command(

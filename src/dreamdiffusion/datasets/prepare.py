@@ -52,8 +52,8 @@ def prepare(config: PrepareConfig) -> Path:
         return build_windows(paths, config)
     check_shown(paths, config)
     bar = progress(paths, "trials", unit="recording")
-    unit = config.signal.unit
-    trials = cut_trials((read_recording(path, unit=unit) for path in bar), config)
+    stated = config.signal.stated()
+    trials = cut_trials((read_recording(path, **stated) for path in bar), config)
     if config.pair_by != "none":
         trials.check_images()
     trials.source |= source_of(config)

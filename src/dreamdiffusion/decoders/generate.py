@@ -88,7 +88,8 @@ def load_trials(config: GenerateConfig, pipe: EEGToImagePipeline) -> Trials:
         pair_by="none",
     )
     paths = find_recordings([config.data])
-    return cut_trials((read_recording(path, unit=config.unit) for path in paths), prepare)
+    stated = prepare.signal.stated()
+    return cut_trials((read_recording(path, **stated) for path in paths), prepare)
 
 
 def to_pil(image: torch.Tensor) -> Image.Image:

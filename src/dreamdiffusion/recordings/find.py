@@ -8,7 +8,12 @@ from pathlib import Path
 
 from dreamdiffusion.recordings.formats.archives import starts_with
 from dreamdiffusion.recordings.formats.epochs import EPOCHS_NAME
-from dreamdiffusion.recordings.formats.extensions import EXTENSIONS, extension_of
+from dreamdiffusion.recordings.formats.extensions import (
+    EXTENSIONS,
+    TEXT_EXTENSIONS,
+    extension_of,
+)
+from dreamdiffusion.recordings.formats.headsets import headset_format
 from dreamdiffusion.recordings.formats.openvibe import START
 from dreamdiffusion.recordings.formats.uci import TRIAL, is_trial_folder
 from dreamdiffusion.recordings.formats.vendors import is_nihon_kohden
@@ -55,6 +60,8 @@ def find_recordings(inputs: Iterable[Path | str]) -> list[Path]:
                 continue
             if extension_of(path) == ".zip" and not (path.is_file() and starts_with(path, START)):
                 continue  # pictures, perhaps
+            if not _is_table(path):
+                continue
             if path.suffix.lower() == ".eeg" and not (path.is_file() and is_nihon_kohden(path)):
                 continue  # the samples of a BrainVision recording
             if path.is_file() or path.suffix == ".mff":
@@ -65,6 +72,16 @@ def find_recordings(inputs: Iterable[Path | str]) -> list[Path]:
         found += inside
     unique = {path.resolve(): path for path in reversed(found)}
     return list(reversed(unique.values()))
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a text file is a recording: not a list of events, and a .txt of a known format."""
+    extension = path.suffix.lower()
+    if extension in TEXT_EXTENSIONS and path.stem.lower().endswith("events"):
+        return False
+    if extension not in (".txt", ".tsv"):
+        return True
+    return path.is_file() and (headset_format(path) is not None)
 
 
 def bids_root(path: Path) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import mne
 import numpy as np
@@ -177,6 +178,85 @@ def sampling_rate(stamps: np.ndarray, name: str) -> tuple[float, np.ndarray]:
         )
     # A short file's rate is only as exact as the rounding of its first and last timestamp.
     return nominal_rate(measured, max(0.005, 0.001 / float(whole.sum()))), gaps
+
+
+def arrival_rate(
+    stamps: np.ndarray, name: str, stated: float | None = None
+) -> tuple[float, np.ndarray]:
+    """`sampling_rate` of timestamps that say when samples arrived: in bursts, several at one time.
+
+    Radio and USB deliver some ten samples at once. A pause is a gap only where the samples after it
+    stay late: those of a late burst catch up.
+
+    Parameters
+    ----------
+    stamps, name
+        As in `sampling_rate`.
+    stated
+        Hz, where the file says the rate; it is returned.
+    """
+    if not np.isfinite(stamps).all():
+        row = int(np.flatnonzero(~np.isfinite(stamps))[0])
+        raise ValueError(f"{name}: the timestamp of data row {row} is missing")
+    steps = np.diff(stamps)
+    back = np.flatnonzero(steps < -GAP_S)
+    if len(back):
+        raise ValueError(
+            f"{name}: timestamps go back by {-steps[back[0]]:.3f} s at data row {back[0] + 1}; "
+            "split the file there: it holds more than one recording"
+        )
+    going = steps[steps <= GAP_S]
+    if 2 * len(going) < len(steps) or not going.sum() > 0:
+        raise ValueError(
+            f"{name}: rows come every {float(np.median(steps)):.3g} s, expected samples of EEG "
+            "(50 Hz or more); record every sample, not averages"
+        )
+    measured = len(going) / float(going.sum())
+    sfreq = stated or nominal_rate(measured, 0.03)
+    if abs(measured / sfreq - 1) > 0.1 or not 50 <= sfreq <= 20000:
+        raise ValueError(
+            f"{name}: samples come at {measured:.4g} Hz by their timestamps, expected "
+            + (f"{sfreq:g} Hz, as the file says" if stated else "50 to 20,000 Hz")
+        )
+    late = stamps - np.arange(len(stamps)) / sfreq
+    reach, gaps = round(sfreq), []
+    for row in np.flatnonzero(steps > GAP_S) + 1:
+        start = max(row - reach, gaps[-1] if gaps else 0)
+        if np.median(late[row : row + reach]) - np.median(late[start:row]) > GAP_S / 2:
+            gaps.append(int(row))
+    return sfreq, np.array(gaps, int)
+
+
+def counter_gaps(counter: np.ndarray, size: int, sfreq: float) -> np.ndarray:
+    """Indices of the samples that follow more than 0.1 s lost, by a counter that begins anew.
+
+    Parameters
+    ----------
+    counter
+        Of the samples, whole numbers (n_times,).
+    size
+        How many different numbers it has.
+    sfreq
+        Hz.
+    """
+    lost = (np.diff(counter.astype(np.int64)) - 1) % size
+    return np.flatnonzero(lost > GAP_S * sfreq) + 1
+
+
+def sample_clock(stamps: np.ndarray, sfreq: float, gaps: np.ndarray) -> tuple[Clock, float]:
+    """Return the clock of stamped samples, and the time of the first.
+
+    Within a stretch the samples are evenly spaced; the median of what their timestamps say is
+    where it begins.
+    """
+    bounds = np.array([0, *gaps, len(stamps)], int)
+    starts = np.array(
+        [
+            float(np.median(stamps[first:stop] - np.arange(stop - first) / sfreq))
+            for first, stop in pairwise(bounds)
+        ]
+    )
+    return Clock(starts - starts[0], bounds[:-1], np.diff(bounds), sfreq), float(starts[0])
 
 
 def nominal_rate(measured: float, tolerance: float = 0.005) -> float:

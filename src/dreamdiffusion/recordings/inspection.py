@@ -1,13 +1,11 @@
-"""``dreamdiffusion inspect``: what was understood of a recording, as figures and as a picture."""
+"""What was understood of a recording, in plain values."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.recordings.amplitude import check_amplitude
 from dreamdiffusion.recordings.bad_channels import (
     Spectrum,
@@ -18,54 +16,14 @@ from dreamdiffusion.recordings.bad_channels import (
     without,
 )
 from dreamdiffusion.recordings.clipping import clipped_shares
-from dreamdiffusion.recordings.config import InspectConfig
 from dreamdiffusion.recordings.electrodes import derivation, unknown_electrodes
-from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.formats.edf import recording_equipment
 from dreamdiffusion.recordings.formats.extensions import TEXT_FORMATS
 from dreamdiffusion.recordings.gaps import stretches
-from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import Recording, eeg_names
 
 MAX_CATEGORIES = 40
 """Listed one by one; a data set can have thousands."""
-
-
-def inspect(config: InspectConfig) -> dict[str, Any]:
-    """Read `config.path`, describe it, and draw it to `config.picture`.
-
-    A recording whose amplitudes cannot be EEG is described as well: `problems` says so.
-
-    Returns
-    -------
-    dict
-        As `describe_recording`, and `picture`: the path of the PNG.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        As `read_recording`, and for a folder of no or several recordings.
-    """
-    if config.path is None:
-        raise ValueError("inspect has no recording; pass the path of one")
-    from dreamdiffusion.recordings.inspection_picture import draw_inspection
-
-    paths = find_recordings([config.path])
-    if len(paths) > 1:
-        raise ValueError(
-            f"{config.path} holds {len(paths)} recordings; inspect one, such as {paths[0]} (`info` "
-            "shows what a BIDS folder holds)"
-        )
-    recording = read_recording(paths[0], check_units=False, unit=config.unit)
-    power = spectrum(recording.raw)
-    found = describe_recording(recording, power)
-    name = "_".join(paths[0].absolute().parts[-2:]).replace(".", "_")
-    picture = config.picture or Path("runs/inspect") / f"{name}.png"
-    if picture.suffix.lower() != ".png":
-        raise ValueError(f"picture is {picture}, expected a name that ends in .png")
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(picture, draw_inspection(recording, power, found), dpi=130)
-    return {**found, "picture": str(picture)}
 
 
 def describe_recording(recording: Recording, power: Spectrum | None = None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Any EEG file -> one `Recording`: signal in volts, channel names, events, who and when.
 
-Read here: every format MNE-Python reads, Muse csv, OpenViBE csv (also in a zip), the UCI EEG
-Database, and BIDS folders (through mne-bids).
+Read here: every format MNE-Python reads, files of consumer headsets (csv, txt), XDF, OpenViBE csv
+(also in a zip), the UCI EEG Database, and BIDS folders (through mne-bids).
 """
 
 from __future__ import annotations
@@ -18,18 +18,24 @@ import pandas as pd
 
 from dreamdiffusion.recordings.amplitude import check_amplitude
 from dreamdiffusion.recordings.channels import name_channels
-from dreamdiffusion.recordings.config import Unit
+from dreamdiffusion.recordings.config import StatedConfig, Unit
 from dreamdiffusion.recordings.entities import entities_from_path
 from dreamdiffusion.recordings.events import events_in, read_events_table, take_boundaries
 from dreamdiffusion.recordings.find import bids_root, find_recordings
 from dreamdiffusion.recordings.formats.epochs import read_epochs
-from dreamdiffusion.recordings.formats.extensions import FORMATS, check_kind, stem_of
-from dreamdiffusion.recordings.formats.muse import read_muse_csv
-from dreamdiffusion.recordings.formats.openvibe import START, read_openvibe
+from dreamdiffusion.recordings.formats.extensions import (
+    FORMATS,
+    TEXT_EXTENSIONS,
+    check_kind,
+    stem_of,
+)
+from dreamdiffusion.recordings.formats.headsets import read_headset
+from dreamdiffusion.recordings.formats.openvibe import read_openvibe
 from dreamdiffusion.recordings.formats.sidecar import read_json
 from dreamdiffusion.recordings.formats.uci import TRIAL, is_trial_folder, read_uci
 from dreamdiffusion.recordings.formats.with_mne import HoldsEpochs, failures_named, read_with_mne
-from dreamdiffusion.recordings.recording import Cut, Recording, hash_samples
+from dreamdiffusion.recordings.formats.xdf import read_xdf
+from dreamdiffusion.recordings.recording import Cut, Recording, eeg_names, hash_samples
 from dreamdiffusion.recordings.units import (
     UnitFound,
     electrodes_without_unit,
@@ -44,7 +50,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def read_recording(
-    path: Path | str, check_units: bool = True, unit: Unit | None = None
+    path: Path | str,
+    check_units: bool = True,
+    unit: Unit | None = None,
+    board: str | None = None,
+    file_sfreq: float | None = None,
+    file_channels: list[str] | None = None,
+    stream: str | None = None,
 ) -> Recording:
     """Read one recording of any known format.
 
@@ -62,6 +74,14 @@ def read_recording(
     unit
         What the EEG's numbers in the file are in, where the file says it wrongly or not at all;
         it comes before the header and before BIDS' `channels.tsv`.
+    board
+        Name or number of the board that wrote a BrainFlow csv.
+    file_sfreq
+        Hz, of a file that has no clock.
+    file_channels
+        Names of the file's EEG channels, in its order, where it numbers them.
+    stream
+        Name of the EEG stream to read from an XDF with several.
 
     Raises
     ------
@@ -86,8 +106,11 @@ def read_recording(
     if not path.exists():
         raise FileNotFoundError(f"recording {path} does not exist")
     root = bids_root(path)
+    stated = StatedConfig(
+        unit=unit, board=board, file_sfreq=file_sfreq, file_channels=file_channels, stream=stream
+    )
     try:
-        return _read(path, root, check_units, unit)
+        return _read(path, root, check_units, stated)
     except (ValueError, OSError) as error:
         stem = stem_of(path)
         beside = [stem.removesuffix("_eeg") + end for end in ("_events.tsv", "_channels.tsv")]
@@ -100,7 +123,7 @@ def read_recording(
         ) from error
 
 
-def _read(path: Path, root: Path | None, check_units: bool, unit: Unit | None) -> Recording:
+def _read(path: Path, root: Path | None, check_units: bool, stated: StatedConfig) -> Recording:
     # These files first: mne-bids reads them too, and does not say which one is wrong.
     description = read_json(root / DESCRIPTION) if root is not None else {}
     noise_level = _simulated_noise_level(path)
@@ -114,17 +137,20 @@ def _read(path: Path, root: Path | None, check_units: bool, unit: Unit | None) -
     else:
         extension = check_kind(path)
         form = FORMATS[extension]
-        if extension == ".zip" or (extension == ".csv" and _is_openvibe(path)):
+        if extension in TEXT_EXTENSIONS:
+            raw, events, form = read_headset(path, stated.stated())
+        elif form == "XDF":
+            raw, events = read_xdf(path, stated.stream)
+        elif extension == ".zip":
             raw, events = read_openvibe(path)
-            form = "OpenViBE csv"
-            if entities["subject"] == "unknown" and path.absolute().parent.name.isdigit():
-                entities["subject"] = path.absolute().parent.name  # FEIS: feis/01/articulators.zip
-        elif extension == ".csv":
-            raw, events = read_muse_csv(path)
         else:
             raw, events, cut = _read_mne_format(path, root)
+        if form == "OpenViBE csv" and entities["subject"] == "unknown":
+            folder = path.absolute().parent.name  # FEIS: feis/01/articulators.zip
+            entities["subject"] = folder if folder.isdigit() else "unknown"
+    _take_stated(raw, stated, path)
     _check_names(raw, path)
-    renamed, labels, found = _name_and_scale(raw, form, path, root, unit)
+    renamed, labels, found = _name_and_scale(raw, form, path, root, stated.unit)
     for name in labels:
         logger.warning(
             "%s: channel %s holds a few whole numbers, each held for long: taken for labels or "
@@ -155,10 +181,29 @@ def _read(path: Path, root: Path | None, check_units: bool, unit: Unit | None) -
         renamed=renamed,
         label_channels=labels,
         cut=cut,
-        unit=unit,
+        unit=stated.unit,
         unit_from=found.source,
         unit_problem=found.problem,
     )
+
+
+def _take_stated(raw: mne.io.BaseRaw, stated: StatedConfig, path: Path) -> None:
+    """Name the EEG channels as their owner states; raise where the file says another rate."""
+    sfreq = float(raw.info["sfreq"])
+    if stated.file_sfreq is not None and abs(sfreq / stated.file_sfreq - 1) > 0.005:
+        raise ValueError(
+            f"{path} has {sfreq:g} Hz by its own clock or header, and file_sfreq states "
+            f"{stated.file_sfreq:g} Hz; leave it out"
+        )
+    if stated.file_channels is None:
+        return
+    old, new = eeg_names(raw), list(stated.file_channels)
+    if len(old) != len(new) or len(set(new)) < len(new):
+        raise ValueError(
+            f"file_channels states {len(new)} names ({', '.join(new)}), expected one of its own "
+            f"for each of the {len(old)} EEG channels of {path}: {', '.join(old)}"
+        )
+    raw.rename_channels(dict(zip(old, new, strict=True)))
 
 
 def _check_names(raw: mne.io.BaseRaw, path: Path) -> None:
@@ -218,11 +263,6 @@ def _name_and_scale(
     of_table = {renamed.get(name, name): symbol for name, symbol in of_table.items()}
     found = settle_unit(raw, form, path, unit, of_table)
     return renamed, labels, found
-
-
-def _is_openvibe(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(START)) == START
 
 
 def _says_simulated(raw: mne.io.BaseRaw, description: dict[str, Any]) -> bool:

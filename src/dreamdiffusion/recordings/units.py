@@ -162,8 +162,8 @@ def _volts_per_number(raw: mne.io.BaseRaw, form: str) -> dict[str, float] | None
     """Return channel -> volts that the reader made of the file's number 1; None: not known."""
     if form in ("EDF", "BDF", "GDF"):
         return dict(zip(raw.ch_names, map(float, raw._raw_extras[0]["units"]), strict=True))
-    if form == "BrainVision":
+    if form in ("BrainVision", "XDF"):
         known = units_in_file(raw)
-        return {name: VOLTS[known[name]] if name in known else 1.0 for name in raw.ch_names}
+        return {name: VOLTS[known.get(name, "V")] for name in raw.ch_names}
     defined = {"FIF": 1.0, "EEGLAB": 1e-6} | dict.fromkeys(TEXT_FORMATS, 1e-6)
     return dict.fromkeys(raw.ch_names, defined[form]) if form in defined else None

@@ -8,6 +8,13 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
+from headset_files import (
+    write_brainflow,
+    write_emotivpro,
+    write_mind_monitor,
+    write_openbci,
+    write_xdf,
+)
 from recording_files import (
     EEG,
     FORMATS,
@@ -128,16 +135,22 @@ WRITERS = {
     "fif, joined": write_joined_fif,
     "muse": write_muse_hole,
     "openvibe": write_openvibe_hole,
+    "mind monitor": lambda folder: write_mind_monitor(folder, hole=30.0),
+    "emotivpro": lambda folder: write_emotivpro(folder, hole=30.0),
+    "openbci": lambda folder: write_openbci(folder, hole=30.0),
+    "brainflow": lambda folder: write_brainflow(folder, hole=30.0),
+    "xdf": lambda folder: write_xdf(folder, hole=30.0),
     "bids, rows": write_bids_rows,
     "bids, records": write_bids_records,
 }
+STATED = {"brainflow": {"board": "MUSE_2_BOARD"}}
 LOSES_ONE = ("edf", "bdf", "bids, records")
 ALL = pytest.mark.parametrize("name", WRITERS)
 
 
 @ALL
 def test_stretches_events_and_what_crosses_the_gap(name, tmp_path):
-    recording = read_recording(WRITERS[name](tmp_path))
+    recording = read_recording(WRITERS[name](tmp_path), **STATED.get(name, {}))
     raw = recording.raw
     assert stretches(raw)[0][1] == JUMP
     if name != "openvibe":  # its trials are stretches too
@@ -154,7 +167,7 @@ def test_stretches_events_and_what_crosses_the_gap(name, tmp_path):
 
 @ALL
 def test_a_filter_does_not_cross_the_gap(name, tmp_path):
-    raw = read_recording(WRITERS[name](tmp_path)).raw
+    raw = read_recording(WRITERS[name](tmp_path), **STATED.get(name, {})).raw
     raw.pick(eeg_names(raw))
     other = raw.copy()
     other._data[:, :JUMP] += 1e-3

@@ -8,12 +8,19 @@ FORMATS = {
     ".edf": "EDF", ".bdf": "BDF", ".gdf": "GDF", ".vhdr": "BrainVision", ".set": "EEGLAB",
     ".fif": "FIF", ".fif.gz": "FIF", ".cnt": "Neuroscan or ANT CNT", ".mff": "EGI MFF",
     ".nxe": "eXimia NXE", ".eeg": "Nihon Kohden", ".lay": "Persyst", ".dap": "Curry",
-    ".cdt": "Curry", ".csv": "Muse csv", ".zip": "OpenViBE csv",
+    ".cdt": "Curry", ".csv": "Muse csv", ".tsv": "Muse csv", ".txt": "OpenBCI txt",
+    ".zip": "OpenViBE csv", ".xdf": "XDF", ".xdfz": "XDF",
 }  # fmt: skip
-"""Extension -> format. What is read from a folder of trials (UCI EEG Database) has none."""
+"""Extension -> format; of a text file its content says more. What is read from a folder of trials
+(UCI EEG Database) has none."""
 EXTENSIONS = tuple(FORMATS)
-TEXT_FORMATS = ("Muse csv", "OpenViBE csv", "UCI EEG Database")
+TEXT_FORMATS = (
+    "Muse csv", "OpenViBE csv", "UCI EEG Database", "Mind Monitor csv", "Emotiv csv", "OpenBCI txt",
+    "BrainFlow csv",
+)  # fmt: skip
 """Read by readers of our own; microvolts by definition."""
+TEXT_EXTENSIONS = (".csv", ".tsv", ".txt")
+"""Of which the content says the format (`headsets`)."""
 
 
 def extension_of(path: Path) -> str | None:

@@ -1,4 +1,9 @@
-"""Muse csv files (muse-lsl and its kin): microvolts with timestamps and marker columns -> Raw."""
+"""Tables of channels in microvolts (muse-lsl, BlueMuse, EEG-ExPy and their kin) -> Raw.
+
+Columns as muse-lsl writes them (github alexandrebarachant/muse-lsl, record.py): `timestamps`, the
+channels, and marker columns. BlueMuse can write milliseconds (eeg-notebooks_v0.1#10), EEG-ExPy
+calls its marker `stim`, OpenMuse its channels `EEG_TP9`; exports of an EPOC may have no clock.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +15,26 @@ import numpy as np
 import pandas as pd
 
 from dreamdiffusion.recordings.channels import standard_name
-from dreamdiffusion.recordings.formats.csv_table import is_sampled, read_table, to_numbers
-from dreamdiffusion.recordings.gaps import annotate_boundaries, sampling_rate
+from dreamdiffusion.recordings.formats.csv_table import (
+    is_sampled,
+    raw_of,
+    read_table,
+    separator_of,
+    to_numbers,
+)
+from dreamdiffusion.recordings.formats.text import decode_text
+from dreamdiffusion.recordings.gaps import sampling_rate
 
-_MARKER = re.compile("marker|trigger|label|event", re.IGNORECASE)
+_MARKER = re.compile("marker|trigger|label|event|^stim", re.IGNORECASE)
+_TIMES = ("timestamps", "timestamp", "time", "lsl_timestamp", "lsl_unix_ts", "unix_timestamp")
 
 
-def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
-    """Read one csv with `timestamps`, EEG columns in microvolts and marker columns.
+def read_muse_csv(
+    path: Path, file_sfreq: float | None = None
+) -> tuple[mne.io.RawArray, pd.DataFrame]:
+    """Read one table with `timestamps`, EEG columns in microvolts and marker columns.
+
+    Fields are parted by commas, tabs or semicolons. Timestamps are seconds, or milliseconds.
 
     A column is a channel when its name means a place of the 10-05 system (`channels`), contains
     "AUX", or when it holds a signal (`csv_table.is_sampled`) and is not named marker, trigger,
@@ -29,6 +46,8 @@ def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     ----------
     path
         The csv file.
+    file_sfreq
+        Hz, for a table without timestamps.
 
     Returns
     -------
@@ -45,14 +64,18 @@ def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
         For a missing column, a row too short or long, a text value, a marker that is no whole
         number, timestamps that go back or are not in seconds.
     """
-    table = read_table(path.read_bytes(), str(path))
-    time_name = next((n for n in ("timestamps", "timestamp", "time") if n in table.columns), None)
-    if time_name is None:
+    content = path.read_bytes()
+    separator = separator_of(decode_text(content[:4096]).split("\n", 1)[0])
+    table = read_table(content, str(path), separator)
+    time_name = next((n for n in table.columns if n.lower() in _TIMES), None)
+    rest = [name for name in table.columns if name != time_name]
+    if time_name is None and (file_sfreq is None or not any(map(standard_name, rest))):
         raise ValueError(
             f"{path} has the columns {list(table.columns)}; expected `timestamps`, then EEG "
-            "channels in microvolts, then marker columns (as muse-lsl writes)"
+            "channels in microvolts, then marker columns (as muse-lsl writes); a table without "
+            "timestamps needs its rate (prepare: --signal.file_sfreq; inspect and bids: "
+            "--file_sfreq)"
         )
-    rest = [name for name in table.columns if name != time_name]
     places = [name for name in rest if standard_name(name)]
     if not places:
         raise ValueError(f"{path} has no EEG column among {rest}; expected names such as TP9, AF7")
@@ -66,13 +89,14 @@ def read_muse_csv(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     markers = named + [name for name in others if name not in eeg]
     if len(table) < 2:
         raise ValueError(f"{path} holds {len(table)} samples; expected a recording")
-    to_numbers(table, [time_name, *eeg, *markers], str(path))
-    stamps = table[time_name].to_numpy(float)
-    sfreq, gaps = sampling_rate(stamps, str(path))
-
-    info = mne.create_info(eeg, sfreq, "eeg")
-    raw = mne.io.RawArray(table[eeg].to_numpy(float).T * 1e-6, info, verbose="ERROR")
-    annotate_boundaries(raw, gaps)
+    to_numbers(table, [*([time_name] if time_name else []), *eeg, *markers], str(path))
+    if time_name is None:
+        sfreq, gaps = float(file_sfreq or 0), np.array([], int)
+    else:
+        stamps = table[time_name].to_numpy(float)
+        in_ms = bool(1 <= np.median(np.diff(stamps)) <= 20)  # as seconds: no EEG, 1 Hz or less
+        sfreq, gaps = sampling_rate(stamps / 1000 if in_ms else stamps, str(path))
+    raw = raw_of(table, {name: name for name in eeg}, sfreq, gaps)
     return raw, _events(table, markers, sfreq, path)
 
 

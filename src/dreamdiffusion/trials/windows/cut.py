@@ -150,8 +150,8 @@ def make_shard(item: Path | Recording, key: str, folder: Path, config: PrepareCo
     """
     name = str(item.source if isinstance(item, Recording) else item)
     try:
-        unit = config.signal.unit
-        recording = item if isinstance(item, Recording) else read_recording(item, unit=unit)
+        stated = config.signal.stated()
+        recording = item if isinstance(item, Recording) else read_recording(item, **stated)
         data, header = _cut(recording, config)
     except Exception as error:
         # Whatever one file of thousands makes a reader or a filter trip over, the rest goes on.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dreamdiffusion.recordings.config import StatedConfig
 from dreamdiffusion.recordings.recording import Recording
 from dreamdiffusion.trials.config import PrepareConfig
 
@@ -45,8 +46,9 @@ def shard_keys(
     settings = config.model_dump(
         mode="json", include={"window_s", "window_stride_s", "scale", "signal"}
     )
-    if settings["signal"]["unit"] is None:  # stores made before it could be stated stay valid
-        del settings["signal"]["unit"]
+    for name in StatedConfig.model_fields:  # stores made before it could be stated stay valid
+        if settings["signal"][name] is None:
+            del settings["signal"][name]
     listings: dict[Path, _Listing] = {}
     keys = []
     for item in recordings:

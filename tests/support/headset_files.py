@@ -1,0 +1,236 @@
+"""Recordings as programs of consumer headsets write them: the samples of `recording_files`."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from recording_files import CODES, EEG, N_TIMES, ONSETS, SFREQ, microvolts
+
+JUMP = 1024
+ROWS = [round(onset * SFREQ) for onset in ONSETS]
+MARKED = dict(zip(ROWS, CODES, strict=True))
+
+
+def stamps(hole: float = 0.0, sfreq: float = SFREQ, begin: float = 1.6e9) -> np.ndarray:
+    """When the samples were recorded, s; `hole` s are missing before sample `JUMP`."""
+    return begin + np.arange(N_TIMES) / sfreq + hole * (np.arange(N_TIMES) >= JUMP)
+
+
+def write_mind_monitor(
+    folder: Path, names: Sequence[str] = EEG, factor: int = 1, hole: float = 0.0
+) -> Path:
+    """Rows of samples lack the last field, as published ones do; markers have their own rows."""
+    bands = [f"{band}_{name}" for band in ("Delta", "Theta") for name in ("TP9", "AF7")]
+    head = ["TimeStamp", *bands, *[f"RAW_{name}" for name in names], "AUX_RIGHT", "Gyro_X"]
+    head += ["HeadBandOn", "Battery", "Elements"]
+    data = (microvolts(0) * factor).round(1)
+    times = stamps(hole)
+    lines = [",".join(head)]
+    for row in range(N_TIMES):
+        clock = datetime(2020, 1, 31, 10) + timedelta(seconds=float(times[row] - times[0]))
+        text = clock.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+        if row in MARKED:
+            lines.append(f"{text}{',' * (len(head) - 1)}/Marker/{MARKED[row]}")
+        if row == 300:
+            lines.append(f"{text}{',' * (len(head) - 1)}/muse/elements/blink")
+        values = ",".join(f"{value:.1f}" for value in data[:, row])
+        lines.append(f"{text},0.1,0.2,0.3,0.4,{values},850.5,1.5,1,97.5")
+    (folder / "a.csv").write_text("\n".join(lines) + "\n")
+    return folder / "a.csv"
+
+
+def write_emotivpro(
+    folder: Path, names: Sequence[str] = EEG, factor: int = 1, hole: float = 0.0
+) -> Path:
+    """With rows of motion, which hold no EEG."""
+    data = (microvolts(0) * factor).round(1)
+    head = ["Timestamp", "EEG.Counter", "EEG.Interpolated", *[f"EEG.{name}" for name in names]]
+    head += ["EEG.RawCq", "MarkerIndex", "MarkerType", "MarkerValueInt", "EEG.MarkerHardware"]
+    head += ["CQ.AF3", "MOT.AccX"]
+    lines = [
+        "title:rec, start timestamp:1.6, stop timestamp:2.6, headset type:EPOCX, channels:5, "
+        f"sampling rate:eeg_{SFREQ};mot_64, samples:{N_TIMES}, version:2.3",
+        ",".join(head),
+    ]
+    for row, time in enumerate(stamps(hole)):
+        values = ",".join(f"{value:.1f}" for value in data[:, row])
+        marker = f"1,1,{MARKED[row]}" if row in MARKED else ",,"
+        lines.append(f"{time:.6f},{row % 128},0,{values},0,{marker},0,4,")
+        if row % 4 == 0:
+            lines.append(f"{time + 0.001:.6f},,,{',' * (len(names) - 1)},,,,,,,0.5")
+    (folder / "a.csv").write_text("\n".join(lines) + "\n")
+    return folder / "a.csv"
+
+
+def write_testbench(folder: Path) -> Path:
+    """The Emotiv program before EmotivPRO: one line names rate and columns."""
+    labels = "COUNTER INTERPOLATED Fp1 FP2 T3 cz O2 GYROX MARKER SYNC CQ_O2"
+    lines = [
+        "title:rec, recorded:05.04.12 14.11.34, timestamp started:2012-04-05, "
+        f"sampling:{SFREQ}, subject:x, labels:{labels}, chan:11, units:emotiv"
+    ]
+    data = (4200 + microvolts(0)).round(1)
+    for row in range(N_TIMES):
+        values = ",".join(f"{value:.1f}" for value in data[:, row])
+        lost = int(600 <= row < 660)
+        lines.append(f"{row % 129},{lost},{values},3,{MARKED.get(row, 0)},0,1")
+    (folder / "a.csv").write_text("\n".join(lines) + "\n")
+    return folder / "a.csv"
+
+
+def write_openbci(folder: Path, hole: float = 0.0) -> Path:
+    """OpenBCI GUI, version 5; four samples arrive at one time."""
+    head = ["Sample Index", *[f"EXG Channel {n}" for n in range(5)], "Accel Channel 0", "Other"]
+    head += ["Other", "Analog Channel 0", "Timestamp", "Other", "Timestamp (Formatted)"]
+    times = stamps(hole).reshape(-1, 4).max(axis=1).repeat(4)
+    lines = ["%OpenBCI Raw EXG Data", "%Number of channels = 5", f"%Sample Rate = {SFREQ} Hz"]
+    lines += ["%Board = OpenBCI_GUI$BoardCytonSerial", ", ".join(head)]
+    for row in range(N_TIMES):
+        values = ", ".join(f"{value:.1f}" for value in microvolts(0)[:, row])
+        lines.append(
+            f"{row % 256}, {values}, 0.1, 0.0, 0.0, 0.0, {times[row]:.4f}, "
+            f"{float(MARKED.get(row, 0))}, 2020-09-13 12:26:40.000"
+        )
+    (folder / "a.txt").write_text("\n".join(lines) + "\n")
+    return folder / "a.txt"
+
+
+def write_old_openbci(folder: Path, clock: bool = True) -> Path:
+    """OpenBCI GUI before version 5: no names of columns; 40 samples are lost before `JUMP`."""
+    lines = ["%OpenBCI Raw EEG Data", "%Number of channels = 5", "%Sample Rate = 250.0 Hz"]
+    lines += ["%First Column = SampleIndex", "%Last Column = Timestamp ", "%Other Columns = EEG"]
+    for row in range(N_TIMES):
+        values = ", ".join(f"{value:.2f}" for value in microvolts(0)[:, row])
+        tail = ", 18:51:16.059" if clock else ""
+        lines.append(f"{(row + 40 * (row >= JUMP)) % 256}, {values}, 0.000, 0.000, 0.000{tail}")
+    (folder / "a.txt").write_text("\n".join(lines) + "\n")
+    return folder / "a.txt"
+
+
+def write_sd_card(folder: Path, n_chans: int = 8) -> tuple[Path, np.ndarray]:
+    """Return the file and its steps (n_chans, 1000); stopped and started again before 400."""
+    steps = np.random.default_rng(3).integers(-3000, 3000, (n_chans, 1000)) + 20_000
+    steps[1] -= 400_000
+    lines = ["%START AT", "00001C70"]
+    for row, values in enumerate(steps.T):
+        if row == 400:
+            lines += ["%STOP AT", "000025BD", "%START AT", "0000315A"]
+        motion = ",0010,FFF0,0400" if row % 10 == 0 else ""
+        numbers = ",".join(f"{value & 0xFFFFFF:06X}" for value in values)
+        lines.append(f"{(row + 60 * (row >= 700)) % 256:02X},{numbers}{motion}")
+    lines += ["%Total time mS:", "00005F53", "%min Write time uS:", "0000012B", "%block, uS"]
+    (folder / "OBCI_00.TXT").write_bytes("\r\n".join(lines).encode() + b"\r\n" + b"\0" * 512)
+    return folder / "OBCI_00.TXT", steps
+
+
+def write_brainflow(folder: Path, hole: float = 0.0) -> Path:
+    """A Muse 2: 8 columns, parted by tabs; 12 samples arrive at one time."""
+    data = microvolts(0)[:4]
+    times = stamps(hole)
+    times = times[np.minimum(np.arange(N_TIMES) // 4 * 4 + 3, N_TIMES - 1)]
+    lines = []
+    for row in range(N_TIMES):
+        values = [row % 256, *data[:, row], 0.0, times[row], MARKED.get(row, 0)]
+        lines.append("\t".join(f"{value:.6f}" for value in values))
+    (folder / "brainflow.csv").write_text("\n".join(lines) + "\n")
+    return folder / "brainflow.csv"
+
+
+def write_eegid(folder: Path) -> Path:
+    """NeuroSky through the app eegID: 512 Hz, a clock of milliseconds."""
+    lines = ["timestampMs,poorSignal,eegRawValue,eegRawValueVolts,attention,tagEvent,location"]
+    for row in range(N_TIMES):
+        tag = "face" if 500 <= row < 900 else "house" if row >= 1500 else ""
+        raw = round(100 * np.sin(row / 10)) + row % 7
+        lines.append(f"{1_600_000_000_000 + round(row * 1000 / 512)},0,{raw},0.0001,50,{tag},")
+    (folder / "a.csv").write_text("\n".join(lines) + "\n")
+    return folder / "a.csv"
+
+
+# --- XDF --------------------------------------------------------------------------------------
+
+
+def _chunk(tag: int, body: bytes) -> bytes:
+    return b"\x04" + struct.pack("<I", len(body) + 2) + struct.pack("<H", tag) + body
+
+
+def _stream(number: int, name: str, kind: str, form: str, rate: float, channels: str) -> bytes:
+    n_chans = channels.count("<channel>") or 1
+    text = (
+        f'<?xml version="1.0"?><info><name>{name}</name><type>{kind}</type>'
+        f"<channel_count>{n_chans}</channel_count><channel_format>{form}</channel_format>"
+        f"<nominal_srate>{rate}</nominal_srate><desc><channels>{channels}</channels></desc></info>"
+    )
+    return _chunk(2, struct.pack("<I", number) + text.encode())
+
+
+def _footer(number: int, count: int) -> bytes:
+    text = f'<?xml version="1.0"?><info><sample_count>{count}</sample_count></info>'
+    return _chunk(6, struct.pack("<I", number) + text.encode())
+
+
+def xdf_numbers(number: int, times: np.ndarray, data: np.ndarray) -> bytes:
+    """Samples in chunks of 32, each with its time."""
+    body = b""
+    for first in range(0, len(times), 32):
+        part = [
+            b"\x08" + struct.pack("<d", time) + row.tobytes()
+            for time, row in zip(times[first : first + 32], data[first : first + 32], strict=True)
+        ]
+        count = b"\x04" + struct.pack("<I", len(part))
+        body += _chunk(3, struct.pack("<I", number) + count + b"".join(part))
+    return body
+
+
+def xdf_texts(number: int, rows: Sequence[tuple[float, str]]) -> bytes:
+    """Markers of text."""
+    body = struct.pack("<I", number) + b"\x01" + bytes([len(rows)])
+    for time, text in rows:
+        body += b"\x08" + struct.pack("<d", time) + b"\x01" + bytes([len(text)]) + text.encode()
+    return _chunk(3, body)
+
+
+def xdf_offset(number: int, time: float, value: float) -> bytes:
+    """A measurement of a stream's clock against the recorder's."""
+    return _chunk(4, struct.pack("<Idd", number, time, value))
+
+
+def xdf_channels(names: Sequence[str], unit: str = "microvolts", last: str = "EEG") -> str:
+    """The description of channels; `last` is the type of the last."""
+    kinds = ["EEG"] * (len(names) - 1) + [last]
+    return "".join(
+        f"<channel><label>{name}</label><unit>{unit}</unit><type>{kind}</type></channel>"
+        for name, kind in zip(names, kinds, strict=True)
+    )
+
+
+def write_xdf(
+    folder: Path,
+    names: Sequence[str] = EEG,
+    factor: int = 1,
+    hole: float = 0.0,
+    shift: float = 0.0,
+    unit: str = "microvolts",
+    rate: float = SFREQ,
+    more: bytes = b"",
+) -> Path:
+    """EEG, motion and text markers; the EEG's clock runs `shift` s behind the recorder's."""
+    data = (microvolts(0) * factor).round(1).astype("<f8").T.copy()
+    times = stamps(hole, begin=1000.0)
+    content = b"XDF:" + _chunk(1, b'<?xml version="1.0"?><info><version>1.0</version></info>')
+    content += _stream(1, "Headset", "EEG", "double64", rate, xdf_channels(names, unit))
+    content += _stream(2, "Motion", "ACC", "float32", 50, "")
+    content += _stream(3, "Pictures", "Markers", "string", 0, "")
+    for time in np.arange(times[0], times[-1], 1.0):
+        content += xdf_offset(1, time - shift, shift) + xdf_offset(3, time, 0.0)
+    content += xdf_numbers(1, times - shift, data)
+    motion = np.arange(400, dtype="<f4")[:, None]
+    content += xdf_numbers(2, 1000 + np.arange(400) / 50, motion)
+    content += xdf_texts(3, [(times[row], f"class {code}") for row, code in MARKED.items()])
+    content += more + _footer(1, N_TIMES) + _footer(2, 400) + _footer(3, 2)
+    (folder / "a.xdf").write_bytes(content)
+    return folder / "a.xdf"
