@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dreamdiffusion.recordings.duplicates import DuplicateCheck
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.formats.muse import sampling_rate
 from dreamdiffusion.recordings.read import read_bids, read_recording
 from dreamdiffusion.recordings.recording import hash_samples
+from dreamdiffusion.trials.duplicates import DuplicateCheck
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not on this machine")

@@ -128,26 +128,7 @@ def _read(path: Path, root: Path | None, check_units: bool, stated: StatedConfig
     description = read_json(root / DESCRIPTION) if root is not None else {}
     noise_level = _simulated_noise_level(path)
     entities = entities_from_path(path, stem_of(path))
-    cut: Cut | None = None
-    if is_trial_folder(path) or TRIAL.fullmatch(path.name):
-        raw, events, subject = read_uci(path)
-        form = "UCI EEG Database"
-        run = "1" if path.is_dir() else path.name.split(".")[-2]
-        entities |= {"subject": subject, "run": run}
-    else:
-        extension = check_kind(path)
-        form = FORMATS[extension]
-        if extension in TEXT_EXTENSIONS:
-            raw, events, form = read_headset(path, stated.stated())
-        elif form == "XDF":
-            raw, events = read_xdf(path, stated.stream)
-        elif extension == ".zip":
-            raw, events = read_openvibe(path)
-        else:
-            raw, events, cut = _read_mne_format(path, root)
-        if form == "OpenViBE csv" and entities["subject"] == "unknown":
-            folder = path.absolute().parent.name  # FEIS: feis/01/articulators.zip
-            entities["subject"] = folder if folder.isdigit() else "unknown"
+    raw, events, form, cut = _read_file(path, root, stated, entities)
     _take_stated(raw, stated, path)
     _check_names(raw, path)
     renamed, labels, found = _name_and_scale(raw, form, path, root, stated.unit)
@@ -185,6 +166,31 @@ def _read(path: Path, root: Path | None, check_units: bool, stated: StatedConfig
         unit_from=found.source,
         unit_problem=found.problem,
     )
+
+
+def _read_file(
+    path: Path, root: Path | None, stated: StatedConfig, entities: dict[str, str]
+) -> tuple[mne.io.BaseRaw, pd.DataFrame | None, str, Cut | None]:
+    """Return signal, events, format and cut; complete `entities` by what the format says."""
+    if is_trial_folder(path) or TRIAL.fullmatch(path.name):
+        raw, events, subject = read_uci(path)
+        run = "1" if path.is_dir() else path.name.split(".")[-2]
+        entities |= {"subject": subject, "run": run}
+        return raw, events, "UCI EEG Database", None
+    extension, cut = check_kind(path), None
+    form = FORMATS[extension]
+    if extension in TEXT_EXTENSIONS:
+        raw, events, form = read_headset(path, stated.stated())
+    elif form == "XDF":
+        raw, events = read_xdf(path, stated.stream)
+    elif extension == ".zip":
+        raw, events = read_openvibe(path)
+    else:
+        raw, events, cut = _read_mne_format(path, root)
+    if form == "OpenViBE csv" and entities["subject"] == "unknown":
+        folder = path.absolute().parent.name  # FEIS: feis/01/articulators.zip
+        entities["subject"] = folder if folder.isdigit() else "unknown"
+    return raw, events, form, cut
 
 
 def _take_stated(raw: mne.io.BaseRaw, stated: StatedConfig, path: Path) -> None:

@@ -131,7 +131,7 @@ def hash_samples(raw: mne.io.BaseRaw) -> str:
     """Return the sha256 of the samples, rounded to 0.01 microvolt, so of the signal not the file.
 
     Two files of one recording in different formats agree where both store it to that precision;
-    `dreamdiffusion.recordings.duplicates.DuplicateCheck` also finds those that do not.
+    `dreamdiffusion.trials.duplicates.DuplicateCheck` also finds those that do not.
     """
     data = np.asarray(raw.get_data(), dtype=np.float64)
     digest = hashlib.sha256(repr(data.shape).encode())

@@ -9,8 +9,8 @@ from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.recordings.bad_channels import spectrum
 from dreamdiffusion.recordings.config import InspectConfig
 from dreamdiffusion.recordings.find import find_recordings
-from dreamdiffusion.recordings.inspection import describe_recording
 from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.report.inspection import describe_recording
 from dreamdiffusion.report.inspection_picture import draw_inspection
 
 

@@ -22,9 +22,9 @@ from dreamdiffusion.evidence.audit.run import audit_trials
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.gaps import stretches
-from dreamdiffusion.recordings.inspection import describe_recording
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import eeg_names
+from dreamdiffusion.report.inspection import describe_recording
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials
 from dreamdiffusion.trials.trials import Trials

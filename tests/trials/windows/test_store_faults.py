@@ -24,9 +24,9 @@ import dreamdiffusion.trials.windows.cut
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.files.whole import HOLDER, LOCK
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.recordings.duplicates import DuplicateCheck
 from dreamdiffusion.recordings.recording import Recording, hash_samples
 from dreamdiffusion.trials.config import PrepareConfig
+from dreamdiffusion.trials.duplicates import DuplicateCheck
 from dreamdiffusion.trials.windows.cut import build_windows
 from dreamdiffusion.trials.windows.store import WindowStore, read_header
 
