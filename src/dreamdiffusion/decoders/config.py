@@ -153,8 +153,15 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
         description="a linear encoding model beside the networks; its part in the probabilities is "
         "fitted on validation trials",
     )
-    scale: Literal["whiten", "robust"] = Field(
-        default="whiten", description="fitted on training trials"
+    linear_widths_s: list[PositiveFloat] = Field(
+        default=[0.03],
+        min_length=1,
+        description="s, windows of the linear model; several: one model for each, averaged",
+    )
+    scale: Literal["whiten", "robust", "trial"] = Field(
+        default="whiten",
+        description="whiten, robust: fitted on training trials; trial: each channel of each trial "
+        "by its own mean and deviation",
     )
     contrastive_weight: float = Field(
         default=1.0, ge=0, description="of InfoNCE between EEG and image embeddings; 0: off"

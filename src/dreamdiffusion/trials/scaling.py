@@ -1,4 +1,4 @@
-"""The linear map that brings the channels of a person's EEG to a common scale."""
+"""What brings EEG to a common scale: a linear map of the channels, or each trial's own."""
 
 from __future__ import annotations
 
@@ -45,6 +45,28 @@ def scale_matrix(data: np.ndarray, scale: str) -> np.ndarray:
             raise ValueError(f"channel {int(np.argmin(width))} has no deviation to divide by")
         return np.diag(1 / width)
     raise ValueError(f"scale is {scale!r}, expected whiten or robust")
+
+
+def scale_trials(data: np.ndarray) -> np.ndarray:
+    """Scale each channel of each trial by itself: less its mean, divided by its deviation.
+
+    Nothing is fitted. A trial with a blink, or a run with looser electrodes, then counts as much as
+    any other; what is lost is how large a trial was.
+
+    Parameters
+    ----------
+    data
+        (n, n_chans, n_times), any unit.
+
+    Returns
+    -------
+    array
+        float64 (n, n_chans, n_times); a channel without any deviation becomes zero.
+    """
+    centred = np.asarray(data, dtype=np.float64)
+    centred = centred - centred.mean(axis=2, keepdims=True)
+    width = centred.std(axis=2, keepdims=True)
+    return centred / np.where(width > 0, width, 1.0)
 
 
 def scale_of_part(matrix: np.ndarray, places: list[int]) -> np.ndarray:

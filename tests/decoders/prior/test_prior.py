@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from dreamdiffusion.decoders.prior.posterior import (
     Evidence,
     PosteriorWeights,
     choose,
+    fit_class_weight,
     fit_weights,
 )
 from dreamdiffusion.trials.trials import Trials
@@ -73,6 +76,46 @@ def test_the_weights_are_found_again() -> None:
     found = fit_weights(bank, own)
     assert found.similarity == pytest.approx(1.5, abs=0.1)
     assert found.attributes == pytest.approx(0.7, abs=0.1)
+
+
+def test_the_weight_of_classes_is_found_again() -> None:
+    """Trials whose class is drawn from a tempered answer; one class has two pictures."""
+    generator = torch.Generator().manual_seed(0)
+    logs = torch.randn(4000, 2, generator=generator).log_softmax(1)
+    words = logs[:, [0, 0, 1]]  # of the bank's pictures
+    picture = torch.multinomial((0.6 * words).softmax(1), 1, generator=generator)[:, 0]
+    shown = torch.tensor([0, 0, 1])[picture]
+    bank = Evidence(torch.randn(4000, 3, generator=generator), words)
+    found = fit_class_weight(bank, torch.tensor([0, 0, 1])[None] == shown[:, None])
+    assert found.similarity == 0
+    assert found.attributes == pytest.approx(0.6, abs=0.1)
+    inverted = fit_class_weight(bank, torch.tensor([0, 0, 1])[None] != shown[:, None])
+    assert inverted.attributes == 0.01  # the likelier class stays in front
+
+
+def test_trials_whose_class_alone_is_known(tmp_path: Path) -> None:
+    config = prior_config(tmp_path)
+    trials = Trials.load(config.data)
+    for number, path in enumerate(sorted(trials.stimuli_root.glob("*.png"))):  # type: ignore[union-attr]
+        name = trials.metadata["category"].iloc[number]
+        copy = tmp_path / "classes" / name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    metadata = trials.metadata.assign(stim_file="", pool=trials.metadata["category"])
+    trials = replace(trials, metadata=metadata, stimuli_root=tmp_path / "classes")
+    split = make_split(trials, config)
+    config = prior_config(tmp_path, bank=tmp_path / "classes")
+    prior = Prior.fit(trials, split, config)
+    assert prior.weights.similarity == 0 and prior.weights.attributes > 0.1
+    test = trials.select(split.test)
+    answer = prior.reader.decode(test)
+    places = prior.choose(answer, PriorSampleConfig(temperature=0, num_images_per_prompt=2))
+    shown = prior.bank.attributes["category"].to_numpy()[places]
+    assert (shown == np.array(answer.labels)[:, None]).all()
+    shutil.copytree(tmp_path / "classes" / "square", tmp_path / "bank" / "square")
+    less = prior_config(tmp_path, bank=tmp_path / "bank", output=tmp_path / "less")
+    with pytest.raises(ValueError, match="the bank has no picture of disc, which validation"):
+        Prior.fit(trials, split, less)
 
 
 def test_draws_follow_the_posterior() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from dreamdiffusion.decoders.reader.pooling import fit_pooling, pool
+from dreamdiffusion.decoders.reader.pooling import fit_pooling, mean_table, pool
 
 VALUES = ["cat", "house", "key"]
 
@@ -38,6 +38,14 @@ def test_trials_that_are_all_right_leave_the_weights_finite() -> None:
     right = table(np.full((20, 3), 0.01) + np.eye(3)[np.arange(20) % 3] * 0.97)
     truth = pd.DataFrame({"category": [VALUES[i % 3] for i in range(20)]})
     one, two = fit_pooling(right, right, truth)["category"]
-    assert 1 <= one < 3 and 0 <= two < 3
+    assert 0.5 < one < 3 and 0.5 < two < 3
     nobody = pd.DataFrame({"category": ["unheard of"] * 20})
-    assert fit_pooling(right, right, nobody)["category"] == pytest.approx([1.0, 0.0], abs=1e-3)
+    assert fit_pooling(right, right, nobody)["category"] == pytest.approx([0.5, 0.5], abs=1e-3)
+
+
+def test_the_mean_of_answers_is_that_of_their_logarithms() -> None:
+    tables = [table(np.array([[0.8, 0.1, 0.1]])), table(np.array([[0.2, 0.4, 0.4]]))]
+    got = mean_table(tables)["category"]
+    raw = np.sqrt([0.8 * 0.2, 0.1 * 0.4, 0.1 * 0.4])
+    np.testing.assert_allclose(got, [raw / raw.sum()])
+    assert got.columns.tolist() == VALUES

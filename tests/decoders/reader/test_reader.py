@@ -21,6 +21,7 @@ from dreamdiffusion.decoders.reader.pooling import FLOOR
 from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.training.random_numbers import Draw
+from dreamdiffusion.trials.scaling import scale_trials
 from dreamdiffusion.trials.trials import Trials
 
 # A module that is built draws its first weights from torch's global numbers.
@@ -119,15 +120,15 @@ def test_the_linear_model_has_its_part(tmp_path: Path) -> None:
     config = reader_config(tmp_path)
     trials = Trials.load(config.data)
     reader = fit(config)
-    assert reader.linear is not None and set(reader.facts()["pooling"]) == {"category"}
+    assert len(reader.linear) == 1 and set(reader.facts()["pooling"]) == {"category"}
     alone = Reader(reader.processor, reader.networks).decode(trials).probabilities["category"]  # type: ignore[index]
-    linear = reader.linear.decode(trials).probabilities["category"]  # type: ignore[index]
+    linear = reader.linear[0].decode(trials).probabilities["category"]  # type: ignore[index]
     weights = reader.pooling["category"]
     scores = weights[0] * np.log(alone) + weights[1] * np.log(np.maximum(linear, FLOOR))
     expected = np.exp(scores) / np.exp(scores).sum(axis=1).to_numpy()[:, None]
     np.testing.assert_allclose(reader.decode(trials).probabilities["category"], expected, rtol=1e-4)  # type: ignore[index]
     nothing = {"by": "run", "test": ["3"], "validation_fraction": 0}
-    assert fit(reader_config(tmp_path, split=nothing, output=tmp_path / "none")).linear is None
+    assert fit(reader_config(tmp_path, split=nothing, output=tmp_path / "none")).linear == []
 
 
 def test_attributes_are_those_of_the_training_trials(tmp_path: Path) -> None:
@@ -160,3 +161,23 @@ def test_the_papers_encoder_under_the_same_losses(tmp_path: Path, pretrained: bo
     torch.testing.assert_close(again.embeddings, reader.decode(trials).embeddings)
     with pytest.raises(ValueError, match="pretrained goes with encoder mae"):
         fit(reader_config(tmp_path, pretrained=tmp_path, output=tmp_path / "other"))
+
+
+def test_linear_models_of_several_windows_at_each_trials_own_scale(tmp_path: Path) -> None:
+    config = reader_config(tmp_path, linear_widths_s=[0.02, 0.04], scale="trial")
+    reader = fit(config)
+    trials = Trials.load(config.data)
+    assert [one.width_s for one in reader.linear] == [0.02, 0.04]
+    scaled = replace(trials, data=scale_trials(trials.data))
+    logs = [np.log(one.decode(scaled).probabilities["category"]) for one in reader.linear]  # type: ignore[index]
+    alone = Reader(reader.processor, reader.networks).decode(trials).probabilities
+    weights = reader.pooling["category"]
+    scores = weights[0] * np.log(alone["category"]) + weights[1] * sum(logs) / 2  # type: ignore[index]
+    expected = np.exp(scores).div(np.exp(scores).sum(axis=1), axis=0)
+    answer = reader.decode(trials).probabilities["category"]  # type: ignore[index]
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
+    larger = reader.decode(replace(trials, data=7 * trials.data)).probabilities["category"]  # type: ignore[index]
+    np.testing.assert_allclose(larger, answer, atol=1e-5)
+    reader.save(tmp_path / "saved")
+    again = Reader.load(tmp_path / "saved").decode(trials).probabilities["category"]  # type: ignore[index]
+    np.testing.assert_allclose(again, answer, atol=1e-4)

@@ -9,15 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from dreamdiffusion.decoders.base import Answer, Decoder, read_record, write_record
+from dreamdiffusion.decoders.base import CATEGORY, Answer, Decoder, read_record, write_record
 from dreamdiffusion.decoders.config import PriorConfig, PriorSampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
 from dreamdiffusion.decoders.prior.bank import Bank
-from dreamdiffusion.decoders.prior.posterior import Evidence, PosteriorWeights, choose, fit_weights
+from dreamdiffusion.decoders.prior.posterior import (
+    Evidence,
+    PosteriorWeights,
+    choose,
+    fit_class_weight,
+    fit_weights,
+)
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.models.generator.draw import PromptedGenerator
-from dreamdiffusion.models.generator.generator import load_embedder
+from dreamdiffusion.models.generator.generator import Embed, load_embedder
 from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.random_numbers import step_generator
@@ -68,17 +74,12 @@ class Prior(Decoder):
         Raises
         ------
         ValueError
-            If there are no validation trials, or it is not known which picture was shown.
+            If there are no validation trials, or the bank lacks the class of one.
         """
         if not len(split.validation):
             raise ValueError(
                 "the prior is scaled on validation trials, and the split has none; give "
                 "split.validation or split.validation_fraction"
-            )
-        if trials.pairing != "stim_file":
-            raise ValueError(
-                "the prior is scaled on the pictures that were shown, and only their class is "
-                "known; use the decoder reader"
             )
         reader = Reader.fit(trials, split, config)
         embed = load_embedder(config.clip, choose_device(config.runtime))
@@ -87,13 +88,8 @@ class Prior(Decoder):
             bank = Bank.of_scenes(config.bank_size, size, config.seed, embed)
         else:
             bank = Bank.of_folder(config.bank, size, embed, trials.picture_fit)
-        held_out = trials.select(split.validation)
-        answer = reader.decode(held_out)
-        pixels = torch.from_numpy(trials.read_pictures(held_out.images(), size))
-        seen = embed(pixels.permute(0, 3, 1, 2).float() / 255)
-        about_bank = Evidence.of(answer, bank.embeddings, bank.attributes)
-        about_own = Evidence.of(answer, seen, held_out.metadata)
-        return cls(reader, bank, fit_weights(about_bank, about_own), config.generator)
+        weights = _fit_weights(reader, bank, trials.select(split.validation), embed)
+        return cls(reader, bank, weights, config.generator)
 
     @with_keywords(PriorSampleConfig, "sample")
     def decode(self, trials: Trials, sample: PriorSampleConfig) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -169,3 +165,22 @@ class Prior(Decoder):
 
     def facts(self) -> dict[str, Any]:
         return {**self.reader.facts(), "bank": len(self.bank), "weights": asdict(self.weights)}
+
+
+def _fit_weights(reader: Reader, bank: Bank, held_out: Trials, embed: Embed) -> PosteriorWeights:
+    """Fit the weights on validation trials, by the pictures they saw or by their class."""
+    answer = reader.decode(held_out)
+    about_bank = Evidence.of(answer, bank.embeddings, bank.attributes)
+    if held_out.pairing == "category":
+        shown = held_out.metadata[CATEGORY].astype(str).to_numpy()
+        lacking = sorted(set(shown) - set(bank.attributes[CATEGORY]))
+        if lacking:
+            raise ValueError(
+                f"the bank has no picture of {', '.join(lacking)}, which validation trials saw; "
+                "give a folder with one folder of pictures for each class (bank)"
+            )
+        right = shown[:, None] == bank.attributes[CATEGORY].to_numpy()[None]
+        return fit_class_weight(about_bank, torch.from_numpy(right))
+    pixels = torch.from_numpy(held_out.read_pictures(held_out.images(), bank.size))
+    seen = embed(pixels.permute(0, 3, 1, 2).float() / 255)
+    return fit_weights(about_bank, Evidence.of(answer, seen, held_out.metadata))

@@ -94,17 +94,52 @@ def fit_weights(bank: Evidence, own: Evidence) -> PosteriorWeights:
         That make the true picture as likely as possible among the bank's and itself (maximum
         likelihood; the problem is convex).
     """
-    similarity = torch.cat([bank.similarity, own.similarity.diagonal()[:, None]], dim=1).double()
-    words = torch.cat([bank.log_probability, own.log_probability.diagonal()[:, None]], 1).double()
+    joined = Evidence(
+        torch.cat([bank.similarity, own.similarity.diagonal()[:, None]], dim=1),
+        torch.cat([bank.log_probability, own.log_probability.diagonal()[:, None]], dim=1),
+    )
+    right = torch.zeros_like(joined.similarity, dtype=torch.bool)
+    right[:, -1] = True
+    return _most_likely(joined, right, ((0.0, None), (0.0, None)))
+
+
+def fit_class_weight(bank: Evidence, right: torch.Tensor) -> PosteriorWeights:
+    """Fit the weight of the log-probabilities on validation trials of known class alone.
+
+    Which picture of its class a trial saw is not known, so nothing tells the similarity's weight:
+    it is 0, and pictures of one class are alike likely.
+
+    Parameters
+    ----------
+    bank
+        Of n trials about the m pictures of the bank.
+    right
+        Which of them are of the trial's class, bool ``(n, m)``.
+
+    Returns
+    -------
+    Weights
+        That make a picture of the true class as likely as possible. At least a hundredth: trials
+        too few to tell still leave the likelier class in front.
+    """
+    return _most_likely(bank, right, ((0.0, 0.0), (0.01, None)))
+
+
+def _most_likely(
+    evidence: Evidence, right: torch.Tensor, bounds: tuple[tuple[float, float | None], ...]
+) -> PosteriorWeights:
+    """Return the weights under which the right pictures have the highest probability together."""
+    similarity, words = evidence.similarity.double(), evidence.log_probability.double()
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         scores = values[0] * similarity + values[1] * words
         log_posterior = scores.log_softmax(dim=1)
-        chances = log_posterior.exp()
-        slope = [((chances * part).sum(dim=1) - part[:, -1]).mean() for part in (similarity, words)]
-        return float(-log_posterior[:, -1].mean()), np.array([float(s) for s in slope])
+        of_right = log_posterior.masked_fill(~right, -torch.inf)
+        chances = log_posterior.exp() - of_right.softmax(dim=1)
+        slope = [(chances * part).sum(dim=1).mean() for part in (similarity, words)]
+        return float(-of_right.logsumexp(dim=1).mean()), np.array([float(s) for s in slope])
 
-    found = minimize(loss, np.array([5.0, 0.5]), jac=True, bounds=[(0, None), (0, None)])
+    found = minimize(loss, np.array([5.0, 0.5]), jac=True, bounds=bounds)  # clipped to the bounds
     return PosteriorWeights(float(found.x[0]), float(found.x[1]))
 
 

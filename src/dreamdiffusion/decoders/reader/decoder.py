@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ from dreamdiffusion.decoders.config import EncodingConfig, ReaderConfig
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.encoding import Encoding
 from dreamdiffusion.decoders.reader.network import ReaderNetwork
-from dreamdiffusion.decoders.reader.pooling import Pooling, fit_pooling, pool
+from dreamdiffusion.decoders.reader.pooling import (
+    Pooling,
+    Tables,
+    fit_pooling,
+    mean_table,
+    pool,
+)
 from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
@@ -26,6 +32,7 @@ from dreamdiffusion.models.generator.generator import load_clip
 from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.loop import train_task
+from dreamdiffusion.trials.scaling import scale_trials
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -48,7 +55,8 @@ class Reader(Decoder):
     networks
         One, or several of different seeds, whose answers are averaged.
     linear
-        A linear model of the same attributes, or None.
+        Linear models of the same attributes, one for each length of its windows, whose
+        log-probabilities are averaged; none: the networks answer alone.
     pooling
         How much each attribute's probabilities are the networks' and the linear model's.
     """
@@ -59,7 +67,7 @@ class Reader(Decoder):
 
     processor: EEGProcessor
     networks: list[ReaderNetwork]
-    linear: Encoding | None = None
+    linear: list[Encoding] = field(default_factory=list)
     pooling: Pooling = field(default_factory=dict)
 
     @classmethod
@@ -95,21 +103,32 @@ class Reader(Decoder):
             networks.append(network.eval())
         reader = cls(processor, networks)
         if config.linear:
-            reader._add_linear(trials, split, list(attributes))
+            reader._add_linear(trials, split, config.linear_widths_s)
         return reader
 
-    def _add_linear(self, trials: Trials, split: Split, attributes: list[str]) -> None:
-        """Fit a linear model beside the networks, and its weight on the validation trials."""
+    def _add_linear(self, trials: Trials, split: Split, widths_s: list[float]) -> None:
+        """Fit linear models beside the networks, and their weight on the validation trials."""
         if not len(split.validation):
             logger.info("no linear model: its weight is fitted on validation trials")
             return
-        config = EncodingConfig(attributes=attributes)
-        linear = Encoding.fit(trials, split, config)
         held_out = trials.select(split.validation)
-        tables = [self.decode(held_out).probabilities, linear.decode(held_out).probabilities]
-        assert tables[0] is not None and tables[1] is not None
-        self.pooling = fit_pooling(tables[0], tables[1], held_out.metadata)
-        self.linear = linear
+        networks = self.decode(held_out).probabilities
+        assert networks is not None
+        scaled = self._for_linear(trials)
+        for width in widths_s:
+            config = EncodingConfig(attributes=list(self.attributes), width_s=width)
+            self.linear.append(Encoding.fit(scaled, split, config))
+        self.pooling = fit_pooling(networks, self._read_linear(held_out), held_out.metadata)
+
+    def _for_linear(self, trials: Trials) -> Trials:
+        """Return trials as the linear models take them: each at its own scale, or in volts."""
+        if self.processor.config["scale"] != "trial":
+            return trials
+        return replace(trials, data=scale_trials(trials.data))
+
+    def _read_linear(self, trials: Trials) -> Tables:
+        scaled = self._for_linear(trials)
+        return mean_table([one.decode(scaled).probabilities or {} for one in self.linear])
 
     @torch.no_grad()
     def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -126,10 +145,8 @@ class Reader(Decoder):
             probabilities[name] = pd.DataFrame(table, columns=pd.Index(values))
         each = [torch.cat([embedding for _, embedding in of]) for of in read]
         embeddings = F.normalize(torch.stack(each).mean(dim=0), dim=1).cpu()
-        if self.linear is not None:
-            linear = self.linear.decode(trials).probabilities
-            assert linear is not None
-            probabilities = pool(probabilities, linear, self.pooling)
+        if self.pooling:
+            probabilities = pool(probabilities, self._read_linear(trials), self.pooling)
         return Answer(embeddings=embeddings, probabilities=probabilities)
 
     @property
@@ -139,19 +156,21 @@ class Reader(Decoder):
 
     def save(self, folder: Path) -> None:
         """Write scale, networks and linear model."""
-        write_record(folder, self.name, ensemble=len(self.networks), pooling=self.pooling)
+        counts = {"ensemble": len(self.networks), "n_linear": len(self.linear)}
+        write_record(folder, self.name, **counts, pooling=self.pooling)
         self.processor.save_pretrained(folder / "eeg_processor")
         for number, network in enumerate(self.networks):
             network.save_pretrained(folder / _folder(number))
-        if self.linear is not None:
-            self.linear.save(folder / LINEAR)
+        for number, linear in enumerate(self.linear):
+            linear.save(folder / LINEAR / str(number))
 
     @classmethod
     def load(cls, folder: Path) -> Reader:
         """Read what `save` wrote."""
         record = read_record(folder, cls.name)
         pooling = record.get("pooling", {})  # saved before there was a linear model: none
-        linear = Encoding.load(folder / LINEAR) if pooling else None
+        n_linear = int(record.get("n_linear", 0))
+        linear = [Encoding.load(folder / LINEAR / str(number)) for number in range(n_linear)]
         processor = EEGProcessor.from_pretrained(folder / "eeg_processor", use_safetensors=True)
         networks = [
             ReaderNetwork.from_pretrained(folder / _folder(n)) for n in range(record["ensemble"])
@@ -167,7 +186,7 @@ class Reader(Decoder):
     def facts(self) -> dict[str, Any]:
         count = sum(p.numel() for network in self.networks for p in network.parameters())
         facts = {"ensemble": len(self.networks), "n_parameters": count}
-        return facts | ({"pooling": self.pooling} if self.linear is not None else {})
+        return facts | ({"pooling": self.pooling} if self.pooling else {})
 
 
 def _folder(number: int) -> str:

@@ -36,8 +36,9 @@ def fit_pooling(network: Tables, linear: Tables, truth: pd.DataFrame) -> Pooling
     Returns
     -------
     dict
-        The most likely weights, none below 0, given that they are near 1 and 0 (a normal
-        distribution of sd 1): a few trials that are all right do not make them grow for ever.
+        The most likely weights, none below 0, given that they are near 1/2 each (a normal
+        distribution of sd 1): a few trials that are all right do not make them grow for ever, and
+        where there are too few to tell it is about the mean.
     """
     found = {}
     for name, table in network.items():
@@ -47,10 +48,10 @@ def fit_pooling(network: Tables, linear: Tables, truth: pd.DataFrame) -> Pooling
 
         def loss(weights: np.ndarray, logs=logs[:, known], true=true[known]) -> float:
             scores = log_softmax(np.tensordot(weights, logs, 1), axis=1)
-            distance = np.sum((weights - np.array([1.0, 0.0])) ** 2) / 2
+            distance = np.sum((weights - 0.5) ** 2) / 2
             return float(distance - scores[np.arange(len(true)), true].sum())
 
-        best = minimize(loss, np.array([1.0, 0.1]), bounds=[(0, None), (0, None)])
+        best = minimize(loss, np.array([0.5, 0.5]), bounds=[(0, None), (0, None)])
         found[name] = [float(weight) for weight in best.x]
     return found
 
@@ -63,6 +64,15 @@ def pool(network: Tables, linear: Tables, weights: Pooling) -> Tables:
         scores = np.tensordot(np.array(weights[name]), logs, 1)
         pooled[name] = pd.DataFrame(softmax(scores, axis=1), columns=table.columns)
     return pooled
+
+
+def mean_table(tables: list[Tables]) -> Tables:
+    """Return the mean of several answers' log-probabilities, as probabilities."""
+    means = {}
+    for name, first in tables[0].items():
+        scores = np.mean([_logs(one[name]) for one in tables], axis=0)
+        means[name] = pd.DataFrame(softmax(scores, axis=1), columns=first.columns)
+    return means
 
 
 def _logs(table: pd.DataFrame) -> np.ndarray:

@@ -12,7 +12,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
 from dreamdiffusion.models.encoders.tokens import tile_channels
-from dreamdiffusion.trials.scaling import scale_matrix, scale_of_part
+from dreamdiffusion.trials.scaling import scale_matrix, scale_of_part, scale_trials
 from dreamdiffusion.trials.trials import Trials
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ class EEGProcessor(ModelMixin, ConfigMixin):
     n_chans
         Channels of the encoder; where it has more than ``ch_names``, they are repeated cyclically.
     scale
-        How the matrix was fitted, see `scaling.scale_matrix`.
+        How the matrix was fitted, see `scaling.scale_matrix`; or ``trial``, which fits nothing, see
+        `scaling.scale_trials`.
     signal
         Filters and reference the trials were prepared with, for the reader and for `prepare`.
     missing
@@ -87,8 +88,9 @@ class EEGProcessor(ModelMixin, ConfigMixin):
             signal=trials.signal,
             missing=missing,
         )
-        matrix = scale_matrix(np.asarray(trials.data[indices]), scale)
-        processor.matrix.copy_(torch.from_numpy(matrix))
+        if scale != "trial":
+            matrix = scale_matrix(np.asarray(trials.data[indices]), scale)
+            processor.matrix.copy_(torch.from_numpy(matrix))
         return processor
 
     def forward(
@@ -140,11 +142,16 @@ class EEGProcessor(ModelMixin, ConfigMixin):
             )
         places = [wanted.index(name) for name in present]
         ordered = np.asarray(data[:, [ch_names.index(name) for name in present]], dtype=np.float32)
-        # In volts float32 would still do, but products of 1e-5 with 1e5 are better done in float64.
-        matrix = scale_of_part(self.matrix.double().cpu().numpy(), places)
         scaled = torch.full((len(ordered), len(wanted), ordered.shape[2]), torch.nan)
-        scaled[:, places] = (torch.from_numpy(matrix) @ torch.from_numpy(ordered).double()).float()
+        scaled[:, places] = torch.from_numpy(self._scale(ordered, places)).float()
         return tile_channels(scaled, self.n_chans)
+
+    def _scale(self, eeg: np.ndarray, places: list[int]) -> np.ndarray:
+        """Scale the channels that are there, ``(n, len(places), n_times)``."""
+        if self.config["scale"] == "trial":
+            return scale_trials(eeg)
+        # In volts float32 would still do, but products of 1e-5 with 1e5 are better done in float64.
+        return scale_of_part(self.matrix.double().cpu().numpy(), places) @ eeg.astype(np.float64)
 
     def _unpack(
         self, eeg: np.ndarray | mne.BaseEpochs, ch_names: list[str] | None, sfreq: float | None
