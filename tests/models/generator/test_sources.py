@@ -20,11 +20,14 @@ def test_other_processes_draw_the_same_in_the_same_order():
     try:
         source.announce(places)
         drawn = source.read(places)
+        prints = source.prints(steps=2)
+        assert set(source.prints(steps=2)) == set(prints)  # all known, nothing left to draw
     finally:
         source.close()
     expected = FreshScenes(SIZE, 4).read(places)
     assert drawn.captions == expected.captions
     assert np.array_equal(drawn.pixels, expected.pixels)
+    assert set(prints) == set(picture_prints(FreshScenes(SIZE, 4).read(torch.arange(6)).pixels))
 
 
 def test_prints_are_those_of_the_steps_that_were_taken(monkeypatch):

@@ -99,8 +99,9 @@ class SceneSource:
             for step in range(steps)
         ]
         seen = torch.cat(batches).unique().numpy()
-        for missing in torch.from_numpy(seen[~self._known[seen]]).split(1024):
-            self.read(missing)
+        missing = seen[~self._known[seen]]
+        for first in range(0, len(missing), 1024):
+            self._draw(missing[first : first + 1024])
         return self._prints[seen]
 
     def close(self) -> None:
