@@ -4,8 +4,9 @@
 
 draws scenes that no network was trained on, from their captions, from the CLIP embedding of the
 true picture, and from both, in 20, 10, 4 and 2 steps, and writes ``docs/results/generator.json``
-and a sheet of pictures, ``generator.png``. Rows of other labels in that file stay: those of an
-earlier generator, measured on the same scenes. ``--table`` prints the file as Markdown.
+and sheets of pictures, ``generator-*.png`` (``--no-sheets`` leaves them out). Rows of other labels
+in that file stay: those of an earlier generator, measured on the same scenes. ``--table`` prints
+the file as Markdown.
 
 Neither the judge nor a score is part of any loss. The CLIP is that of the generator.
 """
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--seed", type=int, default=SEED, help="another to choose settings on")
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
+    parser.add_argument("--sheets", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--table", action="store_true", help="print the file and draw nothing")
     options = parser.parse_args()
     path = options.output / "generator.json"
@@ -90,15 +92,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             )
             seconds = (time.perf_counter() - begin) / len(scenes)
             row = {"label": options.label, "condition": name, "steps": steps}
+            row["guidance_scale"] = options.guidance_scale
             row |= accuracy(judge, drawn, scenes) | crispness(drawn, true)
             rows.append(row | {"seconds_per_picture": seconds})
             print(json.dumps(rows[-1]), flush=True)
-            if steps == options.steps[min(1, len(options.steps) - 1)]:
+            if options.sheets and steps == options.steps[min(1, len(options.steps) - 1)]:
                 sheet(drawn[:48], options.output / f"generator-{name}.png")
     return {
         "n": len(scenes),
         "seed": options.seed,
-        "guidance_scale": options.guidance_scale,
         "chance": {"category": 1 / len(judge.categories), "color": 1 / len(judge.colors)},
         "rows": rows,
     }

@@ -154,6 +154,16 @@ class ImageConditionConfig(Schema):
         return self
 
 
+class DistillConfig(Schema):
+    """A U-Net that draws in few steps and without guidance what it draws in many with it."""
+
+    n_steps: PositiveInt = Field(default=4, description="steps that it is to draw in")
+    teacher_steps: PositiveInt = Field(default=4, description="of it as it is, for each of them")
+    guidance_scale: float = Field(
+        default=2.5, ge=1, description="of it as it is; 1 where init was distilled already"
+    )
+
+
 class TrainGeneratorConfig(Schema):
     """A small text-to-image generator in Stable Diffusion's own shape.
 
@@ -196,6 +206,10 @@ class TrainGeneratorConfig(Schema):
         description="the VAE's decoder alone, for crisp pictures; its latents stay as they are",
     )
     unet_train: TrainConfig | None = TrainConfig(steps=10000, batch_size=32)
+    distill: DistillConfig = DistillConfig()
+    distill_train: TrainConfig | None = Field(
+        default=None, description="the U-Net of init alone, so that it draws in few steps"
+    )
     min_snr_gamma: float = Field(
         default=5.0, description="weighting of the noise loss over timesteps"
     )
@@ -217,8 +231,13 @@ class TrainGeneratorConfig(Schema):
             raise ValueError(
                 "new_vae builds VAE and U-Net of init anew: it needs init and vae_train; set both"
             )
-        if self.unet_train is None and self.decoder_train is None:
-            raise ValueError("unet_train and decoder_train are both empty; set one of them")
+        if (self.unet_train, self.decoder_train, self.distill_train) == (None, None, None):
+            raise ValueError("unet_train, decoder_train and distill_train are empty; set one")
+        if self.distill_train and (self.unet_train or self.image_condition is None):
+            raise ValueError(
+                "distill_train starts from the U-Net of init and draws from what image_condition "
+                "says; set image_condition and leave unet_train empty"
+            )
         if self.fresh_scenes and self.data is not None:
             raise ValueError(
                 f"fresh_scenes draws scenes, but data is {self.data}; leave one of them out"

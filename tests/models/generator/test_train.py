@@ -361,7 +361,10 @@ def test_fresh_scenes_depend_on_seed_and_place_alone() -> None:
         ({"vae_train": None}, "vae_train is empty"),
         ({"fresh_scenes": True}, "needs image_condition"),
         ({"fresh_scenes": True, "data": "x"}, "leave one of them out"),
-        ({"init": "x", "unet_train": None}, "both empty"),
+        ({"init": "x", "unet_train": None}, "are empty; set one"),
+        ({"new_vae": True}, "needs init and vae_train"),
+        ({"init": "x", "distill_train": {}}, "leave unet_train empty"),
+        ({"init": "x", "distill_train": {}, "unet_train": None}, "set image_condition"),
         ({"image_condition": {"text_only": 0.8, "both": 0.3}}, "sum to 1.2"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,24 @@ from dreamdiffusion.models.config import (
     UnetSizes,
     VaeSizes,
 )
-from dreamdiffusion.models.generator.folder import copy_weights
+from dreamdiffusion.models.generator.folder import FEW_STEPS, SCHEDULE, copy_weights
 from dreamdiffusion.models.generator.generator import image_size, open_text_pipeline
 from dreamdiffusion.models.generator.image_projection import ImageProjection, open_projection
 
 
 @dataclass
 class Networks:
-    """What a generator folder holds; ``projection`` only where it understands embeddings."""
+    """What a generator folder holds; ``projection`` only where it understands embeddings.
+
+    ``schedule`` is how it draws: `SCHEDULE`, or `FEW_STEPS` of a U-Net that was distilled.
+    """
 
     tokenizer: CLIPTokenizer
     clip: CLIPModel
     vae: AutoencoderKL
     unet: UNet2DConditionModel
     projection: ImageProjection | None = None
+    schedule: dict[str, Any] = field(default_factory=lambda: SCHEDULE)
 
 
 def build_networks(config: TrainGeneratorConfig, captions: list[str]) -> Networks:
@@ -103,7 +107,9 @@ def open_networks(folder: Path, size: int | None) -> Networks:
             module.float().requires_grad_(True)
     # The folder keeps the text tower twice, and whole only in the text encoder.
     copy_weights(start.text_encoder, clip.text_model)
-    return Networks(start.tokenizer, clip, start.vae, start.unet, projection)
+    few = start.scheduler.config["timestep_spacing"] == FEW_STEPS["timestep_spacing"]
+    schedule = FEW_STEPS if few else SCHEDULE
+    return Networks(start.tokenizer, clip, start.vae, start.unet, projection, schedule)
 
 
 def build_projection(

@@ -22,6 +22,12 @@ SCHEDULE: dict[str, Any] = NOISE_SCHEDULE | {
     "prediction_type": "v_prediction",
 }
 
+FEW_STEPS: dict[str, Any] = SCHEDULE | {
+    # Of first order and from pure noise on, as a U-Net is distilled (`distill_task`).
+    "solver_order": 1,
+    "timestep_spacing": "trailing",
+}
+
 
 def save_generator(
     folder: Path,
@@ -30,8 +36,15 @@ def save_generator(
     vae: AutoencoderKL,
     unet: UNet2DConditionModel,
     projection: ImageProjection | None = None,
+    schedule: dict[str, Any] = SCHEDULE,
 ) -> None:
-    """Write the folder, weights in safetensors and mostly fp16, whole or not at all."""
+    """Write the folder, weights in safetensors and mostly fp16, whole or not at all.
+
+    Parameters
+    ----------
+    schedule
+        `SCHEDULE`, or `FEW_STEPS` for a U-Net that was distilled.
+    """
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     text_encoder = CLIPTextModel(clip.config.text_config)  # pyright: ignore[reportArgumentType]
@@ -41,7 +54,7 @@ def save_generator(
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=DPMSolverMultistepScheduler(**SCHEDULE),  # pyright: ignore[reportArgumentType]
+        scheduler=DPMSolverMultistepScheduler(**schedule),  # pyright: ignore[reportArgumentType]
         safety_checker=None,  # type: ignore[arg-type]
         feature_extractor=None,  # type: ignore[arg-type]
         requires_safety_checker=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from dreamdiffusion.models.generator.generator import (
 from dreamdiffusion.models.generator.image_projection import ImageProjection
 from dreamdiffusion.models.generator.sources import Source
 from dreamdiffusion.models.generator.tasks import loss_weight
+from dreamdiffusion.models.pictures import Pictures
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
 
@@ -78,25 +79,43 @@ class PromptTask(Task):
 
     def loss(self, indices: torch.Tensor, draw: Draw) -> dict[str, torch.Tensor]:
         device = self.unet.device
-        pictures = self.source.read(indices)
-        images = pictures.images(slice(None)).to(device)
-        has_text, has_image = choose_conditions(draw.spread(), self.condition)
-        latents = encode_images(self.vae, images, len(images)).float()
+        pictures, images, latents = self.see(indices)
+        shares = draw.spread()
         noise = draw.randn(*latents.shape[1:]).to(device)
         timesteps = draw.randint(0, self.scheduler.config["num_train_timesteps"]).to(device)
-        level = noise_levels(draw.rand(), draw.rand(), self.condition).to(device)
-        embeddings = self.projection.standardise(clip_embeddings(self.clip, images).float())
-        embeddings = embeddings + level[:, None] * draw.randn(embeddings.shape[1]).to(device)
-        captions = [
-            text if there else ""
-            for text, there in zip(pictures.captions, has_text.tolist(), strict=True)
-        ]
-        texts = self.encode(captions)
-
         noisy = self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
         target = prediction_target(self.scheduler, latents, noise, timesteps)
         weight = loss_weight(self.scheduler, timesteps.cpu(), self.gamma).to(device)
         total = latents.new_zeros(())
+        for rows, tokens in self.conditions(pictures.captions, images, shares, draw):
+            predicted = self.unet(noisy[rows], timesteps[rows], tokens, return_dict=False)[0]
+            error = (predicted.float() - target[rows]).square().mean((1, 2, 3))
+            total = total + (error * weight[rows]).sum()
+        return {"loss": total / len(indices)}
+
+    def see(self, indices: torch.Tensor) -> tuple[Pictures, torch.Tensor, torch.Tensor]:
+        """Return pictures, their pixels in [0, 1] and their scaled latents, on the device."""
+        pictures = self.source.read(indices)
+        images = pictures.images(slice(None)).to(self.unet.device)
+        return pictures, images, encode_images(self.vae, images, len(images)).float()
+
+    def conditions(
+        self, captions: list[str], images: torch.Tensor, shares: torch.Tensor, draw: Draw
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Give the rows without and those with an embedding, and what cross-attention reads there.
+
+        Parameters
+        ----------
+        shares
+            ``(n,)`` in [0, 1): which pictures have their caption and which their embedding.
+        """
+        device = images.device
+        has_text, has_image = choose_conditions(shares, self.condition)
+        level = noise_levels(draw.rand(), draw.rand(), self.condition).to(device)
+        embeddings = self.projection.standardise(clip_embeddings(self.clip, images).float())
+        embeddings = embeddings + level[:, None] * draw.randn(embeddings.shape[1]).to(device)
+        pairs = zip(captions, has_text.tolist(), strict=True)
+        texts = self.encode([text if there else "" for text, there in pairs])
         for with_image in (False, True):
             rows = (has_image == with_image).nonzero().flatten().to(device)
             if not len(rows):
@@ -105,10 +124,7 @@ class PromptTask(Task):
             if with_image:
                 seen = self.projection(embeddings[rows], level[rows])
                 tokens = torch.cat([tokens.to(seen.dtype), seen], 1)
-            predicted = self.unet(noisy[rows], timesteps[rows], tokens, return_dict=False)[0]
-            error = (predicted.float() - target[rows]).square().mean((1, 2, 3))
-            total = total + (error * weight[rows]).sum()
-        return {"loss": total / len(indices)}
+            yield rows, tokens
 
     @torch.no_grad()
     def encode(self, captions: list[str]) -> torch.Tensor:

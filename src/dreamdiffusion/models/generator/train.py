@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.config import TrainGeneratorConfig
 from dreamdiffusion.models.generator.build import Networks, build_networks, build_projection
 from dreamdiffusion.models.generator.decoder_task import DecoderTask
-from dreamdiffusion.models.generator.folder import SCHEDULE, save_generator
+from dreamdiffusion.models.generator.distill_task import DistillTask
+from dreamdiffusion.models.generator.folder import FEW_STEPS, SCHEDULE, save_generator
 from dreamdiffusion.models.generator.generator import (
     encode_images,
     image_size,
@@ -78,17 +80,30 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
         _train_on_captions(config, config.unet_train, pictures, networks)
     elif config.unet_train is not None:
         prints += [_train_on_embeddings(config, config.unet_train, pictures, networks)]
+    elif config.distill_train is not None:
+        prints += [_distill(config, config.distill_train, pictures, networks)]
     folder = output / "generator"
-    save_generator(folder, networks.tokenizer, clip, vae, networks.unet, networks.projection)
+    save_generator(
+        folder,
+        networks.tokenizer,
+        clip,
+        vae,
+        networks.unet,
+        networks.projection,
+        networks.schedule,
+    )
     _save_all_prints(config, folder, pictures, prints)
     captions = _spread(sorted(set(pictures.captions)), 48)
-    draw_samples(folder, captions, output / "samples.png", _fresh_stages(config)[-1])
+    drawn = {"num_inference_steps": 10, "guidance_scale": 2.5}
+    if networks.schedule is FEW_STEPS:
+        drawn = {"num_inference_steps": config.distill.n_steps, "guidance_scale": 1.0}
+    draw_samples(folder, captions, output / "samples.png", _fresh_stages(config)[-1], drawn)
     return folder
 
 
 def _fresh_stages(config: TrainGeneratorConfig) -> list[TrainConfig]:
     """Return the trainings that may draw new scenes at every step."""
-    stages = (config.vae_train, config.decoder_train, config.unet_train)
+    stages = (config.vae_train, config.decoder_train, config.unet_train, config.distill_train)
     return [stage for stage in stages if stage is not None]
 
 
@@ -189,30 +204,57 @@ def _train_on_embeddings(
     """Train the U-Net, and what makes tokens of CLIP image embeddings, on these and on captions."""
     condition = config.image_condition
     assert condition is not None
-    clip, vae = networks.clip, networks.vae
-    device = choose_device(stage.runtime)
-    clip.to(device)  # pyright: ignore[reportArgumentType]
-    vae.to(device)  # pyright: ignore[reportArgumentType]
+    networks.schedule = SCHEDULE
     if networks.projection is None:
-        some = pictures.images(slice(N_STATISTICS)).to(device)
+        clip: Any = networks.clip.to(choose_device(stage.runtime))  # pyright: ignore[reportArgumentType]
+        some = pictures.images(slice(N_STATISTICS)).to(clip.device)
         embeddings = clip_embeddings(clip, some).float().cpu()
         networks.projection = build_projection(condition, clip, embeddings, stage.seed)
 
     def task(source: Source) -> Task:
-        assert networks.projection is not None
-        return PromptTask(
-            networks.unet,
-            networks.projection,
-            clip,
-            vae,
-            DDPMScheduler(**SCHEDULE),
-            source,
-            functools.partial(_tokenize, networks.tokenizer),
-            condition,
-            config.min_snr_gamma,
-        )
+        return PromptTask(*_prompted(config, stage, networks, source))
 
     return _train_on_source(task, config, stage, pictures, "unet-train", "U-Net")
+
+
+def _distill(
+    config: TrainGeneratorConfig, stage: TrainConfig, pictures: Pictures, networks: Networks
+) -> NDArray[np.uint64]:
+    """Train the U-Net to draw in few steps."""
+    if networks.projection is None:
+        raise ValueError(
+            f"init {config.init} understands captions alone; distill_train takes one with a folder "
+            "image_projection (train-generator with image_condition)"
+        )
+    networks.schedule = FEW_STEPS
+
+    def task(source: Source) -> Task:
+        given = _prompted(config, stage, networks, source)
+        return DistillTask(*given, distill=config.distill)
+
+    return _train_on_source(task, config, stage, pictures, "distill-train", "U-Net, few steps")
+
+
+def _prompted(
+    config: TrainGeneratorConfig, stage: TrainConfig, networks: Networks, source: Source
+) -> tuple[Any, ...]:
+    """Return the arguments of `PromptTask`, with all networks on the device."""
+    device = choose_device(stage.runtime)
+    networks.clip.to(device)  # pyright: ignore[reportArgumentType]
+    networks.vae.to(device)  # pyright: ignore[reportArgumentType]
+    assert networks.projection is not None
+    networks.projection.to(device)
+    return (
+        networks.unet.to(device),
+        networks.projection,
+        networks.clip,
+        networks.vae,
+        DDPMScheduler(**SCHEDULE),
+        source,
+        functools.partial(_tokenize, networks.tokenizer),
+        config.image_condition,
+        config.min_snr_gamma,
+    )
 
 
 def _save_all_prints(
@@ -271,7 +313,9 @@ def _encode_captions(clip: CLIPModel, tokens: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def draw_samples(folder: Path, captions: list[str], path: Path, train: TrainConfig) -> None:
+def draw_samples(
+    folder: Path, captions: list[str], path: Path, train: TrainConfig, drawn: dict[str, Any]
+) -> None:
     """Draw one picture a caption, as a user would, and write them as one grid."""
     pipeline = open_text_pipeline(folder).to(choose_device(train.runtime))
     size = image_size(pipeline.unet, pipeline.vae)
@@ -279,11 +323,10 @@ def draw_samples(folder: Path, captions: list[str], path: Path, train: TrainConf
     for i in range(0, len(captions), 16):
         images += pipeline(
             captions[i : i + 16],
-            num_inference_steps=10,
-            guidance_scale=2.5,
             generator=torch.Generator().manual_seed(train.seed + i),
             height=size,
             width=size,
+            **drawn,
         ).images  # pyright: ignore[reportAttributeAccessIssue]
     columns = 8
     grid = Image.new("RGB", (columns * size, -(-len(images) // columns) * size), "white")
