@@ -100,7 +100,8 @@ class LiveConfig(Schema):
     """A stream of EEG, decoded as it comes and recorded, until it ends or until Ctrl-C."""
 
     source: str = Field(
-        default="simulated", description="simulated, or file:PATH (a recording, played)"
+        default="simulated",
+        description="simulated, file:PATH (a recording, played), lsl: or lsl:NAME",
     )
     model: Weights = Field(
         default=Path("weights/eeg-scenes"), validate_default=True, description="folder of a decoder"

@@ -72,3 +72,14 @@ def test_jitter_is_no_gap() -> None:
     data, times = ramp(0, 500)
     times = np.sort(times + np.random.default_rng(0).uniform(-0.04, 0.04, 500))
     assert ring.append(data, times) == []
+
+
+def test_a_clock_that_is_set_back_is_a_gap() -> None:
+    ring = Ring(1, 100.0, 10.0)
+    ring.append(*ramp(0, 200))
+    data, times = ramp(200, 100)
+    times[50:] -= 60.0
+    ((place, _),) = ring.append(data, times)
+    assert place == 50
+    data, start = ring.cut(float(times[60]), 30, 30, 0, 10)
+    assert (data[0, 0], start) == (250, pytest.approx(10))

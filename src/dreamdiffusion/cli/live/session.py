@@ -110,6 +110,8 @@ class Session:
 
     def _introduce(self, info: StreamInfo, model: LiveModel) -> None:
         expected = model.expected
+        for warning in self._source.warnings:
+            self.screen.line(warning)
         if info.simulated:
             self.screen.line("SIMULATED EEG: no person is recorded.")
         self.screen.line(

@@ -99,6 +99,8 @@ class Recorder:
             self._mark("New Segment", "", self.n_times + place)
         if len(times):
             kept, first = self._recent
+            if len(kept) and times[0] <= kept[-1]:  # a clock that was set back
+                kept, first = kept[:0], self.n_times
             joined = np.concatenate([kept, times])
             drop = max(0, len(joined) - round(60 * self._info.sfreq))
             self._recent = (joined[drop:], first + drop)

@@ -40,11 +40,18 @@ class Ring:
         -------
         gaps
             Of each gap the place of the sample after it, in these samples, and its length in s: a
-            step of the time stamps by more than 0.1 s.
+            step of the time stamps by more than 0.1 s. Time that goes back is a gap too.
         """
         if not len(times):
             return []
+        back = np.flatnonzero(np.diff(times) <= 0) + 1
+        if len(back):
+            n = int(back[0])
+            first = self.append(data[:, :n], times[:n])
+            return first + [(n + at, s) for at, s in self.append(data[:, n:], times[n:])]
         before = self.newest
+        if before is not None and times[0] <= before:  # a clock that was set back
+            self._stop, before = 0, times[0] - 2 * GAP_S
         steps = np.diff(times, prepend=times[0] - 1 / self.sfreq if before is None else before)
         lost = steps - 1 / self.sfreq
         gaps = [(int(place), float(lost[place])) for place in np.flatnonzero(lost > GAP_S)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +88,8 @@ class Source(ABC):
     info: StreamInfo
     speed: float = 1.0
     """Seconds of the stream in one second; more than 1 where a recording is played fast."""
+    warnings: Sequence[str] = ()
+    """What may go wrong with this stream, in words."""
 
     @abstractmethod
     def clock(self) -> float:

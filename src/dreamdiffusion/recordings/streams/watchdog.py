@@ -8,7 +8,7 @@ import numpy as np
 
 SILENT = 1.0
 """s without a sample after which a stream counts as lost: no library says so by itself."""
-RETRY = 3.0
+RETRY = 1.0
 """s between two times that a lost stream is looked for anew."""
 
 

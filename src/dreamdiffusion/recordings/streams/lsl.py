@@ -1,0 +1,270 @@
+"""Streams of the Lab Streaming Layer: EEG from one, markers from all that there are.
+
+Of liblsl's processing only the synchronisation of clocks is used; `SampleClock` says why. Silence
+is never an error of liblsl, and whether a stream that went away comes back by itself depends on its
+``source_id``; `LSLStream.reopen` looks for one with the same name, type and number of channels.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamdiffusion.recordings.channels import standard_renames
+from dreamdiffusion.recordings.config import Unit
+from dreamdiffusion.recordings.streams.clock import SampleClock
+from dreamdiffusion.recordings.streams.source import (
+    POLL,
+    Chunk,
+    Marker,
+    Source,
+    StreamInfo,
+    StreamLost,
+)
+
+FIND_S = 5.0
+"""s for which a stream is looked for."""
+OWN_RECOVERY = 5
+"""Times that a lost stream is left to liblsl, which finds one with a ``source_id`` by itself."""
+_AT_ONCE = 2048
+_VOLTS = {
+    "V": 1.0, "volt": 1.0, "volts": 1.0,
+    "mV": 1e-3, "millivolt": 1e-3, "millivolts": 1e-3,
+    "uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "microvolt": 1e-6, "microvolts": 1e-6,
+    "nV": 1e-9, "nanovolt": 1e-9, "nanovolts": 1e-9,
+}  # fmt: skip
+_MARKERS = "starts-with(type,'Marker') or starts-with(type,'marker') or starts-with(type,'Event')"
+_CONFIGS = ("lsl_api.cfg", "~/lsl_api/lsl_api.cfg", "/etc/lsl_api/lsl_api.cfg")
+
+
+def import_pylsl() -> Any:
+    """Import pylsl, and keep liblsl's own lines from the screen where nobody configured it.
+
+    Raises
+    ------
+    ValueError
+        If it is not installed, or liblsl does not load.
+    """
+    try:
+        import pylsl
+    except (ImportError, RuntimeError, OSError) as error:
+        raise ValueError(
+            f"streams of LSL need pylsl ({error}): pip install 'dreamdiffusion[live]'"
+        ) from error
+    own = "LSLAPICFG" in os.environ or any(Path(name).expanduser().exists() for name in _CONFIGS)
+    if not own:
+        pylsl.set_config_content("[log]\nlevel = -3\n")
+    return pylsl
+
+
+class LSLStream(Source):
+    """The EEG stream of a name, or the only one there is, and all streams of markers.
+
+    Parameters
+    ----------
+    name
+        Of the stream; empty: the only stream of type EEG.
+    ch_names
+        Names of all its channels in order; empty: as it says.
+    unit
+        Of its numbers; None: as it says.
+
+    Attributes
+    ----------
+    warnings
+        What may go wrong with this stream, in words.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such stream; the message lists those that there are.
+    ValueError
+        If pylsl is missing, there are several such streams, or the stream does not say its rate,
+        its channels or their unit.
+    """
+
+    def __init__(self, name: str, ch_names: list[str], unit: Unit | None = None) -> None:
+        self._lsl = import_pylsl()
+        self._gone = self._lsl.util.LostError
+        self._not_opened = (self._lsl.util.TimeoutError, self._gone)
+        self._inlet = self._open(_find(self._lsl, name))
+        about = self._inlet.info(timeout=FIND_S)
+        self.info, self._rows, self._factors = describe(about, ch_names, unit)
+        self._clock = SampleClock(self.info.sfreq)
+        self._same = (
+            f"name={_quoted(about.name())} and type={_quoted(about.type())} and "
+            f"channel_count='{about.channel_count()}'"
+        )
+        self._uid, self._has_id = about.uid(), bool(about.source_id())
+        self._lost = False
+        self._n_tried = 0
+        self.warnings = []
+        if not self._has_id:
+            self.warnings.append(
+                f"{self.info.name} has no source_id: a stream that comes back is known by name, "
+                "type and number of channels only"
+            )
+        self._resolver = self._lsl.ContinuousResolver(pred=_MARKERS)
+        self._marker_inlets: dict[str, Any] = {}
+        self._looked = 0.0
+
+    def clock(self) -> float:
+        """Return the time now by LSL's clock, s."""
+        return float(self._lsl.local_clock())
+
+    def read(self) -> Chunk | None:
+        """Return samples and markers that came."""
+        time.sleep(POLL)
+        markers = self._read_markers()
+        n_chans = len(self.info.ch_names)
+        if self._lost:
+            return Chunk.empty(n_chans, markers)
+        data, stamps = [], []
+        try:
+            while True:
+                part, at = self._inlet.pull_chunk(0.0, _AT_ONCE, as_numpy=True)
+                data.append(part)
+                stamps.append(at)
+                if len(at) < _AT_ONCE:
+                    break
+        except self._gone as error:
+            self._lost = True
+            if not sum(map(len, stamps)):
+                raise StreamLost(f"{self.info.name} is gone") from error
+        times = self._clock.times(np.concatenate(stamps))
+        self._n_tried = 0 if len(times) else self._n_tried
+        samples = np.concatenate(data)[:, self._rows].T.astype(np.float64)
+        return Chunk(samples * self._factors[:, None], times, markers)
+
+    def reopen(self) -> bool:
+        """Look for the stream by name, type and number of channels."""
+        self._n_tried += 1
+        if not self._lost and self._has_id and self._n_tried <= OWN_RECOVERY:
+            return False
+        found = self._lsl.resolve_bypred(self._same, 1, 0.5)
+        if not self._lost:  # silent: only another one is of use
+            found = [item for item in found if item.uid() != self._uid]
+        if not found:
+            return False
+        try:
+            inlet = self._open(found[0])
+        except self._not_opened:
+            return False
+        self._inlet.close_stream()
+        self._inlet, self._uid = inlet, found[0].uid()
+        self._lost, self._n_tried = False, 0
+        return True
+
+    def close(self) -> None:
+        """Close all streams."""
+        for inlet in (self._inlet, *self._marker_inlets.values()):
+            inlet.close_stream()
+
+    def _open(self, found: Any, recover: bool = True) -> Any:
+        flags = self._lsl.proc_clocksync
+        inlet = self._lsl.StreamInlet(found, recover=recover, processing_flags=flags)
+        inlet.open_stream(timeout=FIND_S)
+        return inlet
+
+    def _read_markers(self) -> list[Marker]:
+        """Open the streams of markers that are new, and read all; text before numbers."""
+        if self.clock() - self._looked > 1.0:
+            self._looked = self.clock()
+            for found in self._resolver.results():
+                if found.uid() not in self._marker_inlets:
+                    try:  # the resolver finds it again, so liblsl must not: each would come twice
+                        self._marker_inlets[found.uid()] = self._open(found, recover=False)
+                    except self._not_opened:
+                        continue
+        markers = []
+        for uid, inlet in list(self._marker_inlets.items()):
+            try:
+                values, stamps = inlet.pull_chunk(0.0, _AT_ONCE)
+            except self._gone:
+                del self._marker_inlets[uid]
+                continue
+            for value, at in zip(values, stamps, strict=True):
+                words = [f"{item:g}" if isinstance(item, float) else str(item) for item in value]
+                markers.append((isinstance(value[0], str), Marker(float(at), " ".join(words))))
+        markers.sort(key=lambda pair: (pair[1].time, not pair[0]))
+        return [marker for _, marker in markers]
+
+
+def _find(lsl: Any, name: str) -> Any:
+    """Return the stream of a name, or the only one of type EEG."""
+    ends = time.monotonic() + FIND_S
+    there: list[Any] = []
+    while time.monotonic() < ends:
+        there = lsl.resolve_streams(0.5)
+        fits = [item for item in there if (item.name() == name if name else item.type() == "EEG")]
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            raise ValueError(
+                f"there are {len(fits)} such streams ({_listed(fits)}); stop all but one, or name "
+                "one: --source lsl:NAME"
+            )
+    wanted = f"LSL stream {name!r}" if name else "LSL stream of type EEG"
+    raise FileNotFoundError(
+        f"no {wanted} was found within {FIND_S:g} s; there are: {_listed(there)}. Start streaming "
+        "in the headset's program, on this machine or in the same network"
+    )
+
+
+def _listed(streams: list[Any]) -> str:
+    return ", ".join(
+        f"{item.name()} ({item.type()}, {item.channel_count()} channels, "
+        f"{item.nominal_srate():g} Hz, on {item.hostname()})"
+        for item in streams
+    ) or "none"  # fmt: skip
+
+
+def describe(
+    about: Any, ch_names: list[str], unit: Unit | None
+) -> tuple[StreamInfo, list[int], np.ndarray]:
+    """Read what a stream says of its channels.
+
+    Returns
+    -------
+    info, rows, factors
+        The EEG channels; which channels of the stream these are; what makes their numbers volts,
+        ``(n_chans,)``.
+    """
+    name, n_chans = about.name(), about.channel_count()
+    sfreq = float(about.nominal_srate())
+    if sfreq <= 0:
+        raise ValueError(
+            f"{name} has no regular rate, so it is no EEG; it is of type {about.type()}"
+        )
+    labels = ch_names or about.get_channel_labels() or []
+    if ch_names and len(ch_names) != n_chans:
+        raise ValueError(f"{name} has {n_chans} channels, and --ch_names names {len(ch_names)}")
+    if len(labels) != n_chans or not all(labels):
+        raise ValueError(
+            f"{name} does not say the names of its {n_chans} channels; give them in its order: "
+            "--ch_names TP9 AF7 AF8 TP10"
+        )
+    types = about.get_channel_types() or []
+    types = types if len(types) == n_chans else [""] * n_chans
+    rows = [i for i, kind in enumerate(types) if (kind or "EEG").upper() == "EEG"]
+    units = about.get_channel_units() or []
+    units = [unit] * n_chans if unit else units if len(units) == n_chans else [""] * n_chans
+    wrong = [f"{labels[i]}: {units[i] or 'none'}" for i in rows if units[i] not in _VOLTS]
+    if wrong:
+        raise ValueError(
+            f"{name} does not say in which unit its numbers are ({', '.join(wrong[:3])}); state it "
+            "with --unit, such as --unit uV"
+        )
+    chosen = [str(labels[i]) for i in rows]
+    new = standard_renames(chosen)
+    device = about.desc().child_value("manufacturer")
+    info = StreamInfo(name, [new.get(label, label) for label in chosen], sfreq, device)
+    return info, rows, np.array([_VOLTS[str(units[i])] for i in rows])
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if "'" not in text else f'"{text}"'
