@@ -193,13 +193,10 @@ def test_a_stream_that_is_gone_is_looked_for_and_the_session_goes_on(
     source = Flaky(raises)
     session = run(tmp_path, source, model := StandIn(), stride=0.5)
     events = log(tmp_path / "out")["event"].tolist()
-    assert [e for e in events if e in ("lost", "reopened", "resumed", "gap")] == [
-        "lost",
-        "reopened",
-        "gap",
-        "resumed",
-    ]
-    assert source.reopened == 1
+    found = [event for event in events if event in ("lost", "reopened", "resumed", "gap")]
+    assert list(dict.fromkeys(found)) == ["lost", "reopened", "gap", "resumed"]
+    assert found.count("reopened") == source.reopened <= 2  # at once, and after a second
+    assert found.count("lost") == found.count("gap") == found.count("resumed") == 1
     assert len(model.windows) >= 2
     assert session.summary()["lost"] == 1
     said = capsys.readouterr().err
