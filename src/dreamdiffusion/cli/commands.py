@@ -219,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; did you mean {near[0]}?" if near else ""
         return _fail(f"unknown command {arguments[0]!r}{hint}; commands: {', '.join(COMMANDS)}")
     show_traceback = "--traceback" in rest or bool(os.environ.get(options.TRACEBACK_VARIABLE))
-    command = COMMANDS[name]
+    command, config = COMMANDS[name], None
     try:
         config, shared = options.parse(command.load_schema(), rest, prog=f"{PROGRAM} {name}")
         with _terminated_as_interrupted():
@@ -231,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         if show_traceback:
             traceback.print_exc()
-        return _fail(_one_line(error))
+        return _fail(options.name_option(_one_line(error), config))
     try:
         _print_result(result, shared["json"])
         sys.stdout.flush()

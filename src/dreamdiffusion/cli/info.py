@@ -44,12 +44,19 @@ def info(config: InfoConfig) -> dict[str, Any]:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; expected a folder")
     found: dict[str, Any] = {}
-    for describe in (_describe_prepared, _describe_bids, _describe_model, _describe_run):
+    for describe in (
+        _describe_prepared,
+        _describe_bids,
+        _describe_model,
+        _describe_decoder,
+        _describe_run,
+    ):
         found |= describe(path)
     if not found:
         raise ValueError(
             f"{path} holds nothing that dreamdiffusion knows; expected a BIDS folder, a folder "
-            "written by a command (info.json, config.yaml, scores.json) or a diffusers model; "
+            "written by a command (info.json, config.yaml, scores.json), a decoder (decoder.json) "
+            "or a diffusers model; "
             "`dreamdiffusion inspect` shows a recording"
         )
     return {"path": str(path), **found}
@@ -143,6 +150,19 @@ def _describe_model(folder: Path) -> dict[str, Any]:
                 "components": parts if name == "model_index.json" else {},
             }
     return {}
+
+
+def _describe_decoder(folder: Path) -> dict[str, Any]:
+    """A fitted decoder: its name, and what ``about.json`` says of its trials."""
+    if not any((folder / name).is_file() for name in ("decoder.json", "adapter.json")):
+        return {}
+    name = "dreamdiffusion"  # also before decoders left a record
+    if (folder / "decoder.json").is_file():
+        name = _read_json(folder / "decoder.json").get("decoder", "unknown")
+    about = _read_json(folder / "about.json") if (folder / "about.json").is_file() else {}
+    simulated = " (SIMULATED EEG)" if about.pop("simulated", False) else ""
+    about.pop("runs", None)
+    return {"holds": f"a decoder, {name}{simulated}", "parameters": _parameters(folder), **about}
 
 
 def _describe_run(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ errors. tyro and pydantic are imported where they are needed: ``dreamdiffusion -
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -106,6 +107,48 @@ def load_config(schema: type[Schema], path: Path) -> Schema:
     content = read_yaml(path)
     _check_keys(schema, content, path, prefix="")
     return _validate(schema, content, origin=path)
+
+
+def name_option(message: str, config: Schema | None) -> str:
+    """Add the option that gave a path which an error speaks of, where the error does not.
+
+    Parameters
+    ----------
+    message
+        One line.
+    config
+        Of the command that failed; None where it is not known.
+    """
+    found = [
+        (len(path), option)
+        for option, path in ([] if config is None else _paths(config))
+        if re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w-])", message)
+    ]
+    longest = max(found, default=(0, ""))[0]
+    named = [f"--{option}" for length, option in found if length == longest]
+    if not found or any(re.search(rf"{re.escape(option)}\b", message) for option in named):
+        return message
+    return f"{message} ({', '.join(named)})"
+
+
+def _paths(config: Schema, prefix: str = "") -> list[tuple[str, str]]:
+    """Return option and path of every field that holds one, or several in a list."""
+    from tyro.conf import Positional
+
+    from dreamdiffusion.files.schema import Schema
+
+    marker = get_args(Positional[int])[1:]
+    found: list[tuple[str, str]] = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Schema):
+            found += _paths(value, f"{prefix}{name}.")
+        elif any(mark in field.metadata for mark in marker):
+            continue  # typed without a name
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, Path) or (isinstance(one, str) and "/" in one):
+                found.append((f"{prefix}{name}", str(one)))
+    return found
 
 
 def options_reference(commands: Mapping[str, tuple[str, type[Schema]]], program: str) -> str:

@@ -133,6 +133,11 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
         description="folder or hub id of the CLIP whose image embeddings are learned",
     )
     output: Path = Path("runs/reader")
+    init: Weights | None = Field(
+        default=None,
+        description="output of an earlier fit-reader or fit-prior, of the same sizes and "
+        "attributes: its weights are the start, the schedule is new",
+    )
     encoder: Literal["compact", "mae"] = Field(
         default="compact", description="mae: the paper's transformer, under the same losses"
     )

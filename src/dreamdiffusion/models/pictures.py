@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,13 @@ class Pictures:
     pixels: np.ndarray
     captions: list[str]
     captions_by_length: list[list[str]] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """Twelve letters that are others where a picture or a caption is."""
+        content = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
+        content.update("\n".join(self.captions).encode("utf-8"))
+        return content.hexdigest()[:12]
 
     def images(self, indices: torch.Tensor | slice) -> torch.Tensor:
         """Return pictures as float32 ``(k, 3, height, width)`` in [0, 1]."""

@@ -43,7 +43,7 @@ def start_from(model: Any, folder: Path, aside: tuple[str, ...] = ()) -> Any:
         raise FileNotFoundError(
             f"init {folder} holds no {name}; give the output folder of a training that has ended"
         )
-    earlier = type(model).from_pretrained(folder, use_safetensors=True)
+    earlier = type(model).from_pretrained(folder)
     for key, value in _plain(model.config).items():
         other = _plain(earlier.config).get(key)
         if key not in aside and other != value:

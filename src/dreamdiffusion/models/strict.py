@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from diffusers.configuration_utils import ConfigMixin
@@ -21,15 +23,23 @@ class StrictModel(ModelMixin, ConfigMixin):
         Raises
         ------
         ValueError
-            If the file lacks a tensor of the model, or holds one that the model has not.
+            If the folder is of another class, the file lacks a tensor of the model, or holds one
+            that the model has not.
         OSError
-            If the folder holds no safetensors.
+            If the folder holds no such model, or no safetensors.
         """
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs["use_safetensors"] = True
-        loaded: Any = super().from_pretrained(
-            pretrained_model_name_or_path, output_loading_info=True, **kwargs
-        )
+        source = pretrained_model_name_or_path
+        if isinstance(source, Path) or Path(source).exists():
+            check_class(Path(source) / kwargs.get("subfolder", ""), cls.__name__)
+        try:
+            loaded: Any = super().from_pretrained(source, output_loading_info=True, **kwargs)
+        except ValueError as error:  # of a tensor of another shape, without the file
+            raise ValueError(
+                f"the weights in {source} do not fit {cls.__name__}: {error}; copy the whole "
+                "folder again"
+            ) from error
         model, info = loaded
         for kind, verb in (("missing_keys", "lacks"), ("unexpected_keys", "also holds")):
             if info[kind]:
@@ -40,3 +50,27 @@ class StrictModel(ModelMixin, ConfigMixin):
                     "or load it with the class its config.json names"
                 )
         return (model, info) if wants_info else model
+
+
+def check_class(folder: Path, name: str) -> None:
+    """Refuse a folder of another model, before its weights are looked at.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no model.
+    ValueError
+        If it holds one of another class.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        found = "holds no config.json" if folder.is_dir() else "is no folder"
+        raise FileNotFoundError(f"{folder} {found}; expected the folder of one {name}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    found = content.get("_class_name") if isinstance(content, dict) else None
+    if found != name:
+        what = f"is of a {found}" if found else "names no class"
+        raise ValueError(f"{path} {what}; expected the folder of one {name}")

@@ -92,10 +92,19 @@ def _gather(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return gathered
 
 
-def load_checkpoint(folder: Path, modules: dict[str, nn.Module], fingerprint: dict) -> Checkpoint:
+def load_checkpoint(
+    folder: Path, modules: dict[str, nn.Module], fingerprint: dict, output: Path
+) -> Checkpoint:
     """Restore the modules from the newest checkpoint in ``folder`` and return the rest of it.
 
     Where there is none, the modules stay as they are and the step is 0.
+
+    Parameters
+    ----------
+    fingerprint
+        What the checkpoint has to be written under.
+    output
+        Of the command; named where the weights there could be a start.
 
     Raises
     ------
@@ -108,7 +117,7 @@ def load_checkpoint(folder: Path, modules: dict[str, nn.Module], fingerprint: di
     newest = found[-1]
     try:
         state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
-        _check_same_config(newest, state["config"], fingerprint)
+        _check_same_config(newest, state["config"], fingerprint, output)
         for name, module in modules.items():
             module.load_state_dict(load_file(newest / f"{name}.safetensors"), strict=True)
         tensors = load_file(newest / "optimizer.safetensors")
@@ -125,11 +134,11 @@ def load_checkpoint(folder: Path, modules: dict[str, nn.Module], fingerprint: di
     return Checkpoint(int(state["step"]), moments, averages, state.get("scaler", {}))
 
 
-def _check_same_config(path: Path, stored: dict, wanted: dict) -> None:
+def _check_same_config(path: Path, stored: dict, wanted: dict, output: Path) -> None:
     changed = [key for key in wanted if stored.get(key) != wanted[key]]
     if changed:
         key = changed[0]
-        init = f", and init {path.parents[1]} to start from the weights here"
+        init = f", and --init {output} to start from the weights here"
         raise ValueError(
             f"checkpoint {path} was written with {key} = {stored.get(key)!r}, this run has "
             f"{wanted[key]!r}; give the same configuration to resume, or another output "

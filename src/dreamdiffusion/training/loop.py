@@ -69,7 +69,7 @@ def train_task(
     FloatingPointError
         If the loss of a step is not finite; the last checkpoint stays.
     ValueError
-        If the folder holds a checkpoint of another configuration.
+        If the folder holds a checkpoint of another configuration, or of other data (`Task.given`).
     """
     workers = Workers(config, folder, name)
     run = _Run(task, config, folder, workers, lr_scale or {})
@@ -120,8 +120,12 @@ class _Run:
         parameters = self._prepare_modules()
         self.checkpoints = folder / "checkpoints"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        self._fingerprint = config.model_dump(mode="json", exclude={"output", "runtime"})
-        stored = load_checkpoint(self.checkpoints, task.modules, self._fingerprint)
+        self._fingerprint = {
+            **config.model_dump(mode="json", exclude={"output", "runtime"}),
+            **task.given,
+        }
+        output = Path(getattr(config, "output", folder))
+        stored = load_checkpoint(self.checkpoints, task.modules, self._fingerprint, output)
         self.first = stored.step
         self.log = TrainingLog(folder / "log.jsonl", self.first) if workers.main else None
         if workers.main:

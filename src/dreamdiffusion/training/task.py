@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +24,9 @@ class Task(abc.ABC):
         Number of training samples.
     modules
         Saved in checkpoints, by name; their parameters that require a gradient are trained.
+    given
+        What it is trained on beside the configuration, by name, as JSON holds it: a digest of the
+        data, for one. A training that goes on has to be given the same.
     frozen
         Further modules that `loss` uses. They are not trained and not saved.
     whole_batch
@@ -34,6 +39,7 @@ class Task(abc.ABC):
 
     n_samples: int
     modules: dict[str, nn.Module]
+    given: Mapping[str, Any] = MappingProxyType({})
     frozen: Sequence[nn.Module] = ()
     whole_batch: bool = False
     n_places: int = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,6 +106,20 @@ class Trials:
     def n_times(self) -> int:
         """Number of time points of a trial."""
         return self.data.shape[2]
+
+    @property
+    def digest(self) -> str:
+        """Twelve letters that are others where the trials are, or how they were made.
+
+        Of the samples it takes those of the first and the last trial.
+        """
+        made = [self.ch_names, self.sfreq, self.tmin, self.picture_fit, self.signal, self.source]
+        parts = [
+            json.dumps(made, default=str).encode("utf-8"),
+            self.metadata.to_csv().encode("utf-8"),
+        ]
+        parts += [np.asarray(self.data[place], np.float32).tobytes() for place in (0, -1)]
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
     @property
     def times(self) -> np.ndarray:

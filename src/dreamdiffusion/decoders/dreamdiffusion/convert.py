@@ -96,6 +96,11 @@ def convert(config: ConvertConfig) -> Path:
         unused = _convert_pipeline(_read(file, content["model_state_dict"]), config)
         kind, state = "pipeline", "model_state_dict"
     elif isinstance(content.get("model"), Mapping):
+        if config.generator is not None:
+            raise ValueError(
+                f"{config.input} is of the first stage, which has no generator; leave --generator "
+                f"{config.generator} out"
+            )
         unused = _convert_mae(_read(file, content["model"]), config)
         kind, state = "masked autoencoder", "model"
     else:

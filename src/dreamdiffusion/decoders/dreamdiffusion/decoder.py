@@ -87,6 +87,7 @@ class DreamDiffusion(Decoder):
         device = choose_device(config.runtime)
         generator, pairs = _encode_pictures(trials, config, load, device)
         pipeline, task = _assemble(trials, split, config, generator, pairs)
+        task.given = {"digest of data": trials.digest}
         generator.unet.to(device)  # pyright: ignore[reportArgumentType]
         if len(split.validation):
             rows = split.validation[:4]

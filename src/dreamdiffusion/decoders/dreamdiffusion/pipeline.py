@@ -147,6 +147,14 @@ class EEGToImagePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                 f"{folder} {found if folder.is_dir() else 'does not exist'}; give --model the "
                 "model folder that finetune wrote"
             )
+        if is_folder:
+            found = super().load_config(folder)
+            kind = found.get("_class_name") if isinstance(found, dict) else None
+            if kind != cls.__name__:
+                raise ValueError(
+                    f"{folder} holds {f'a {kind}' if kind else 'no model'}, expected a fine-tuned "
+                    "model; give --model the model folder that finetune wrote"
+                )
         kwargs.setdefault("use_safetensors", True)
         return super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
 

@@ -23,7 +23,11 @@ from dreamdiffusion.decoders.prior.posterior import (
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.models.generator.draw import PromptedGenerator
-from dreamdiffusion.models.generator.generator import Embed, load_embedder
+from dreamdiffusion.models.generator.generator import (
+    Embed,
+    check_text_generator,
+    load_embedder,
+)
 from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.random_numbers import step_generator
@@ -73,6 +77,8 @@ class Prior(Decoder):
 
         Raises
         ------
+        FileNotFoundError
+            If CLIP, bank or generator are missing.
         ValueError
             If there are no validation trials, or the bank lacks the class of one.
         """
@@ -81,13 +87,15 @@ class Prior(Decoder):
                 "the prior is scaled on validation trials, and the split has none; give "
                 "split.validation or split.validation_fraction"
             )
-        reader = Reader.fit(trials, split, config)
+        check_text_generator(config.generator)
+        # The reader takes longest: whatever may be missing is opened before.
         embed = load_embedder(config.clip, choose_device(config.runtime))
         size = config.image_size
         if config.bank is None:
             bank = Bank.of_scenes(config.bank_size, size, config.seed, embed)
         else:
             bank = Bank.of_folder(config.bank, size, embed, trials.picture_fit)
+        reader = Reader.fit(trials, split, config)
         weights = _fit_weights(reader, bank, trials.select(split.validation), embed)
         return cls(reader, bank, weights, config.generator)
 

@@ -29,6 +29,7 @@ from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import load_clip
+from dreamdiffusion.models.start import part_of, start_from
 from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.loop import train_task
@@ -98,7 +99,11 @@ class Reader(Decoder):
         for number in range(config.ensemble):
             own = config.model_copy(update={"seed": config.seed + number})
             network = _make_network(trials, own, attributes, pairs.embeddings.shape[1])
+            if config.init is not None:
+                folder = part_of(part_of(config.init, "model"), "reader")  # that of a prior too
+                start_from(network, folder / _folder(number))
             task = ReadingTask(own, network, eeg, labels, pairs, split.train, split.validation)
+            task.given = {"digest of data": trials.digest}
             train_task(task, own, config.output / _folder(number), f"reader {number + 1}")
             networks.append(network.eval())
         reader = cls(processor, networks)
@@ -200,12 +205,14 @@ def _make_network(
     size = {"n_chans": trials.n_chans, "n_times": trials.n_times}
     if config.encoder == "compact":
         if config.pretrained is not None:
-            raise ValueError("pretrained goes with encoder mae; the compact encoder has none")
+            raise ValueError("--pretrained goes with encoder mae; the compact encoder has none")
         sizes = size | config.compact.model_dump()
     else:
         keep = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
         sizes = size | config.mae.model_dump(include=set(keep))
     pretrained = None
+    if config.pretrained is not None and config.init is not None:
+        raise ValueError("pretrained and init both give the encoder's weights; give one of them")
     if config.pretrained is not None:
         path = config.pretrained / "encoder"
         pretrained = EEGEncoder.from_pretrained(path if path.is_dir() else config.pretrained)

@@ -165,6 +165,7 @@ class MaskedSignalModelling(Task):
         self.model.init_weights(step_generator(config.seed, 0, INIT))
         self.modules: dict[str, nn.Module] = {"mae": self.model}
         self.n_samples = len(self.split.train)
+        self.given = {"digest of data": windows.digest}
 
     def batch(self, rows: np.ndarray) -> Placed:
         """Return windows as the encoder takes them, on its device.

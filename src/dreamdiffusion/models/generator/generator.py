@@ -97,12 +97,15 @@ def load_generator(source: str | Path, clip: str | Path | None = None) -> Genera
     """
     parts = _fetch(DiffusionPipeline.load_config, source, "generator")
     if not isinstance(parts, dict) or not {"vae", "unet", "scheduler"} <= parts.keys():
-        raise ValueError(f"generator {source} is no Stable Diffusion: it has {sorted(parts)}")
-    options = {"use_safetensors": True, "torch_dtype": torch.float32}
-    unet = _fetch(UNet2DConditionModel.from_pretrained, source, "generator", "unet", **options)
+        raise ValueError(
+            f"generator {source} is no Stable Diffusion: its model_index.json has "
+            f"{', '.join(map(str, parts)) or 'nothing'}, expected vae, unet and scheduler"
+        )
+    options = {"torch_dtype": torch.float32}
+    unet = _open_weights(UNet2DConditionModel, source, "generator", "unet", **options)
     if unet.config["class_embed_type"] not in (None, "identity") or unet.config["num_class_embeds"]:
         raise ValueError(f"the U-Net of {source} takes class labels, where the EEG would go in")
-    vae = _fetch(AutoencoderKL.from_pretrained, source, "generator", "vae", **options)
+    vae = _open_weights(AutoencoderKL, source, "generator", "vae", **options)
     kind = getattr(diffusers, parts["scheduler"][1], None)
     # The file names a class; nothing but a scheduler is taken from it.
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
@@ -118,17 +121,10 @@ def open_text_pipeline(folder: Path) -> StableDiffusionPipeline:
 
     Raises
     ------
-    FileNotFoundError
+    FileNotFoundError, ValueError
         If the folder holds none.
     """
-    if not (folder / "model_index.json").is_file():
-        raise FileNotFoundError(f"generator {folder} has no model_index.json")
-    parts = _fetch(DiffusionPipeline.load_config, folder, "generator")
-    if not isinstance(parts, dict) or not {"vae", "unet", "text_encoder"} <= parts.keys():
-        raise ValueError(
-            f"{folder / 'model_index.json'} is of no generator with a text encoder; give a folder "
-            "that train-generator wrote"
-        )
+    check_text_generator(folder)
     # Some libraries draw first weights before they read the file's.
     with torch.random.fork_rng(devices=[]):
         pipeline = StableDiffusionPipeline.from_pretrained(
@@ -138,10 +134,50 @@ def open_text_pipeline(folder: Path) -> StableDiffusionPipeline:
     return pipeline
 
 
+def check_text_generator(folder: Path) -> None:
+    """Refuse a folder that is no generator with a text encoder, without opening its weights.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If it is none.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(
+            f"generator {folder} has no model_index.json; give a folder that train-generator wrote"
+        )
+    parts = _fetch(DiffusionPipeline.load_config, folder, "generator")
+    if not isinstance(parts, dict) or not {"vae", "unet", "text_encoder"} <= parts.keys():
+        raise ValueError(
+            f"{folder / 'model_index.json'} is of no generator with a text encoder; give a folder "
+            "that train-generator wrote"
+        )
+
+
 def load_clip(source: str | Path) -> CLIPVisionModelWithProjection:
     """Open the image tower of a CLIP, from a folder or the hub; errors as `load_generator`."""
-    load = CLIPVisionModelWithProjection.from_pretrained
-    return _fetch(load, source, "CLIP", use_safetensors=True, dtype=torch.float32)
+    return _open_weights(_ImageTower, source, "CLIP", dtype=torch.float32)
+
+
+class _ImageTower(CLIPVisionModelWithProjection):
+    """The image tower; that a whole CLIP lies in the file is no surprise."""
+
+    _keys_to_ignore_on_load_unexpected = [r"text_model\.", r"text_projection\.", r"logit_scale"]
+
+
+def _open_weights(
+    kind: Any, source: str | Path, what: str, subfolder: str = "", **options: Any
+) -> Any:
+    """Open a network; one that would keep random weights is refused."""
+    options |= {"use_safetensors": True, "output_loading_info": True}
+    network, info = _fetch(kind.from_pretrained, source, what, subfolder, **options)
+    if info["missing_keys"]:
+        raise ValueError(
+            f"{what} {source} does not fit: its file {subfolder} lacks "
+            f"{len(info['missing_keys'])} tensors ({', '.join(sorted(info['missing_keys'])[:2])}); "
+            "copy the whole folder again"
+        )
+    return network
 
 
 def _fetch(load: Any, source: str | Path, what: str, subfolder: str = "", **options: Any) -> Any:
@@ -153,10 +189,13 @@ def _fetch(load: Any, source: str | Path, what: str, subfolder: str = "", **opti
             return load(str(source), **options)
     except OSError as error:
         place = f"{source}/{subfolder}" if subfolder else str(source)
+        needed = f"{what} {place} is neither a folder with what is needed, nor"
+        if Path(source).exists() or Path(source).is_absolute() or str(source).count("/") > 1:
+            why = "the id of a repository on the hub"
+        else:
+            why = f"can it be fetched from the hub ({str(error).splitlines()[0]})"
         raise FileNotFoundError(
-            f"{what} {place} is neither a folder with what is needed, nor can it be fetched from "
-            f"the hub ({str(error).splitlines()[0]}); dreamdiffusion train-generator makes a small "
-            "one"
+            f"{needed} {why}; dreamdiffusion train-generator makes a small one"
         ) from error
 
 

@@ -101,6 +101,21 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     return folder
 
 
+def _run(
+    task: Task,
+    config: TrainGeneratorConfig,
+    stage: TrainConfig,
+    pictures: Pictures,
+    folder: str,
+    name: str,
+) -> list[dict[str, Any]]:
+    """Train one part; one that goes on has to be given the same generator, pictures and start."""
+    stages = {key for key, field in config if isinstance(field, TrainConfig)}
+    given = config.model_dump(mode="json", exclude={"output", "workers", *stages})
+    task.given = {**given, "digest of data": pictures.digest}
+    return train_task(task, stage, config.output / folder, name)
+
+
 def _fresh_stages(config: TrainGeneratorConfig) -> list[TrainConfig]:
     """Return the trainings that may draw new scenes at every step."""
     stages = (config.vae_train, config.decoder_train, config.unet_train, config.distill_train)
@@ -122,7 +137,7 @@ def _train_on_source(
             config.image_size, stage.seed, stage.steps, stage.batch_size, config.workers
         )
     try:
-        log = train_task(make_task(source), stage, config.output / folder, name)
+        log = _run(make_task(source), config, stage, pictures, folder, name)
         return source.prints(log[-1]["step"] if log else stage.steps)
     finally:
         source.close()
@@ -146,13 +161,12 @@ def _train_clip(
     if config.clip_train is not None:
         captions, (caption_ids,) = _number([pictures.captions])
         task = ClipTask(clip, pictures, _tokenize(tokenizer, captions), caption_ids)
-        train_task(task, config.clip_train, config.output / "clip-train", "CLIP")
+        _run(task, config, config.clip_train, pictures, "clip-train", "CLIP")
     if config.clip_image_train is not None:
         texts, text_ids = _number(pictures.captions_by_length or [pictures.captions])
         image_task = ClipImageTask(clip.cpu(), pictures, _tokenize(tokenizer, texts), text_ids)
-        train_task(
-            image_task, config.clip_image_train, config.output / "clip-image-train", "CLIP images"
-        )
+        stage, folder = config.clip_image_train, "clip-image-train"
+        _run(image_task, config, stage, pictures, folder, "CLIP images")
 
 
 def _train_vae(
@@ -195,7 +209,7 @@ def _train_on_captions(
         config.min_snr_gamma,
         config.caption_dropout,
     )
-    train_task(task, stage, config.output / "unet-train", "U-Net")
+    _run(task, config, stage, pictures, "unet-train", "U-Net")
 
 
 def _train_on_embeddings(

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dreamdiffusion.models.strict import StrictModel
 
 
 class _Block(nn.Module):
@@ -35,7 +36,7 @@ class _Block(nn.Module):
         return F.relu(self.norm2(self.conv2(h)) + self.shortcut(x))
 
 
-class Judge(ModelMixin, ConfigMixin):
+class Judge(StrictModel):
     """A small convolutional network with a category head and, if there are colours, a colour head.
 
     Parameters
@@ -193,9 +194,9 @@ def load_judge(folder: Path) -> Judge:
 
     Raises
     ------
-    FileNotFoundError
-        If the folder holds none.
+    FileNotFoundError, ValueError
+        If the folder holds none, or something else.
     """
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"judge {folder} does not exist; make one with train-judge")
-    return Judge.from_pretrained(folder, use_safetensors=True).eval()
+    return Judge.from_pretrained(folder).eval()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import logging
 import os
@@ -136,6 +137,12 @@ class WindowStore:
 
     def __len__(self) -> int:
         return int(self._first[-1])
+
+    @property
+    def digest(self) -> str:
+        """Twelve letters that are others where the windows are: of recordings or settings."""
+        keys = "".join(sorted(path.stem for path in self._paths))
+        return hashlib.sha256(keys.encode("utf-8")).hexdigest()[:12]
 
     @property
     def n_chans(self) -> int:
