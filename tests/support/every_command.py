@@ -121,6 +121,7 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
         "train-judge": {"data": root / "pictures", "image_size": SIZE, **SHORT},
         "finetune": tuning,
         "fit-lda": fit,
+        "fit-encoding": fit,
         "fit-reader": reader,
         "fit-prior": {
             **reader, "bank_size": 8, "image_size": SIZE, "generator": root / "generator",
@@ -138,11 +139,13 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
         "demo": {"weights": root / "weights", "trials": 24, "runtime": CPU},
     }  # fmt: skip
     lines = {
+        "live": ["--output", str(output / "live")],
         "inspect": [
             str(next((root / "bids").rglob("*_eeg.edf"))), "--picture", str(output / "inspect.png"),
         ],
         "datasets": ["list"],
         "protocols": ["list"],
+        "stimulate": ["--output", str(output / "stimulate")],
         "info": [str(root / "trials")],
         "completion": ["bash"],
     }  # fmt: skip

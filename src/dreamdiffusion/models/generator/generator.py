@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import diffusers
 import torch
@@ -162,7 +162,11 @@ def load_clip(source: str | Path) -> CLIPVisionModelWithProjection:
 class _ImageTower(CLIPVisionModelWithProjection):
     """The image tower; that a whole CLIP lies in the file is no surprise."""
 
-    _keys_to_ignore_on_load_unexpected = [r"text_model\.", r"text_projection\.", r"logit_scale"]
+    _keys_to_ignore_on_load_unexpected: ClassVar = [
+        r"text_model\.",
+        "text_projection",
+        "logit_scale",
+    ]
 
 
 def _open_weights(
