@@ -73,6 +73,11 @@ GROUPS: dict[str, dict[str, Command]] = {
             "report.inspect:inspect",
             "recordings.config:InspectConfig",
         ),
+        "bids": Command(
+            "write recordings and what was shown (a table, class folders) as a BIDS data set",
+            "datasets.own.bids:bids",
+            "datasets.config:BidsConfig",
+        ),
         "prepare": Command(
             "cut recordings into labelled trials, or into windows for pre-training",
             "datasets.prepare:prepare",

@@ -13,6 +13,7 @@ from pydantic import (
 from tyro.conf import Positional
 
 from dreamdiffusion.files.schema import Schema
+from dreamdiffusion.recordings.config import StatedConfig
 
 Montage = Literal["muse4", "emotiv14", "easycap32", "easycap64", "biosemi128"]
 
@@ -41,6 +42,28 @@ class SimulateConfig(Schema):
     )
     image_size: PositiveInt = Field(default=64, description="pixels")
     seed: int = 0
+
+
+class BidsConfig(StatedConfig):
+    """Recordings of any format, and what was shown -> a BIDS data set that `prepare` reads."""
+
+    recordings: Positional[list[Path]] = Field(
+        default_factory=list, description="files, or folders of them"
+    )
+    pictures: Path | None = Field(
+        default=None,
+        description="folder of the pictures; without a table its folders are classes, and events "
+        "are named after classes or pictures",
+    )
+    events: Path | None = Field(
+        default=None,
+        description="table (csv, tsv): picture, label, and onset or code; without either its rows "
+        "are the recording's events in order",
+    )
+    codes: dict[str, int] | None = Field(
+        default=None, description="class -> marker code, where a recording's events are codes"
+    )
+    output: Path = Path("runs/bids")
 
 
 class DatasetsConfig(Schema):

@@ -155,13 +155,19 @@ def notes_in(annotations: mne.Annotations, start: float) -> pd.DataFrame:
 
 
 def take_boundaries(raw: mne.io.BaseRaw, events: pd.DataFrame) -> pd.DataFrame:
-    """Return the events that are no boundaries; mark those that are in `raw`.
+    """Return the events that are neither boundaries nor bad stretches; mark those in `raw`.
 
     EEGLAB, BrainVision and others list among the events where time jumps; a row with a picture
     is an event, whatever its name.
     """
     named = np.array([is_boundary(text) for text in events["category"]], bool)
+    bad = np.array([str(text).upper().startswith("BAD_") for text in events["category"]], bool)
     if "stim_file" in events:
-        named &= (events["stim_file"].fillna("") == "").to_numpy(bool)
+        shown = (events["stim_file"].fillna("") != "").to_numpy(bool)
+        named, bad = named & ~shown, bad & ~shown & ~named
     mark_boundaries(raw, events["onset"].to_numpy(float)[named])
-    return events.iloc[np.flatnonzero(~named)].reset_index(drop=True)
+    for onset, duration, text in events.loc[bad, ["onset", "duration", "category"]].to_numpy():
+        marked = raw.annotations.description == text  # mne-bids marks them too
+        if not np.isclose(raw.annotations.onset[marked] - raw.first_time, onset, atol=1e-3).any():
+            raw.annotations.append(onset + raw.first_time, duration, text)
+    return events.iloc[np.flatnonzero(~(named | bad))].reset_index(drop=True)
