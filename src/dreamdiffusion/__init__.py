@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from dreamdiffusion.models.encoders.eeg import EEGEncoder
     from dreamdiffusion.models.encoders.pretrain import pretrain
     from dreamdiffusion.models.encoders.processor import EEGProcessor
-    from dreamdiffusion.recordings.preprocessing import preprocess
     from dreamdiffusion.recordings.read import read_recording
     from dreamdiffusion.recordings.recording import Recording
     from dreamdiffusion.report.page import write_report
     from dreamdiffusion.trials.cut import cut_trials
+    from dreamdiffusion.trials.preprocessing import preprocess
     from dreamdiffusion.trials.splits import split_by
     from dreamdiffusion.trials.trials import Trials
 
@@ -49,7 +49,7 @@ _HOMES = {
     "fit": "decoders.fit:fit",
     "evaluate": "evaluation.evaluate:evaluate",
     "load_dataset": "datasets.registry:load_dataset",
-    "preprocess": "recordings.preprocessing:preprocess",
+    "preprocess": "trials.preprocessing:preprocess",
     "pretrain": "models.encoders.pretrain:pretrain",
     "read_recording": "recordings.read:read_recording",
     "score_images": "evaluation.scoring:score_images",

@@ -12,9 +12,9 @@ from dreamdiffusion.datasets.own.bids import bids
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.gaps import stretches
-from dreamdiffusion.recordings.preprocessing import bad_spans
 from dreamdiffusion.recordings.read import read_bids
 from dreamdiffusion.trials.config import PrepareConfig
+from dreamdiffusion.trials.preprocessing import bad_spans
 from dreamdiffusion.trials.trials import Trials
 
 SIGNAL = SignalConfig(l_freq=None, h_freq=None)

@@ -11,9 +11,9 @@ from dreamdiffusion.models.encoders.virtual_electrodes import RADIUS, VirtualEle
 from dreamdiffusion.recordings.channels import standard_name, standard_renames
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.electrodes import derivation, electrode_positions
-from dreamdiffusion.recordings.preprocessing import preprocess
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.report.inspection import describe_recording
+from dreamdiffusion.trials.preprocessing import preprocess
 
 CHAIN = ["FP1-F7", "F7-T7", "T7-P7", "P7-O1"]
 SIGNAL = SignalConfig(l_freq=None, h_freq=None, sfreq=256)

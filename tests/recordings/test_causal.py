@@ -10,8 +10,8 @@ import pytest
 
 from dreamdiffusion.recordings.causal import WindowFilter
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.recordings.preprocessing import preprocess
 from dreamdiffusion.recordings.recording import Recording
+from dreamdiffusion.trials.preprocessing import preprocess
 
 NAMES = ["Fz", "Cz", "Pz", "Oz"]
 

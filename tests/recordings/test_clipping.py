@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from dreamdiffusion.recordings.bad_channels import find_bad_channels, line_frequency, spectrum
 from dreamdiffusion.recordings.clipping import clipped_samples, clipped_shares, mark_clipped
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.recordings.preprocessing import bad_spans, preprocess
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.report.inspection import describe_recording
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials
+from dreamdiffusion.trials.preprocessing import bad_spans, preprocess
 from dreamdiffusion.trials.windows.cut import build_windows
 
 TIME = np.arange(5120) / 256

@@ -11,11 +11,11 @@ from dreamdiffusion.cli.commands import main
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.recordings.preprocessing import preprocess
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.units import unit_symbol
 from dreamdiffusion.report.inspection import describe_recording
 from dreamdiffusion.trials.config import PrepareConfig
+from dreamdiffusion.trials.preprocessing import preprocess
 from dreamdiffusion.trials.trials import Trials
 from dreamdiffusion.trials.windows.keys import shard_keys
 from dreamdiffusion.trials.windows.store import WindowStore

@@ -13,11 +13,11 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.find import find_recordings
-from dreamdiffusion.recordings.preprocessing import preprocess
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import Recording, hash_samples
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import Trials, cut_trials, from_epochs
+from dreamdiffusion.trials.preprocessing import preprocess
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not on this machine")

@@ -14,10 +14,10 @@ import pandas as pd
 
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.recordings.preprocessing import bad_spans, preprocess, reject_reason
 from dreamdiffusion.recordings.recording import Cut, Recording
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.duplicates import DuplicateCheck
+from dreamdiffusion.trials.preprocessing import bad_spans, preprocess, reject_reason
 from dreamdiffusion.trials.stimuli import choose_events, class_folders
 from dreamdiffusion.trials.trials import Trials
 

@@ -32,12 +32,12 @@ from recording_files import (
 
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.gaps import stretches
-from dreamdiffusion.recordings.preprocessing import bad_spans, reject_reason
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import eeg_names
 from dreamdiffusion.report.inspection import describe_recording
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials
+from dreamdiffusion.trials.preprocessing import bad_spans, reject_reason
 
 EVERY = [*EEG, *OTHERS]
 STARTS = [0, 1, 2, 3, 34, 35, 36, 37]

@@ -12,10 +12,10 @@ from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.formats.brainflow_boards import BOARDS, find_board
 from dreamdiffusion.recordings.formats.openbci import SD_VOLTS
 from dreamdiffusion.recordings.gaps import arrival_rate, sample_clock, stretches
-from dreamdiffusion.recordings.preprocessing import bad_spans
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import eeg_names
 from dreamdiffusion.report.inspection import describe_recording
+from dreamdiffusion.trials.preprocessing import bad_spans
 
 NAMES = ["Fp1", "Fp2", "T7", "Cz", "O2"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from dreamdiffusion.cli.live.model import LiveModel, Named
 from dreamdiffusion.cli.live.windows import Window
 from dreamdiffusion.recordings.causal import WindowFilter
-from dreamdiffusion.recordings.preprocessing import reject_reason
+from dreamdiffusion.trials.preprocessing import reject_reason
 
 
 @dataclass(frozen=True)

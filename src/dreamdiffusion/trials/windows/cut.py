@@ -24,11 +24,11 @@ import numpy as np
 from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.whole import is_unused, read_info
 from dreamdiffusion.recordings.electrodes import electrode_positions
-from dreamdiffusion.recordings.preprocessing import bad_spans, preprocess, reject_reasons
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import Recording, eeg_names
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.duplicates import DuplicateCheck, signature
+from dreamdiffusion.trials.preprocessing import bad_spans, preprocess, reject_reasons
 from dreamdiffusion.trials.scaling import scale_matrix
 from dreamdiffusion.trials.windows.keys import shard_keys
 from dreamdiffusion.trials.windows.store import (

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import next_fast_len
 
-from dreamdiffusion.recordings.preprocessing import fast_padding
+from dreamdiffusion.trials.preprocessing import fast_padding
 
 
 def test_padding_by_hand():
