@@ -17,7 +17,7 @@ from confidence import ROOT, WEIGHTS, prepared, training_prototypes
 from PIL import Image
 
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.evaluation.occlusion import nearest_prototype, occlude
+from dreamdiffusion.evaluation.occlusion import nearest_places, occlude
 from dreamdiffusion.models.judge.judge import label_indices, load_judge
 from dreamdiffusion.report.occlusion_figure import draw_occlusion
 
@@ -40,7 +40,9 @@ def main() -> None:
         parts = [eeg[i : i + 80] for i in range(0, len(eeg), 80)]
         return torch.cat([pipe.embed(part, trials.ch_names, trials.sfreq) for part in parts])
 
-    score = nearest_prototype(embed, prototypes, truth)
+    def score(eeg: np.ndarray) -> np.ndarray:
+        return (nearest_places(embed(eeg), prototypes) == truth).astype(float)
+
     rng = np.random.default_rng(0)
     eeg = np.asarray(trials.data)
     rows = rng.permutation(len(eeg))

@@ -37,7 +37,7 @@ def test_labels_of_the_linear_baseline(tmp_path: Path) -> None:
 def test_images_and_embeddings_of_the_prior(tmp_path: Path) -> None:
     model = fit_decoder(prior_config(tmp_path))
     given = ["--model", str(model), "--data", str(tmp_path / "trials")]
-    few = ["--limit", "2", "--num_images_per_prompt", "3", "--device", "cpu"]
+    few = ["--limit", "2", "--sample.num_images_per_prompt", "3", "--device", "cpu"]
     assert cli.main(["decode", *given, "--output", str(tmp_path / "out"), *few]) == 0
     names = sorted(path.name for path in (tmp_path / "out" / "images").iterdir())
     assert names == [f"trial-000{i}-{j}.png" for i in range(2) for j in range(3)]

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import finetune_config, prior_config, reader_config, write_trials
+from tiny import SIZE, finetune_config, prior_config, reader_config, write_trials
 
 from dreamdiffusion.decoders.base import Answer, Decoder
 from dreamdiffusion.decoders.baselines import BASELINES, fit_baselines, load_baselines
 from dreamdiffusion.decoders.config import EncodingConfig, FitConfig, LdaConfig, SampleConfig
 from dreamdiffusion.decoders.fit import load_decoder, make_split
+from dreamdiffusion.decoders.images import ImageDecoder
 from dreamdiffusion.decoders.registry import registry
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -47,7 +48,7 @@ SMALL: dict[str, Callable[[Path], FitConfig]] = {
     "reader": reader_config,
 }
 FEW: dict[str, dict[str, Any]] = {
-    "dreamdiffusion": {"sample": SampleConfig(num_inference_steps=2, num_images_per_prompt=2)},
+    "dreamdiffusion": {"num_inference_steps": 2, "num_images_per_prompt": 2},
     "prior": {"num_inference_steps": 2, "num_images_per_prompt": 2},
 }
 
@@ -129,6 +130,85 @@ def test_the_answer_is_the_same_again_and_for_each_trial_alone(case: Case) -> No
     tables = {name: table.iloc[:1] for name, table in (answer.probabilities or {}).items()}
     parts = [None if part is None else part[:1] for part in (answer.images, answer.embeddings)]
     same(first, Answer(*parts, tables or None))
+
+
+def test_an_image_depends_on_seed_and_numbers_alone(case: Case) -> None:
+    """A selection of trials that keep their numbers gets the images of the whole."""
+    decoder = case.decoder
+    if not isinstance(decoder, ImageDecoder):
+        pytest.skip("it gives no images")
+    few = FEW[case.name] | ({"temperature": 1.0} if case.name == "prior" else {})
+    numbers = np.array([7, 3, 40, 11])
+    chosen = case.test.select(np.array([0, 1, 2, 3]))
+    whole = decoder.decode(chosen, numbers=numbers, **few)
+    assert whole.images is not None
+    part = decoder.decode(chosen.select(np.array([2, 1])), numbers=numbers[[2, 1]], **few)
+    torch.testing.assert_close(part.images, whole.images[[2, 1]], atol=2e-3, rtol=0)
+    if whole.drawn_from is not None:
+        assert part.drawn_from == [whole.drawn_from[2], whole.drawn_from[1]]
+        assert len(whole.drawn_from) == 4 and len(whole.drawn_from[0]) == 2
+    more = decoder.decode(chosen, numbers=numbers, **few | {"num_images_per_prompt": 3})
+    assert more.images is not None
+    torch.testing.assert_close(more.images[:, :2], whole.images, atol=2e-3, rtol=0)
+    for changed in (
+        decoder.decode(chosen, numbers=numbers + 1, **few),
+        decoder.decode(chosen, numbers=numbers, seed=5, **few),
+    ):
+        assert changed.images is not None
+        assert not torch.allclose(changed.images, whole.images, atol=1e-2)
+    with pytest.raises(ValueError, match="2 numbers of 4 trials"):
+        decoder.decode(chosen, numbers=numbers[:2], **few)
+
+
+def test_a_setting_of_another_decoder_is_refused_by_name(case: Case) -> None:
+    decoder = case.decoder
+    if not isinstance(decoder, ImageDecoder):
+        pytest.skip("it gives no images")
+    assert set(decoder.sample_schema.model_fields) <= set(SampleConfig.model_fields)
+    own = decoder.settings(SampleConfig(seed=3))
+    assert own == decoder.sample_schema(seed=3)
+    foreign = {"temperature": 0.5} if case.name == "dreamdiffusion" else {"scheduler": "ddim"}
+    with pytest.raises(ValueError, match=rf"{case.name}' has no setting '{next(iter(foreign))}'"):
+        decoder.decode(case.test, SampleConfig(**foreign))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"no setting 'guidance'.*; did you mean guidance_scale"):
+        decoder.decode(case.test, guidance=1)
+
+
+def test_what_an_image_decoder_says_of_itself(case: Case) -> None:
+    decoder = case.decoder
+    if not isinstance(decoder, ImageDecoder):
+        pytest.skip("it gives no images")
+    assert decoder.image_size == SIZE
+    assert list(decoder.processor.config["ch_names"]) == case.trials.ch_names
+    assert (Path(decoder.clip_source()) / "config.json").is_file()
+    assert Path(decoder.generator_source() or "").is_dir()
+    answer, read = case.decode(decoder, case.test), decoder.read(case.test)
+    assert read.images is None and read.drawn_from is None
+    same(read, replace(answer, images=None, drawn_from=None))
+
+
+def test_images_without_the_eeg(case: Case, tmp_path: Path) -> None:
+    """Those that controls are drawn from, of one that was loaded as of one that was fitted."""
+    decoder = case.decoder
+    if not isinstance(decoder, ImageDecoder):
+        pytest.skip("it gives no images")
+    sample, numbers = decoder.settings(**FEW[case.name]), np.array([4, 9])
+    decoder.save(tmp_path / "saved")
+    again = load_decoder(tmp_path / "saved")
+    assert isinstance(again, ImageDecoder)
+    for draw in ("draw_mean", "draw_without_eeg"):
+        images = getattr(decoder, draw)(sample, numbers)
+        assert images.shape == (2, 2, 3, SIZE, SIZE)
+        torch.testing.assert_close(getattr(again, draw)(sample, numbers), images, atol=2e-3, rtol=0)
+        one = getattr(decoder, draw)(sample, numbers[1:])
+        torch.testing.assert_close(one, images[1:], atol=2e-3, rtol=0)
+    texts = again.draw_texts(["a red square", "a blue disc"], sample, numbers)
+    assert texts.shape == (2, 2, 3, SIZE, SIZE)
+    embeddings = case.decode(decoder, case.test).embeddings
+    assert embeddings is not None
+    assert set(again.prototypes()) == set(decoder.prototypes()) != set()
+    for prototype in again.prototypes().values():
+        assert prototype.shape == embeddings.shape[1:]
 
 
 def test_neither_test_trials_nor_their_metadata_have_a_say(case: Case, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from tiny import finetune_config
 
 from dreamdiffusion.decoders.config import SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
-from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
+from dreamdiffusion.decoders.fit import open_image_decoder
+from dreamdiffusion.decoders.sampling import collect, decode_batches
 from dreamdiffusion.trials.trials import Trials
 
 
@@ -22,13 +22,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw(folder: Path, rows: list[int], batch_size: int, seed: int = 0) -> torch.Tensor:
-    pipe = EEGToImagePipeline.from_pretrained(folder / "finetune" / "model")
-    pipe.set_progress_bar_config(disable=True)
-    trials = Trials.load(folder / "trials")
+    decoder = open_image_decoder(folder / "finetune" / "model")
+    trials = Trials.load(folder / "trials").select(np.array(rows))
     sample = SampleConfig(num_inference_steps=2, num_images_per_prompt=2, seed=seed)
-    given = eeg_of(np.asarray(trials.data[rows]), trials.ch_names, trials.sfreq)
-    parts = draw_trials(pipe, given, np.array(rows), sample, batch_size, "test")
-    return collect(list(parts))
+    parts = decode_batches(decoder, trials, sample, np.array(rows), batch_size, "test")
+    images = collect(list(parts)).images
+    assert images is not None
+    return images
 
 
 def test_an_image_depends_on_its_trial_and_the_seed_alone(folder: Path) -> None:
@@ -42,18 +42,18 @@ def test_an_image_depends_on_its_trial_and_the_seed_alone(folder: Path) -> None:
 
 def test_processes_deal_the_batches_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes, one after the other: together they draw every trial once, the same image."""
-    pipe = EEGToImagePipeline.from_pretrained(folder / "finetune" / "model")
-    trials, rows = Trials.load(folder / "trials"), np.arange(5)
+    decoder = open_image_decoder(folder / "finetune" / "model")
+    trials, rows = Trials.load(folder / "trials").select(np.arange(5)), np.arange(5)
     sample = SampleConfig(num_inference_steps=1, num_images_per_prompt=1)
-    given = eeg_of(np.asarray(trials.data[:5]), trials.ch_names, trials.sfreq)
     parts = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        parts.append(list(draw_trials(pipe, given, rows, sample, 2, "-")))
+        parts.append(list(decode_batches(decoder, trials, sample, rows, 2, "-")))
     assert [[places.tolist() for places, _ in part] for part in parts] == [[[0, 1], [4]], [[2, 3]]]
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("RANK", "0")
     together = collect(parts[1] + parts[0])
-    alone = collect(list(draw_trials(pipe, given, rows, sample, 5, "-")))
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    alone = collect(list(decode_batches(decoder, trials, sample, rows, 5, "-")))
+    torch.testing.assert_close(together.images, alone.images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together.embeddings, alone.embeddings, atol=1e-5, rtol=0)

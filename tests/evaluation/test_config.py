@@ -12,7 +12,7 @@ def test_controls_are_those_that_have_a_record():
     drawn = EvaluateConfig().controls
     assert drawn == [
         "phase_randomised_eeg", "mean_embedding", "no_eeg_prior", "label_only",
-        "nearest_training_image",
+        "nearest_training_image", "posterior_draws", "bank_picture",
     ]  # fmt: skip
     assert EvaluateConfig(controls=list(CONTROLS)).controls == list(CONTROLS)
     with pytest.raises(ValueError, match=r"control 'shuffled' is unknown; known: shuffled_eeg, "):

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from experiments import blocked, experiment
-from PIL import Image
+from experiments import blocked, experiment, publish, reasons, write_judge
 from safetensors.torch import load_file, save_file
 from tiny import SIZE, finetune_config
 
@@ -26,26 +25,12 @@ from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evidence.scores import Scores
 from dreamdiffusion.files.pictures import read_images
 from dreamdiffusion.models.encoders.processor import EEGProcessor
-from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.models.picture_prints import save_prints
 from dreamdiffusion.report.words import REMEDIES
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
 pytestmark = pytest.mark.global_rng  # modules that are built draw from torch's global numbers
-
-
-def publish(trials: Trials, folder: Path) -> Path:
-    """Write trials with a picture for each name, its colour that of the class."""
-    stimuli = folder.parent / f"{folder.name}-stimuli"
-    stimuli.mkdir(parents=True)
-    metadata = trials.metadata
-    for i, name in enumerate(sorted(set(metadata["stim_file"]))):
-        pixels = np.random.default_rng(i).integers(60, 256, (SIZE, SIZE, 3)).astype(np.uint8)
-        kind = metadata.loc[metadata["stim_file"] == name, "category"].iloc[0]
-        pixels[4:12, 4:12, 2 if kind == "class 1" else 0] = 30 + i // 200
-        Image.fromarray(pixels).save(stimuli / name)
-    return replace(trials, stimuli_root=stimuli).save(folder)
 
 
 def fine_tune(folder: Path, trials: Trials, acknowledge: tuple[str, ...] = (), **changes) -> Path:
@@ -80,21 +65,6 @@ def score(folder: Path, model: Path | None = None, **changes) -> Scores:
     written = json.loads((folder / "scores" / "scores.json").read_text("utf-8"))
     assert Scores.model_validate(written) == scores
     return scores
-
-
-def write_judge(folder: Path) -> Path:
-    if not folder.exists():
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            Judge(["class 0", "class 1"], image_size=SIZE, channels=[8]).save_pretrained(folder)
-    return folder
-
-
-def reasons(scores: Scores) -> set[str]:
-    """Names of the reasons; each of them is explained in the report."""
-    named = {reason.name for reason in scores.headline.reasons}
-    assert (scores.headline.verdict == "withheld") == bool(named)
-    return named
 
 
 @pytest.fixture(scope="module")

@@ -476,7 +476,7 @@ def test_everything_is_opened_once(folder, monkeypatch):
         monkeypatch.setattr(f"dreamdiffusion.{target}", call)
 
     for target in (
-        "evaluation.opening._open_pipeline", "evaluation.opening.load_judge",
+        "evaluation.opening.open_image_decoder", "evaluation.opening.load_judge",
         "evaluation.opening.load_embedder", "evaluation.opening.load_protocol",
         "evaluation.opening.read_audit", "evaluation.pictures.read_images",
     ):  # fmt: skip
@@ -484,7 +484,8 @@ def test_everything_is_opened_once(folder, monkeypatch):
     judges = {"two_way": {}, "distance": {}, "perceptual": None, "distribution": None}
     evaluate(config(folder, "once", suites=["pairwise"], image_judges=judges, controls=[]))
     assert calls == {
-        "_open_pipeline": 1, "load_judge": 1, "load_embedder": 1, "read_audit": 1, "read_images": 1,
+        "open_image_decoder": 1, "load_judge": 1, "load_embedder": 1, "read_audit": 1,
+        "read_images": 1,
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from dreamdiffusion.evaluation.occlusion import nearest_prototype, neighbours, occlude
+from dreamdiffusion.evaluation.occlusion import nearest_places, neighbours, occlude
 from dreamdiffusion.evidence.scores import Occlusion
 from dreamdiffusion.report.occlusion_figure import (
     draw_occlusion,
@@ -108,14 +108,11 @@ def test_neighbours_are_those_on_the_head():
         neighbours(["O1"], -1)
 
 
-def test_the_nearest_prototype_is_right_or_not():
+def test_the_nearest_prototype():
     prototypes = [[2.0, 0.0], [0.0, 0.5], [np.nan, np.nan]]
-    score = nearest_prototype(lambda eeg: eeg[:, :, 0], prototypes, [0, 1, 1])
-    eeg = np.array([[3.0, 1.0], [1.0, 0.1], [-1.0, 0.0]])[..., None]
+    embeddings = [[3.0, 1.0], [1.0, 0.1], [-1.0, 0.0]]
     # The third points away from both; nothing is nearest to what has no prototype.
-    np.testing.assert_array_equal(score(eeg), [1.0, 0.0, 1.0])
-    with pytest.raises(ValueError, match=r"categories \[2\] have no prototype"):
-        nearest_prototype(lambda eeg: eeg, prototypes, [0, 2])
+    assert nearest_places(embeddings, prototypes).tolist() == [0, 0, 1]
 
 
 def test_what_cannot_be_covered_is_refused(rng):

@@ -1,14 +1,20 @@
-"""Made-up experiments for the tests of the audit: well made, or with one fault planted."""
+"""Made-up experiments for the tests of audit and evaluation: well made, or with a fault planted."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from PIL import Image
+from tiny import SIZE
 
 from dreamdiffusion.evidence.audit.findings import Finding
 from dreamdiffusion.evidence.audit.run import audit_trials
+from dreamdiffusion.evidence.scores import Scores
+from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -69,3 +75,31 @@ def named(trials: Trials, split: Split | None = None) -> dict[str, Finding]:
 
 def severe(findings: dict[str, Finding]) -> set[str]:
     return {name for name, finding in findings.items() if finding.severity == "severe"}
+
+
+def publish(trials: Trials, folder: Path) -> Path:
+    """Write trials with a picture for each name, its colour that of the class."""
+    stimuli = folder.parent / f"{folder.name}-stimuli"
+    stimuli.mkdir(parents=True)
+    metadata = trials.metadata
+    for i, name in enumerate(sorted(set(metadata["stim_file"]))):
+        pixels = np.random.default_rng(i).integers(60, 256, (SIZE, SIZE, 3)).astype(np.uint8)
+        kind = metadata.loc[metadata["stim_file"] == name, "category"].iloc[0]
+        pixels[4:12, 4:12, 2 if kind == "class 1" else 0] = 30 + i // 200
+        Image.fromarray(pixels).save(stimuli / name)
+    return replace(trials, stimuli_root=stimuli).save(folder)
+
+
+def write_judge(folder: Path) -> Path:
+    if not folder.exists():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            Judge(["class 0", "class 1"], image_size=SIZE, channels=[8]).save_pretrained(folder)
+    return folder
+
+
+def reasons(scores: Scores) -> set[str]:
+    """Names of the reasons; each of them is explained in the report."""
+    named = {reason.name for reason in scores.headline.reasons}
+    assert (scores.headline.verdict == "withheld") == bool(named)
+    return named

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from dreamdiffusion.decoders.base import Answer
 from dreamdiffusion.decoders.config import DecodeConfig
 from dreamdiffusion.decoders.fit import load_decoder
 from dreamdiffusion.decoders.generate import to_pil
+from dreamdiffusion.decoders.images import ImageDecoder
 from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.whole import write_picture, write_tensors, write_text
@@ -25,9 +25,10 @@ def write_answers(config: DecodeConfig) -> Path:
     Returns
     -------
     Path
-        ``config.output`` with ``answers.csv`` (the most probable value of every attribute and its
-        probability, one row a trial), ``embeddings.safetensors`` ``(n, clip_dim)`` and
-        ``images/trial-0000-0.png`` (trial, image), each where the decoder gives them.
+        ``config.output`` with ``answers.csv`` (the most probable value of every attribute, its
+        probability, and what the images were drawn from; one row a trial),
+        ``embeddings.safetensors`` ``(n, clip_dim)`` and ``images/trial-0000-0.png`` (trial,
+        image), each where the decoder gives them.
 
     Raises
     ------
@@ -37,13 +38,10 @@ def write_answers(config: DecodeConfig) -> Path:
     decoder = load_decoder(config.model).to(config.device)
     trials = Trials.load(config.data)
     trials = trials.select(np.arange(len(trials))[: config.limit])
-    settings: dict[str, Any] = {}
-    if "images" in decoder.gives:
-        settings = {
-            "num_images_per_prompt": config.num_images_per_prompt,
-            "seed": config.seed,
-        }
-    answer = decoder.decode(trials, **settings)
+    if isinstance(decoder, ImageDecoder):
+        answer = decoder.decode(trials, config.sample)
+    else:
+        answer = decoder.decode(trials)
     output = config.output
     output.mkdir(parents=True, exist_ok=True)
     write_yaml(config, output / "config.yaml")
@@ -65,4 +63,6 @@ def _table(trials: Trials, answer: Answer) -> pd.DataFrame:
         values = chances.to_numpy()
         table[f"decoded_{name}"] = chances.columns.to_numpy()[values.argmax(axis=1)]
         table[f"probability_{name}"] = values.max(axis=1).round(4)
+    if answer.drawn_from is not None:
+        table["drawn_from"] = ["; ".join(row) for row in answer.drawn_from]
     return table

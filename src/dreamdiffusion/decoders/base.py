@@ -48,11 +48,15 @@ class Answer:
     probabilities
         By attribute, ``category`` among them: one row for each trial and one column for each value
         that the attribute has, ``(n, n_values)``; a row sums to 1.
+    drawn_from
+        What each image was drawn from beside the EEG, in words, n rows of k: a picture of a bank,
+        a text. Goes with images, where a decoder has such.
     """
 
     images: Tensor | None = None
     embeddings: Tensor | None = None
     probabilities: dict[str, pd.DataFrame] | None = None
+    drawn_from: list[list[str]] | None = None
 
     @property
     def labels(self) -> list[str] | None:
@@ -114,7 +118,8 @@ class Decoder(ABC):
     def decode(self, trials: Trials, **settings: Any) -> Answer:
         """Answer for trials, from their EEG alone; their metadata are not looked at.
 
-        Settings are how it answers, where a decoder has such: how images are drawn.
+        Settings are how it answers, where a decoder has such; for one that gives images see
+        `images.ImageDecoder.decode`.
 
         Raises
         ------

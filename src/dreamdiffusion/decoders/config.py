@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
 )
 
 from dreamdiffusion.files.schema import Schema, Source, Weights
@@ -202,10 +204,14 @@ class PriorConfig(ReaderConfig):
     )
 
 
+Scheduler = Literal["own", "plms", "ddim", "dpm++", "unipc", "lcm"]
+Condition = Literal["both", "caption", "embedding"]
+
+
 class PriorSampleConfig(Schema):
     """How pictures of the bank are chosen, and how much of them is drawn anew."""
 
-    num_images_per_prompt: PositiveInt = 4
+    num_images_per_prompt: PositiveInt = 1
     strength: float = Field(
         default=0.7,
         ge=0,
@@ -213,7 +219,7 @@ class PriorSampleConfig(Schema):
         description="share of the drawing that is done anew, from the picture on; 0: the picture "
         "of the bank itself; 1: from noise",
     )
-    condition: Literal["both", "caption", "embedding"] = Field(
+    condition: Condition = Field(
         default="both",
         description="what the generator is given of the picture: both as far as it understands "
         "embeddings, or one of them",
@@ -221,23 +227,60 @@ class PriorSampleConfig(Schema):
     num_inference_steps: PositiveInt = 10
     guidance_scale: float = Field(default=2.5, ge=1)
     temperature: float = Field(
-        default=1.0,
+        default=0.0,
         ge=0,
-        description="1: by their probability, as validation trials justify; 0: the most likely",
+        description="0: the likeliest pictures, the best guess first; 1: by their probability, as "
+        "validation trials justify",
     )
     seed: int = 0
 
 
-class SampleConfig(Schema):
-    """How images are drawn from latents; the words of diffusers."""
+class PaperSampleConfig(Schema):
+    """How the paper's decoder draws images from latents; the words of diffusers."""
 
-    scheduler: Literal["own", "plms", "ddim", "dpm++", "unipc", "lcm"] = Field(
-        default="own", description="own: the generator's; plms: the paper's; lcm: 1-4 steps"
-    )
+    scheduler: Scheduler = "own"
     num_inference_steps: PositiveInt = 10
     guidance_scale: float = Field(default=2.5, ge=1)
     num_images_per_prompt: PositiveInt = 4
     seed: int = 0
+
+
+class SampleConfig(Schema):
+    """How any decoder draws images; what is empty is the decoder's own default.
+
+    A decoder refuses, by name, a setting that it does not have.
+    """
+
+    num_images_per_prompt: PositiveInt | None = Field(
+        default=None, description="images of a trial; dreamdiffusion: 4, prior: 1"
+    )
+    num_inference_steps: PositiveInt | None = Field(default=None, description="own: 10")
+    guidance_scale: float | None = Field(default=None, ge=1, description="own: 2.5")
+    scheduler: Scheduler | None = Field(
+        default=None,
+        description="dreamdiffusion. own: the generator's; plms: the paper's; lcm: 1-4 steps",
+    )
+    strength: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="prior. Share of the drawing that is done anew, from the picture of the bank "
+        "on; 0: that picture itself; 1: from noise; own: 0.7",
+    )
+    temperature: float | None = Field(
+        default=None,
+        ge=0,
+        description="prior. 0: the likeliest pictures, its own; 1: by their probability",
+    )
+    condition: Condition | None = Field(
+        default=None, description="prior. What the generator is given of the picture; own: both"
+    )
+    seed: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is the decoder's own."""
+        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class GenerateConfig(Schema):
@@ -271,10 +314,7 @@ class DecodeConfig(Schema):
     data: Path = Field(default=Path("runs/trials"), description="trials folder")
     output: Path = Path("runs/decode")
     limit: PositiveInt | None = Field(default=None, description="number of trials at most")
-    num_images_per_prompt: PositiveInt = Field(
-        default=4, description="images of a trial, of a decoder that gives any"
-    )
-    seed: int = 0
+    sample: SampleConfig = SampleConfig()
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from dreamdiffusion.decoders.base import CATEGORY, RECORD, Answer, Decoder, read_record
 from dreamdiffusion.decoders.baselines import fit_baselines
 from dreamdiffusion.decoders.config import FitConfig
+from dreamdiffusion.decoders.images import ImageDecoder
 from dreamdiffusion.decoders.registry import registry
 from dreamdiffusion.evidence.audit.run import (
     audit_record,
@@ -110,8 +111,8 @@ def decode(
     device
         That a decoder from a folder computes on: ``auto``, ``cpu``, ``cuda``.
     **settings
-        For decoders that draw images the fields of `SampleConfig`: ``num_images_per_prompt``,
-        ``num_inference_steps``, ``seed`` and so on.
+        For decoders that draw images ``sample`` and ``numbers`` (`ImageDecoder.decode`), or the
+        fields of `SampleConfig`: ``num_images_per_prompt``, ``seed`` and so on.
 
     Raises
     ------
@@ -269,3 +270,20 @@ def load_decoder(folder: Path | str) -> Decoder:
     if name not in registry:
         raise ValueError(f"{folder} holds the unknown decoder {name!r}; known: {list(registry)}")
     return registry[name].load(folder)
+
+
+def open_image_decoder(folder: Path | str) -> ImageDecoder:
+    """Open a decoder that gives images.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_decoder`; also if the decoder in the folder gives no images.
+    """
+    decoder = load_decoder(folder)
+    if not isinstance(decoder, ImageDecoder):
+        raise ValueError(
+            f"{folder} holds the decoder {decoder.name!r}, which gives no images but "
+            f"{', '.join(sorted(decoder.gives))}; use dreamdiffusion decode"
+        )
+    return decoder

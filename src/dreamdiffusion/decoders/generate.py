@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from dreamdiffusion.decoders.config import GenerateConfig
-from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
+from dreamdiffusion.decoders.base import Answer
+from dreamdiffusion.decoders.config import GenerateConfig, SampleConfig
+from dreamdiffusion.decoders.fit import open_image_decoder
+from dreamdiffusion.decoders.sampling import collect, decode_batches
 from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.whole import replacing, write_picture
-from dreamdiffusion.models.generator.generator import change_scheduler
+from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
-from dreamdiffusion.training.device import autocast, choose_device, is_main_process
+from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials
 from dreamdiffusion.trials.trials import Trials
@@ -42,42 +44,45 @@ def generate(config: GenerateConfig) -> Path:
     FileNotFoundError, ValueError
         If model or data are missing, or the EEG does not fit the model.
     """
-    device = choose_device(config.runtime)
-    pipe = EEGToImagePipeline.from_pretrained(config.model).to(device)
-    pipe.set_progress_bar_config(disable=True)
-    pipe.scheduler = change_scheduler(pipe.scheduler, config.sample.scheduler)
-    trials = load_trials(config, pipe)
-    chosen = np.arange(len(trials))[: config.limit]
+    decoder = open_image_decoder(config.model).to(config.runtime.device, config.runtime.precision)
+    sample = decoder.settings(config.sample)
+    trials = load_trials(config, decoder.processor)
+    trials = trials.select(np.arange(len(trials))[: config.limit])
     folder = config.output / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    write_yaml(config, config.output / "config.yaml")
-    sample = config.sample
-    given = eeg_of(np.asarray(trials.data[chosen]), trials.ch_names, trials.sfreq)
-    parts: list[tuple[np.ndarray, torch.Tensor]] = []
-    with autocast(device, config.runtime.precision, pipe.unet.config.sample_size**2):
-        for places, images in draw_trials(
-            pipe, given, chosen, sample, config.batch_size, "generating"
-        ):
-            for place, of_trial in zip(places, images, strict=True):
-                for j, image in enumerate(of_trial):
-                    write_picture(folder / f"trial-{chosen[place]:04d}-{j}.png", to_pil(image))
-            shown = int((places < ROWS).sum())
-            parts.append((places[:shown], images[:shown]))
-    first = collect(parts)
+    used = config.model_copy(update={"sample": SampleConfig(**sample.model_dump())})
+    write_yaml(used, config.output / "config.yaml")
+    parts: list[tuple[np.ndarray, Answer]] = []
+    for places, answer in decode_batches(
+        decoder, trials, sample, np.arange(len(trials)), config.batch_size, "generating"
+    ):
+        images = answer.images
+        assert images is not None
+        for place, of_trial in zip(places, images, strict=True):
+            for j, image in enumerate(of_trial):
+                write_picture(folder / f"trial-{place:04d}-{j}.png", to_pil(image))
+        # The pictures are on disk: of the others only the words are kept.
+        shown = images[: max(0, ROWS - int(places[0]))]
+        parts.append((places, replace(answer, images=shown)))
+    answer = collect(parts)
     if not is_main_process():
         return config.output
+    metadata = trials.metadata.copy()
+    if answer.drawn_from is not None:
+        metadata["drawn_from"] = ["; ".join(row) for row in answer.drawn_from]
     with replacing(config.output / "trials.csv") as file:
-        trials.metadata.iloc[chosen].to_csv(file, index_label="trial")
-    overview = _grid([[to_pil(image) for image in row] for row in first])
+        metadata.to_csv(file, index_label="trial")
+    assert answer.images is not None
+    overview = _grid([[to_pil(image) for image in row] for row in answer.images])
     write_picture(config.output / "overview.png", overview)
     return config.output
 
 
-def load_trials(config: GenerateConfig, pipe: EEGToImagePipeline) -> Trials:
-    """Open prepared trials, or cut a recording the way the model's trials were cut."""
+def load_trials(config: GenerateConfig, processor: EEGProcessor) -> Trials:
+    """Open prepared trials, or cut a recording the way the decoder's trials were cut."""
     if (config.data / "info.json").is_file():
         return Trials.load(config.data)
-    settings = pipe.eeg_processor.config
+    settings = processor.config
     signal = SignalConfig(**(settings["signal"] or {}))
     tmin = float(settings["tmin"])
     prepare = PrepareConfig(

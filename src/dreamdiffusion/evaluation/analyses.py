@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from dreamdiffusion.decoders.base import CATEGORY, Answer
 from dreamdiffusion.evaluation.confidence.calibrator import Calibrator
 from dreamdiffusion.evaluation.confidence.per_trial import NotScoredError, rate_trials
 from dreamdiffusion.evaluation.decode import Decoded
 from dreamdiffusion.evaluation.metrics.pairs import label_pairs
-from dreamdiffusion.evaluation.occlusion import nearest_places, nearest_prototype, occlude
+from dreamdiffusion.evaluation.occlusion import nearest_places, occlude
 from dreamdiffusion.evaluation.opening import Opened
 from dreamdiffusion.evidence.scores import Confidence, Curve, Occlusion
 from dreamdiffusion.evidence.statistics.averaging import n_trial_curve
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
 
 
 @dataclass
@@ -50,13 +57,13 @@ def analyse(opened: Opened, decoded: Decoded, rng: np.random.Generator) -> Analy
         For averages, bootstrap and simulated calibration errors.
     """
     config, found = opened.config, Analyses()
-    means = opened.folds[0].means
-    if means is None:
+    known = opened.folds[0].decoder.prototypes()
+    if not known:
         why = f"{config.model} has no means of its training trials; fine-tune it anew"
         found.not_scored = dict.fromkeys(("confidence", "occlusion", "n_trial_curve"), why)
         return found
-    categories = opened.judge.categories if opened.judge else sorted(means.prototypes)
-    prototypes = means.table(categories)
+    categories = opened.judge.categories if opened.judge else sorted(known)
+    prototypes = prototype_table(known, categories)
     if len(opened.folds) > 1:
         why = "several models: validation trials of one are scored by another"
         found.not_scored |= dict.fromkeys(("confidence", "n_trial_curve"), why)
@@ -80,14 +87,33 @@ def analyse(opened: Opened, decoded: Decoded, rng: np.random.Generator) -> Analy
     return found
 
 
+def prototype_table(prototypes: Mapping[str, Tensor], categories: list[str]) -> Floats:
+    """Return prototypes ``(n_categories, clip_dim)``; NaN for a category without one."""
+    missing = torch.full_like(next(iter(prototypes.values())), torch.nan)
+    return torch.stack([prototypes.get(name, missing) for name in categories]).numpy()
+
+
+def name_categories(answer: Answer, prototypes: Floats, categories: list[str]) -> Ints:
+    """Return the category that an answer names for each trial, as a place in the list, int (n,).
+
+    The most probable one, where the decoder gives labels; else the one whose prototype is nearest
+    to the embedding of the EEG.
+    """
+    if answer.probabilities is not None and CATEGORY in answer.probabilities:
+        table = answer.probabilities[CATEGORY].reindex(columns=categories, fill_value=0.0)
+        return table.to_numpy().argmax(axis=1)
+    assert answer.embeddings is not None
+    return nearest_places(answer.embeddings.numpy(), prototypes)
+
+
 def averaging_curve(
     decoded: Decoded,
-    prototypes: NDArray[np.floating],
+    prototypes: Floats,
     categories: list[str],
     rng: np.random.Generator,
     n_bootstrap: int,
 ) -> Curve:
-    """Name the category nearest to the EEG embedding, from single trials to averages of many.
+    """Name the category without an image, from single trials to averages of many.
 
     Parameters
     ----------
@@ -100,7 +126,7 @@ def averaging_curve(
     """
 
     def pairs(eeg: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
-        places = nearest_places(decoded.embed_eeg(eeg).numpy(), prototypes)
+        places = name_categories(decoded.read_eeg(eeg), prototypes, categories)
         named = [categories[place] for place in places]
         return label_pairs(named, metadata["category"].astype(str).tolist())
 
@@ -114,8 +140,8 @@ def averaging_curve(
     )
 
 
-def cover(decoded: Decoded, prototypes: NDArray[np.floating], categories: list[str]) -> Occlusion:
-    """Compute what the category nearest to the EEG embedding loses as channels, times are covered.
+def cover(decoded: Decoded, prototypes: Floats, categories: list[str]) -> Occlusion:
+    """Compute what the category named without an image loses as channels, times are covered.
 
     Parameters
     ----------
@@ -134,15 +160,20 @@ def cover(decoded: Decoded, prototypes: NDArray[np.floating], categories: list[s
     if unknown:
         raise NotScoredError(f"the model was trained on no picture of {', '.join(unknown)}")
     truth = np.array([place[label] for label in labels])
-    try:
-        score = nearest_prototype(lambda eeg: decoded.embed_eeg(eeg).numpy(), prototypes, truth)
-    except ValueError as error:
-        raise NotScoredError(str(error)) from error
+    labelled = CATEGORY in (decoded.answer.probabilities or {})
+    untrained = sorted({label for label in labels if np.isnan(prototypes[place[label]]).any()})
+    if untrained and not labelled:
+        raise NotScoredError(f"the model was trained on no picture of {', '.join(untrained)}")
+
+    def score(eeg: Floats) -> Floats:
+        named = name_categories(decoded.read_eeg(eeg), prototypes, categories)
+        return (named == truth).astype(float)
+
     return occlude(
         score,
         np.asarray(tested.data),
         tested.ch_names,
         tested.sfreq,
         tested.tmin,
-        "category of the EEG embedding, top-1",
+        f"category {'that the decoder names' if labelled else 'of the EEG embedding'}, top-1",
     )

@@ -86,7 +86,9 @@ class EvaluateConfig(Schema):
     )
     limit: int | None = Field(default=None, description="number of trials at most, of each model")
     controls: list[ControlName] = Field(
-        default=DRAWN, description="drawn beside shuffled EEG, which always is"
+        default=DRAWN,
+        description="drawn beside shuffled EEG, which always is; posterior_draws and bank_picture "
+        "by decoders that have a bank",
     )
     images_per_control: PositiveInt = 1
     label_prompt: str = Field(

@@ -96,12 +96,12 @@ def report(
         confidence=analyses.confidence,
         occlusion=analyses.occlusion,
         not_scored=scored.not_scored,
-        protocol=scored.protocol,
+        protocol=scored.protocol | {"drawing": opened.folds[0].decoder.describe(opened.sample)},
         followed=opened.followed,
         looks=qualified.looks,
         judge=images.judge,
         confusion=images.confusion,
-        trials=images.trials,
+        trials=images.trials | _drawn_from(decoded),
         audit=qualified.audit,
         made=describe_making(config, output),
     )
@@ -114,6 +114,12 @@ def report(
         analyses.calibrator.save(output / CONFIDENCE)
     write_yaml(config, output / "config.yaml")
     return result
+
+
+def _drawn_from(decoded: Decoded) -> dict[str, list[list[str]]]:
+    """Return what each image was drawn from beside the EEG, where the decoder says it."""
+    found = decoded.answer.drawn_from
+    return {} if found is None else {"drawn_from": found}
 
 
 def describe_split(folds: Sequence[Fold]) -> str:

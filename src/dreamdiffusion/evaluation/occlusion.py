@@ -110,37 +110,6 @@ def occlude(
     )
 
 
-def nearest_prototype(
-    embed: Callable[[FloatArray], ArrayLike], prototypes: ArrayLike, truth: ArrayLike
-) -> ScoreOfEEG:
-    """Make a score of embeddings: 1 where no prototype is nearer than that of the true category.
-
-    Parameters
-    ----------
-    embed : callable
-        EEG in volts (n_trials, n_chans, n_times) -> embeddings (n_trials, d).
-    prototypes : array, (C, d)
-        `calibrator.category_prototypes`; NaN for a category without training pictures.
-    truth : int array, (n_trials,)
-        True category of each trial, as a place among the prototypes.
-
-    Raises
-    ------
-    ValueError
-        If a trial's category has no prototype.
-    """
-    places, truth = np.asarray(prototypes, dtype=float), np.asarray(truth)
-    known = np.asarray(np.isfinite(places).all(axis=1))
-    if not known[truth].all():
-        missing = sorted(set(truth[~known[truth]].tolist()))
-        raise ValueError(f"categories {missing} have no prototype; no picture of them was trained")
-
-    def score(eeg: FloatArray) -> FloatArray:
-        return (nearest_places(embed(eeg), places) == truth).astype(float)
-
-    return score
-
-
 def nearest_places(embeddings: ArrayLike, prototypes: ArrayLike) -> NDArray[np.int64]:
     """Return which prototype is nearest to each embedding by cosine, int (n,).
 

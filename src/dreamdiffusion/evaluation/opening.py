@@ -15,9 +15,9 @@ from accelerate.utils import broadcast_object_list
 
 from dreamdiffusion.decoders.base import Decoder
 from dreamdiffusion.decoders.baselines import load_baselines
-from dreamdiffusion.decoders.dreamdiffusion.adapter import clip_source
-from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans
+from dreamdiffusion.decoders.config import SampleConfig
+from dreamdiffusion.decoders.fit import open_image_decoder
+from dreamdiffusion.decoders.images import ImageDecoder
 from dreamdiffusion.evaluation.confidence.calibrator import FILE as CONFIDENCE
 from dreamdiffusion.evaluation.confidence.calibrator import Calibrator
 from dreamdiffusion.evaluation.config import EvaluateConfig
@@ -29,12 +29,7 @@ from dreamdiffusion.evidence.look_log import log_look
 from dreamdiffusion.evidence.protocols.follow import Planned, follow
 from dreamdiffusion.evidence.protocols.schema import Protocol, load_protocol
 from dreamdiffusion.evidence.scores import Followed, Look
-from dreamdiffusion.models.generator.generator import (
-    Embed,
-    change_scheduler,
-    image_size,
-    load_embedder,
-)
+from dreamdiffusion.models.generator.generator import Embed, load_embedder
 from dreamdiffusion.models.judge.judge import Judge, label_indices, load_judge
 from dreamdiffusion.training.device import choose_device, is_main_process, process_count
 from dreamdiffusion.trials.splits import Split
@@ -43,18 +38,16 @@ from dreamdiffusion.trials.trials import Trials
 
 @dataclass
 class Fold:
-    """One fine-tuned model and the trials it is scored on.
+    """One fitted decoder and the trials it is scored on.
 
     Attributes
     ----------
     model
         Its folder.
-    pipe
-        The model, an `EEGToImagePipeline`.
+    decoder
+        The model.
     split
         What it was fine-tuned with; None where the trials are another recording.
-    means
-        Means of its training trials; None beside a model that has none.
     audit
         The audit of its training trials and their split; None where there was none.
     baselines
@@ -64,9 +57,8 @@ class Fold:
     """
 
     model: Path
-    pipe: Any
+    decoder: ImageDecoder
     split: Split | None
-    means: TrainingMeans | None
     audit: dict[str, Any] | None
     baselines: dict[str, Decoder]
     held: HeldOut
@@ -79,7 +71,7 @@ class Opened:
     Attributes
     ----------
     config
-        What is evaluated, and how.
+        What is evaluated, and how; its `sample` is whole, with the decoder's own settings.
     device
         Where the networks are.
     trials
@@ -124,8 +116,13 @@ class Opened:
 
     @property
     def image_size(self) -> int:
-        """Pixels of the generator's pictures."""
-        return image_size(self.folds[0].pipe.unet, self.folds[0].pipe.vae)
+        """Pixels of the decoder's images."""
+        return self.folds[0].decoder.image_size
+
+    @property
+    def sample(self) -> Any:
+        """How images are drawn, of the decoder's own schema."""
+        return self.folds[0].decoder.settings(self.config.sample)
 
 
 def open_evaluation(config: EvaluateConfig, log_looks: bool = True) -> Opened:
@@ -145,7 +142,7 @@ def open_evaluation(config: EvaluateConfig, log_looks: bool = True) -> Opened:
         If a split was made for other trials, it has fewer than two trials, two folds hold out one
         trial, the judge does not know a category of the data, or the protocol forbids it.
     """
-    device, trials = choose_device(config.runtime), Trials.load(config.data)
+    trials = Trials.load(config.data)
     protocol = load_protocol(config.protocol) if config.protocol else None
     models = [config.model, *config.folds]
     splits = [None if config.split == "new" else Split.load(m / "split.json") for m in models]
@@ -156,22 +153,21 @@ def open_evaluation(config: EvaluateConfig, log_looks: bool = True) -> Opened:
     ]
     check_folds(held)
     tested = join_trials(held)
+    decoders, config = _open_decoders(config, models)
     judge = _open_judge(config, tested)
     followed = None if protocol is None else _follow(config, protocol, splits, held, trials)
     folds = [
         Fold(
             model=model,
-            pipe=_open_pipeline(config, model, device),
+            decoder=decoder,
             split=split,
-            means=TrainingMeans.load(model),
             audit=read_audit(model),
             baselines=load_baselines(model),
             held=own,
         )
-        for model, split, own in zip(models, splits, held, strict=True)
+        for model, decoder, split, own in zip(models, decoders, splits, held, strict=True)
     ]
-    size = image_size(folds[0].pipe.unet, folds[0].pipe.vae)
-    shown = Shown.of(tested, size)
+    shown, device = Shown.of(tested, decoders[0].image_size), choose_device(config.runtime)
     fitted = config.model / CONFIDENCE
     rates = config.confidence and judge is not None and not config.folds
     calibrator = Calibrator.load(fitted) if rates and fitted.is_file() else None
@@ -186,7 +182,7 @@ def open_evaluation(config: EvaluateConfig, log_looks: bool = True) -> Opened:
         trials=trials,
         tested=tested,
         folds=folds,
-        embed=load_embedder(clip_source(config.model), device),
+        embed=load_embedder(decoders[0].clip_source(), device),
         judge=judge,
         shown=shown,
         suites=suites,
@@ -209,11 +205,19 @@ def join_trials(held: Sequence[HeldOut]) -> Trials:
     )
 
 
-def _open_pipeline(config: EvaluateConfig, model: Path, device: torch.device) -> Any:
-    pipe: Any = EEGToImagePipeline.from_pretrained(model).to(device)
-    pipe.set_progress_bar_config(disable=True)
-    pipe.scheduler = change_scheduler(pipe.scheduler, config.sample.scheduler)
-    return pipe
+def _open_decoders(
+    config: EvaluateConfig, models: Sequence[Path]
+) -> tuple[list[ImageDecoder], EvaluateConfig]:
+    """Open the models, of one kind; return them, and the configuration with their sample whole."""
+    runtime = config.runtime
+    decoders = [open_image_decoder(model).to(runtime.device, runtime.precision) for model in models]
+    kinds = list(dict.fromkeys(decoder.name for decoder in decoders))
+    if len(kinds) > 1:
+        raise ValueError(
+            f"the models are decoders of different kinds, {' and '.join(kinds)}; give folds of one"
+        )
+    whole = SampleConfig(**decoders[0].settings(config.sample).model_dump())
+    return decoders, config.model_copy(update={"sample": whole})
 
 
 def _open_judge(config: EvaluateConfig, tested: Trials) -> Judge | None:
@@ -255,7 +259,7 @@ def _follow(
         planned = Planned(
             config.split, limit=config.limit,
             judge=None if config.judge is None else str(config.judge),
-            images_per_trial=config.sample.num_images_per_prompt,
+            images_per_trial=config.sample.num_images_per_prompt or 1,
             gallery="exact" if exact else "prototypes",
             gallery_size=len(set(metadata["stim_file" if exact else "category"])),
         )  # fmt: skip

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from dreamdiffusion.decoders.dreamdiffusion.adapter import generator_source
 from dreamdiffusion.evaluation.opening import Fold, Opened
+from dreamdiffusion.evaluation.pictures import PictureFiles
 from dreamdiffusion.evaluation.score import Scored
 from dreamdiffusion.evidence.audit.run import SEVERITIES
 from dreamdiffusion.evidence.headline import (
@@ -87,6 +87,7 @@ def gather_reasons(opened: Opened, scored: Scored) -> list[Reason]:
             found.append(_foreign_scale(fold, opened.trials, fold.split))
     if not opened.shares_pictures:  # else the claim is of known pictures, to every network
         found += _seen_pictures(opened)
+    found += _seen_in_bank(opened)
     first = scored.images.scores[0]
     shuffled = first.controls["shuffled_eeg"].value
     found.append(control_reason(first.metric, shuffled, first.chance, scored.images.control_p))
@@ -125,7 +126,7 @@ def _changed_split(model: Path, split: Split) -> Reason | None:
 
 
 def _foreign_scale(fold: Fold, trials: Trials, split: Split) -> Reason | None:
-    stored: EEGProcessor = fold.pipe.eeg_processor
+    stored = fold.decoder.processor
     if list(stored.config["ch_names"]) != list(trials.ch_names):
         return None  # its channels are a part of these, in another order
     again = EEGProcessor.fit(trials, split.train, stored.config["scale"], stored.n_chans)
@@ -140,7 +141,7 @@ def _seen_pictures(opened: Opened) -> list[Reason | None]:
     if opened.judge is not None and opened.config.judge is not None:
         size = int(opened.judge.config["image_size"])
         known["judge"] = (opened.config.judge, size)
-    source = generator_source(opened.config.model)
+    source = opened.folds[0].decoder.generator_source()
     if isinstance(source, Path):
         known["generator"] = (source, opened.image_size)
     found = []
@@ -149,4 +150,17 @@ def _seen_pictures(opened: Opened) -> list[Reason | None]:
         pixels, descriptions = opened.shown.files.distinct(size, fit), load_descriptions(folder)
         alike = None if descriptions is None else alike_pictures(pixels, descriptions)
         found.append(pictures_reason(who, picture_prints(pixels), load_prints(folder), alike))
+    return found
+
+
+def _seen_in_bank(opened: Opened) -> list[Reason | None]:
+    """Say where images could start from the pictures that were shown."""
+    if opened.shown.files is None:
+        return []
+    found = []
+    for files in {tuple(fold.decoder.picture_files()) for fold in opened.folds} - {()}:
+        size, fit = opened.image_size, opened.shown.files.fit
+        shown = picture_prints(opened.shown.files.distinct(size))
+        bank = picture_prints(PictureFiles(list(files), fit).distinct(size))
+        found.append(pictures_reason("bank", shown, bank))
     return found

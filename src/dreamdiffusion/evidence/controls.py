@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ControlKind = Literal["without_brain", "without_image", "without_time"]
+ControlKind = Literal["without_brain", "without_image", "without_time", "other_drawing"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Control:
         images hold more than a class that was named, or a picture that was looked up.
         ``without_time``: EEG without its slow course over the recording; a score that rests on
         the response survives it, one that rests on when a trial was recorded does not.
+        ``other_drawing``: the same EEG, its images drawn otherwise, by decoders that can; it shows
+        what the way of drawing gains or costs.
     description
         What it is made from, to stand beside its score.
     label, short_label
@@ -61,14 +63,16 @@ CONTROLS = {
         Control(
             "mean_embedding",
             "without_brain",
-            "drawn from the mean of the training trials' tokens, the same for all trials",
+            "drawn from what the EEG of the training trials says on average, the same for all "
+            "trials",
             "mean embedding",
             "mean",
         ),
         Control(
             "no_eeg_prior",
             "without_brain",
-            "drawn without any EEG: what the generator draws by itself",
+            "drawn without any EEG: what the decoder draws by itself; of a bank, from pictures "
+            "chosen by chance",
             "no EEG (prior)",
             "no EEG",
         ),
@@ -95,6 +99,21 @@ CONTROLS = {
             "response keeps its value",
             "EEG without drift",
             "no drift",
+        ),
+        Control(
+            "posterior_draws",
+            "other_drawing",
+            "four images a trial whose pictures are drawn by their probability (temperature 1), "
+            "not the likeliest: they differ as much as the EEG leaves open",
+            "draws by probability",
+            "draws",
+        ),
+        Control(
+            "bank_picture",
+            "other_drawing",
+            "the likeliest picture of the bank as it is: looked up, nothing is drawn",
+            "bank picture as it is",
+            "bank",
         ),
     )
 }

@@ -142,7 +142,7 @@ def pictures_reason(
     Parameters
     ----------
     who
-        ``judge`` or ``generator``.
+        ``judge``, ``generator``, or ``bank``, of which the pictures are kept as they are.
     shown, trained_on
         Prints of pictures (`picture_prints`), (n,) and (m,); None where the network does not say.
     alike
@@ -161,6 +161,11 @@ def pictures_reason(
         f"the {who} was trained on {both} of the {len(np.unique(shown))} pictures that were "
         f"shown{how}, so it can {'name' if who == 'judge' else 'draw'} them from memory"
     )
+    if who == "bank":
+        what = (
+            f"the bank that images start from holds {both} of the {len(np.unique(shown))} pictures "
+            "that were shown, so they are looked up, not reconstructed"
+        )
     return Reason(name=f"{who}_saw_the_pictures", what=what)
 
 

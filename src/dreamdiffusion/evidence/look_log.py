@@ -245,8 +245,8 @@ def append_look(path: Path, line: LookLine) -> bool:
 def model_hash(folder: Path) -> str:
     """Return the sha256 of a model's weights: names and content of its safetensors files.
 
-    Which frozen generator it draws with counts too (``adapter.json``); the baselines that
-    lie beside the weights do not.
+    Which frozen generator it draws with counts too (``adapter.json``, or the record of another
+    decoder); the baselines that lie beside the weights do not.
 
     Raises
     ------
@@ -260,8 +260,8 @@ def model_hash(folder: Path) -> str:
     )
     if not paths:
         raise FileNotFoundError(f"{folder} holds no safetensors file, so no weights of a model")
-    if (folder / "adapter.json").is_file():
-        paths.append("adapter.json")
+    records = [name for name in ("adapter.json", "decoder.json") if (folder / name).is_file()]
+    paths += records[:1]
     total = hashlib.sha256()
     for name in paths:
         with (folder / name).open("rb") as file:

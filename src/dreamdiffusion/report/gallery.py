@@ -98,6 +98,7 @@ def _card(
             "source": picture_source(image),
             "named": None if named is None else named[s],
             "right": named is not None and named[s] == truth,
+            "drawn_from": trials["drawn_from"][i][s] if "drawn_from" in trials else None,
         }
         for s, image in enumerate(generated)
     ]

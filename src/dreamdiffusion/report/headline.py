@@ -75,6 +75,7 @@ def checks(scores: Scores) -> list[Check]:
     only = "; it says nothing of other people" if score.n_people == 1 else ""
     k = len(scores.trials["judged_category"][0]) if "judged_category" in scores.trials else 1
     images = "" if k == 1 else f", {k} images of each, every image counted"
+    drawing = scores.protocol.get("drawing")
     counted = f"{plural(score.n, 'trial')} of {people}{images}{only}."
     return [
         _beyond_category(scores, score),
@@ -83,6 +84,7 @@ def checks(scores: Scores) -> list[Check]:
         _protocol(scores),
         Check(*(YES if score.n_people > 1 else NOTE), counted),
         Check(*NOTE, f"Trials: {scores.split}."),
+        *([Check(*NOTE, f"Images: {drawing}.")] if drawing else []),
     ]
 
 

@@ -135,6 +135,11 @@ def _control_groups(scores: Scores) -> list[dict[str, Any]]:
             controls_of_kind("without_image"),
         ),
         ("Without drift", "What is lost here came from drift.", controls_of_kind("without_time")),
+        (
+            "The same EEG, drawn otherwise",
+            "No controls: what is higher here says what this way of drawing costs.",
+            controls_of_kind("other_drawing"),
+        ),
         ("Others", "", sorted(present - set(CONTROLS))),
     ]
     shown = [

@@ -32,6 +32,8 @@ REMEDIES = {
     "judge_saw_the_pictures": "Train the judge on other pictures than those that were shown.",
     "generator_saw_the_pictures": "Train the generator on other pictures than those that were "
     "shown.",
+    "bank_saw_the_pictures": "Fit the prior with a bank of other pictures than those that were "
+    "shown.",
     "scale_not_of_training": "Fine-tune again; the scale is fitted on the training trials alone.",
     "selection_on_test": "Choose models and settings on validation trials; score the one that was "
     "chosen on trials, or a recording, that nothing has looked at.",

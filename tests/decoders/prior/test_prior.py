@@ -170,7 +170,7 @@ def test_strength_goes_from_the_bank_to_the_generator(tmp_path: Path) -> None:
     sample = PriorSampleConfig(
         num_images_per_prompt=2, temperature=0, strength=0, num_inference_steps=4
     )
-    places = prior.choose(prior.reader.decode(few), sample)
+    places = prior.choose(prior.reader.decode(few), sample, np.arange(2))
     looked_up = prior.decode(few, sample).images
     assert looked_up is not None
     for trial, chosen in zip(looked_up, places, strict=True):
@@ -186,8 +186,9 @@ def test_strength_goes_from_the_bank_to_the_generator(tmp_path: Path) -> None:
         prior.decode(few, condition="embedding")
     caption = prior.decode(few, sample.model_copy(update={"strength": 1, "condition": "caption"}))
     torch.testing.assert_close(caption.images, drawn[2])  # this generator reads nothing else
-    again = prior.decode(few, num_images_per_prompt=2, num_inference_steps=4, seed=1).images
-    other = prior.decode(few, num_images_per_prompt=2, num_inference_steps=4, seed=2).images
+    drawn_at_1 = {"num_images_per_prompt": 2, "num_inference_steps": 4, "temperature": 1}
+    again = prior.decode(few, **drawn_at_1, seed=1).images
+    other = prior.decode(few, **drawn_at_1, seed=2).images
     assert not torch.equal(again, other)  # type: ignore[arg-type]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from dreamdiffusion.decoders.base import CATEGORY, Answer, Decoder, write_record
-from dreamdiffusion.decoders.config import FinetuneConfig, SampleConfig
+from dreamdiffusion.decoders.base import CATEGORY, RECORD, Answer, read_record, write_record
+from dreamdiffusion.decoders.config import FinetuneConfig, PaperSampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import (
     adapter_sources,
     add_time_condition,
+    clip_source,
     load_adapter,
 )
 from dreamdiffusion.decoders.dreamdiffusion.build import (
@@ -27,26 +29,33 @@ from dreamdiffusion.decoders.dreamdiffusion.build import (
 from dreamdiffusion.decoders.dreamdiffusion.loss import FinetuneTask
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.decoders.dreamdiffusion.training_means import FILE as MEANS
 from dreamdiffusion.decoders.dreamdiffusion.training_means import TrainingMeans, mean_tokens
-from dreamdiffusion.decoders.sampling import collect, draw_trials, eeg_of
-from dreamdiffusion.files.keywords import with_keywords
+from dreamdiffusion.decoders.images import ImageDecoder, NotDrawnError
+from dreamdiffusion.decoders.sampling import draw_pipeline, join_answers
+from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import (
+    PAPER_CLIP,
     Generator,
     change_scheduler,
+    image_size,
     load_generator,
+    open_text_pipeline,
 )
 from dreamdiffusion.models.start import part_of
 from dreamdiffusion.training.config import RuntimeConfig
-from dreamdiffusion.training.device import choose_device, is_main_process
+from dreamdiffusion.training.device import autocast, choose_device, is_main_process
 from dreamdiffusion.training.loop import train_task
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
+BATCH = 16
+"""Trials that are drawn at once."""
 LoadPairs = Callable[[Trials, Generator], Pairs]
 
 
 @dataclass
-class DreamDiffusion(Decoder):
+class DreamDiffusion(ImageDecoder):
     """Images and CLIP embeddings from EEG (Bai et al. 2023, arXiv 2306.16934).
 
     Parameters
@@ -60,16 +69,24 @@ class DreamDiffusion(Decoder):
         None: the pipeline is saved whole.
     pretrained
         Whether the encoder was pre-trained.
+    folder
+        Where it was loaded from; None of one that was just fitted.
     """
 
     name = "dreamdiffusion"
     needs = frozenset({"labels", "pictures", "generator", "clip"})
     gives = frozenset({"images", "embeddings"})
+    sample_schema = PaperSampleConfig
 
     pipeline: EEGToImagePipeline
     means: TrainingMeans | None = None
     sources: tuple[str | Path, str | Path | None] | None = None
     pretrained: bool = False
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        self._precision = "fp32"
+        self._text: Any = None
 
     @classmethod
     def fit(
@@ -102,28 +119,101 @@ class DreamDiffusion(Decoder):
         sources = (config.generator, config.clip)
         return cls(pipeline, means, sources, config.pretrained is not None)
 
-    @with_keywords(SampleConfig, "sample")
-    def decode(self, trials: Trials, sample: SampleConfig, batch_size: int = 16) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Draw images of trials, and give the embedding of their EEG.
+    def draw(self, trials: Trials, sample: PaperSampleConfig, numbers: np.ndarray) -> Answer:
+        """Draw the images, `BATCH` trials at a time."""
+        batches = np.array_split(np.arange(len(trials)), -(-len(trials) // BATCH))
+        parts = []
+        for places in batches:
+            given = self._eeg(trials.select(places))
+            with self._sampling(sample):
+                images = draw_pipeline(self.pipeline, given, numbers[places], sample)
+                parts.append(Answer(images, self.pipeline.embed(**given)))
+        return join_answers(parts)
 
-        Parameters
-        ----------
-        sample
-            How images are drawn, or its fields as keywords; an image depends on the seed, the
-            place of its trial and its own number alone.
-        batch_size
-            Trials that are drawn at once.
-        """
-        pipe, own = self.pipeline, self.pipeline.scheduler
-        pipe.scheduler = change_scheduler(own, sample.scheduler)
-        given = eeg_of(np.asarray(trials.data), trials.ch_names, trials.sfreq)
-        places = np.arange(len(trials))
+    def read(self, trials: Trials) -> Answer:
+        """Give the embedding of the EEG."""
+        batches = np.array_split(np.arange(len(trials)), -(-len(trials) // BATCH))
+        with self._autocast():
+            embeddings = [self.pipeline.embed(**self._eeg(trials.select(part))) for part in batches]
+        return Answer(embeddings=torch.cat(embeddings))
+
+    def draw_mean(self, sample: PaperSampleConfig, numbers: np.ndarray) -> torch.Tensor:
+        """Draw from the mean of the training trials' tokens."""
+        if self.means is None:
+            raise NotDrawnError(f"the model has no {MEANS}; fine-tune it anew")
+        given = {"eeg_tokens": self.means.tokens.expand(len(numbers), -1, -1)}
+        with self._sampling(sample):
+            return draw_pipeline(self.pipeline, given, numbers, sample)
+
+    def draw_without_eeg(self, sample: PaperSampleConfig, numbers: np.ndarray) -> torch.Tensor:
+        """Draw what the generator draws by itself."""
+        # The tokens only say how many images there are: their weight is nothing.
+        settings = self.processor.config
+        like = torch.zeros(1, self.processor.n_chans, int(settings["n_times"]))
+        encoder = self.pipeline.eeg_encoder
+        with self._sampling(sample), torch.no_grad():
+            tokens = encoder(like.to(device=encoder.device, dtype=encoder.dtype))
+            given = {"eeg_tokens": tokens.expand(len(numbers), -1, -1), "eeg_strength": 0.0}
+            return draw_pipeline(self.pipeline, given, numbers, sample)
+
+    def draw_texts(
+        self, texts: list[str], sample: PaperSampleConfig, numbers: np.ndarray
+    ) -> torch.Tensor:
+        """Draw from texts by the generator that was fine-tuned from."""
+        source = self.generator_source()
+        if not isinstance(source, Path) or not (source / "text_encoder").is_dir():
+            raise NotDrawnError("the generator is no folder with a text encoder")
+        if self._text is None:
+            self._text = open_text_pipeline(source)
+        text: Any = self._text.to(self.pipeline.device)
+        with self._sampling(sample):
+            text.scheduler = self.pipeline.scheduler
+            return draw_pipeline(text, {"prompt": texts}, numbers, sample)
+
+    def prototypes(self) -> dict[str, torch.Tensor]:
+        """Return the mean CLIP embedding of the training pictures of each category."""
+        return {} if self.means is None else self.means.prototypes
+
+    @property
+    def image_size(self) -> int:
+        return image_size(self.pipeline.unet, self.pipeline.vae)
+
+    @property
+    def processor(self) -> EEGProcessor:
+        return self.pipeline.eeg_processor
+
+    def clip_source(self) -> str | Path:
+        if self.folder is not None:
+            return clip_source(self.folder)
+        generator, clip = self.sources or (PAPER_CLIP, None)
+        own = Path(generator) / "clip"
+        return clip or (own if own.is_dir() else PAPER_CLIP)
+
+    def generator_source(self) -> str | Path | None:
+        if self.sources is None:
+            return None
+        folder = Path(self.sources[0])
+        return folder if folder.is_dir() else self.sources[0]
+
+    @staticmethod
+    def _eeg(trials: Trials) -> dict[str, Any]:
+        eeg = np.asarray(trials.data)
+        return {"eeg": eeg, "ch_names": trials.ch_names, "sfreq": trials.sfreq}
+
+    def _autocast(self) -> contextlib.AbstractContextManager[None]:
+        places = int(self.pipeline.unet.config["sample_size"]) ** 2
+        return autocast(self.pipeline.device, self._precision, places)
+
+    @contextlib.contextmanager
+    def _sampling(self, sample: PaperSampleConfig) -> Iterator[None]:
+        """Draw with another scheduler, in the precision that was asked for."""
+        own = self.pipeline.scheduler
+        self.pipeline.scheduler = change_scheduler(own, sample.scheduler)
         try:
-            parts = list(draw_trials(pipe, given, places, sample, batch_size, "decoding"))
+            with self._autocast():
+                yield
         finally:
-            pipe.scheduler = own
-        batches = np.array_split(places, -(-len(places) // batch_size))
-        return Answer(collect(parts), torch.cat([pipe.embed(**given(part)) for part in batches]))
+            self.pipeline.scheduler = own
 
     def save(self, folder: Path) -> None:
         """Write what fine-tuning made, and where the generator lies."""
@@ -140,10 +230,13 @@ class DreamDiffusion(Decoder):
         """Open a folder of `save`, or of either format of `EEGToImagePipeline`."""
         pipeline = EEGToImagePipeline.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
-        return cls(pipeline, TrainingMeans.load(folder), adapter_sources(folder))
+        means, sources = TrainingMeans.load(folder), adapter_sources(folder)
+        pretrained = (folder / RECORD).is_file() and read_record(folder).get("pretrained", False)
+        return cls(pipeline, means, sources, pretrained, folder)
 
-    def to(self, device: str) -> DreamDiffusion:
+    def to(self, device: str, precision: str = "auto") -> DreamDiffusion:
         self.pipeline.to(choose_device(RuntimeConfig(device=device)))
+        self._precision = precision
         return self
 
     def facts(self) -> dict[str, Any]:
@@ -152,10 +245,10 @@ class DreamDiffusion(Decoder):
 
 def draw_preview(pipe: EEGToImagePipeline, trials: Trials, rows: np.ndarray) -> torch.Tensor:
     """Return one image of each trial as the model draws it now, ``(n, 3, height, width)``."""
-    sample = SampleConfig(num_images_per_prompt=1)
-    given = eeg_of(np.asarray(trials.data[rows]), trials.ch_names, trials.sfreq)
-    ((_, images),) = draw_trials(pipe, given, rows, sample, len(rows), "preview")
-    return images[:, 0]
+    given = {"eeg": np.asarray(trials.data[rows])}
+    given |= {"ch_names": trials.ch_names, "sfreq": trials.sfreq}
+    sample = PaperSampleConfig(num_images_per_prompt=1)
+    return draw_pipeline(pipe, given, rows, sample)[:, 0]
 
 
 def _encode_pictures(

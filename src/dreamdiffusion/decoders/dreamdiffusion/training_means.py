@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -35,11 +33,6 @@ class TrainingMeans:
 
     tokens: Tensor
     prototypes: dict[str, Tensor]
-
-    def table(self, categories: Sequence[str]) -> np.ndarray:
-        """Return the prototypes ``(n_categories, clip_dim)``, NaN where one was not trained on."""
-        missing = torch.full_like(next(iter(self.prototypes.values())), torch.nan)
-        return torch.stack([self.prototypes.get(name, missing) for name in categories]).numpy()
 
     def save(self, folder: Path) -> None:
         """Write them beside a model."""

@@ -105,6 +105,15 @@ class Bank:
         categories = self.attributes["category"].iloc[places]
         return [f"a picture of {name.replace('_', ' ')}" for name in categories]
 
+    def describe(self, places: np.ndarray) -> list[str]:
+        """Return which pictures these are, and what they show."""
+        captions = self.captions(places)
+        if self.scenes:
+            names = [f"scene {place} of seed {self.seed}" for place in places]
+        else:
+            names = ["/".join(self.paths[place].parts[-2:]) for place in places]
+        return [f"{name}: {text}" for name, text in zip(names, captions, strict=True)]
+
     def _embedded(self, embed: Embed) -> Bank:
         parts = np.array_split(np.arange(len(self)), -(-len(self) // BATCH))
         bar = progress(parts, "bank of pictures", unit="batch")

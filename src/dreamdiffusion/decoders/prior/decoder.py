@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from dreamdiffusion.decoders.base import CATEGORY, Answer, Decoder, read_record, write_record
+from dreamdiffusion.decoders.base import CATEGORY, Answer, read_record, write_record
 from dreamdiffusion.decoders.config import PriorConfig, PriorSampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
+from dreamdiffusion.decoders.images import ImageDecoder, NotDrawnError
 from dreamdiffusion.decoders.prior.bank import Bank
+from dreamdiffusion.decoders.prior.mean import MEAN, load_answer, mean_answer, save_answer
 from dreamdiffusion.decoders.prior.posterior import (
     Evidence,
     PosteriorWeights,
@@ -21,7 +24,7 @@ from dreamdiffusion.decoders.prior.posterior import (
     fit_weights,
 )
 from dreamdiffusion.decoders.reader.decoder import Reader
-from dreamdiffusion.files.keywords import with_keywords
+from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.draw import PromptedGenerator
 from dreamdiffusion.models.generator.generator import (
     Embed,
@@ -34,12 +37,12 @@ from dreamdiffusion.training.random_numbers import step_generator
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
-STREAM = 1
-"""Of the random numbers of drawing; those of choosing are others."""
+CHOICE, NOISE = 0, 1
+"""Streams of random numbers."""
 
 
 @dataclass
-class Prior(Decoder):
+class Prior(ImageDecoder):
     """A posterior over pictures that nobody saw, from what a reader says of the EEG.
 
     Each image is drawn by a generator from a chosen picture of the bank on, under its caption and
@@ -56,19 +59,30 @@ class Prior(Decoder):
         Of similarity and labels, fitted on validation trials.
     generator
         Folder of the generator.
+    clip
+        Folder or hub id of the CLIP of the embeddings.
+    mean
+        Mean of the reader's answers for the training trials, of one row.
     """
 
     name = "prior"
     needs = frozenset({"labels", "pictures", "generator", "clip"})
     gives = frozenset({"images", "embeddings", "labels"})
+    sample_schema = PriorSampleConfig
+    other_drawings: ClassVar = {
+        "posterior_draws": {"temperature": 1.0, "num_images_per_prompt": 4},
+        "bank_picture": {"temperature": 0.0, "num_images_per_prompt": 1, "strength": 0.0},
+    }
 
     reader: Reader
     bank: Bank
     weights: PosteriorWeights
     generator: Path
+    clip: str | Path
+    mean: Answer | None = None
 
     def __post_init__(self) -> None:
-        self._device = torch.device("cpu")
+        self._device, self._precision = torch.device("cpu"), "fp32"
         self._opened: PromptedGenerator | None = None
 
     @classmethod
@@ -97,76 +111,172 @@ class Prior(Decoder):
             bank = Bank.of_folder(config.bank, size, embed, trials.picture_fit)
         reader = Reader.fit(trials, split, config)
         weights = _fit_weights(reader, bank, trials.select(split.validation), embed)
-        return cls(reader, bank, weights, config.generator)
+        mean = mean_answer(reader.decode(trials.select(split.train)))
+        return cls(reader, bank, weights, config.generator, config.clip, mean)
 
-    @with_keywords(PriorSampleConfig, "sample")
-    def decode(self, trials: Trials, sample: PriorSampleConfig) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Choose pictures of the bank for each trial; labels and embeddings are the reader's.
+    def read(self, trials: Trials) -> Answer:
+        """Give what the reader says."""
+        return self.reader.decode(trials)
 
-        Parameters
-        ----------
-        sample
-            How they are chosen, or its fields as keywords.
-        """
+    def draw(self, trials: Trials, sample: PriorSampleConfig, numbers: np.ndarray) -> Answer:
+        """Choose pictures of the bank for each trial, and draw from them on."""
         answer = self.reader.decode(trials)
-        places = self.choose(answer, sample)
-        chosen = places.ravel()
-        images = self.bank.pictures(chosen)
-        if sample.strength:
-            images = self._draw(chosen, images, sample)
-        return replace(answer, images=images.unflatten(0, places.shape))
+        places = self.choose(answer, sample, numbers)
+        return replace(
+            answer,
+            images=self._draw(places, sample, numbers),
+            drawn_from=[self.bank.describe(row) for row in places],
+        )
 
-    def choose(self, answer: Answer, sample: PriorSampleConfig) -> np.ndarray:
+    def choose(self, answer: Answer, sample: PriorSampleConfig, numbers: np.ndarray) -> np.ndarray:
         """Return the places in the bank, int ``(n, k)``, where the images of n trials start."""
         evidence = Evidence.of(answer, self.bank.embeddings, self.bank.attributes)
         log_posterior = evidence.log_posterior(self.weights, sample.temperature or 1.0)
         k = sample.num_images_per_prompt
         if not sample.temperature:
             return choose(log_posterior, k, None)
-        numbers = [
-            [step_generator(sample.seed, number, j) for j in range(k)]
-            for number in range(len(log_posterior))
-        ]
-        return choose(log_posterior, k, numbers)
+        return choose(log_posterior, k, _generators(sample, numbers, CHOICE))
+
+    def draw_mean(self, sample: PriorSampleConfig, numbers: np.ndarray) -> torch.Tensor:
+        """Draw from the posterior of the training trials' mean answer, the same for all trials."""
+        if self.mean is None:
+            raise NotDrawnError("the prior keeps no mean of its training trials; fit it anew")
+        evidence = Evidence.of(self.mean, self.bank.embeddings, self.bank.attributes)
+        log_posterior = evidence.log_posterior(self.weights, sample.temperature or 1.0)
+        k = sample.num_images_per_prompt
+        same = log_posterior.expand(len(numbers), -1)
+        generators = _generators(sample, numbers, CHOICE) if sample.temperature else None
+        return self._draw(choose(same, k, generators), sample, numbers)
+
+    def draw_without_eeg(self, sample: PriorSampleConfig, numbers: np.ndarray) -> torch.Tensor:
+        """Draw from pictures of the bank that are chosen by chance, all alike likely."""
+        alike = torch.zeros(1, len(self.bank)).log_softmax(dim=1).expand(len(numbers), -1)
+        places = choose(alike, sample.num_images_per_prompt, _generators(sample, numbers, CHOICE))
+        return self._draw(places, sample, numbers)
+
+    def draw_texts(
+        self, texts: list[str], sample: PriorSampleConfig, numbers: np.ndarray
+    ) -> torch.Tensor:
+        """Draw from texts alone, from noise on."""
+        k = sample.num_images_per_prompt
+        images = self._generator().draw(
+            [text for text in texts for _ in range(k)],
+            num_inference_steps=sample.num_inference_steps,
+            guidance_scale=sample.guidance_scale,
+            rng=[one for row in _generators(sample, numbers, NOISE) for one in row],
+        )
+        return images.unflatten(0, (-1, k))
+
+    def describe(self, sample: PriorSampleConfig) -> str:
+        """Say in a sentence how images are drawn."""
+        if sample.temperature:
+            which = f"pictures drawn by their probability (temperature {sample.temperature:g})"
+        elif sample.num_images_per_prompt == 1:
+            which = "the best guess, the likeliest picture"
+        else:
+            which = f"the {sample.num_images_per_prompt} likeliest pictures"
+        start = f"{which} of a bank of {len(self.bank):,} that nobody saw"
+        if not sample.strength:
+            return f"{start}, as it is; nothing is drawn"
+        return (
+            f"{start}, and from there on {sample.strength:.0%} of the drawing anew, given "
+            f"{'caption and embedding' if sample.condition == 'both' else sample.condition}"
+        )
+
+    def prototypes(self) -> dict[str, torch.Tensor]:
+        """Return the mean embedding of the bank's pictures of each category."""
+        categories = self.bank.attributes["category"].to_numpy()
+        return {
+            str(name): F.normalize(self.bank.embeddings[categories == name].mean(dim=0), dim=0)
+            for name in np.unique(categories)
+        }
+
+    def picture_files(self) -> list[Path]:
+        """Return the files of the bank; none of drawn scenes."""
+        return self.bank.paths
+
+    @property
+    def image_size(self) -> int:
+        return self.bank.size
+
+    @property
+    def processor(self) -> EEGProcessor:
+        return self.reader.processor
+
+    def clip_source(self) -> str | Path:
+        return self.clip
+
+    def generator_source(self) -> str | Path | None:
+        return self.generator
 
     def _draw(
-        self, places: np.ndarray, pictures: torch.Tensor, sample: PriorSampleConfig
+        self, places: np.ndarray, sample: PriorSampleConfig, numbers: np.ndarray
     ) -> torch.Tensor:
-        """Draw from pictures of the bank on."""
-        if self._opened is None:
-            self._opened = PromptedGenerator.from_pretrained(self.generator).to(self._device)
-        wanted = sample.condition
-        if wanted == "both" and self._opened.projection is None:
+        """Draw from pictures of the bank on, ``(n, k)`` of them, ``(n, k, 3, H, W)``."""
+        chosen = places.ravel()
+        pictures = self.bank.pictures(chosen)
+        if sample.strength:
+            pictures = self._draw_from(chosen, pictures, sample, numbers)
+        return pictures.unflatten(0, places.shape)
+
+    def _draw_from(
+        self,
+        chosen: np.ndarray,
+        pictures: torch.Tensor,
+        sample: PriorSampleConfig,
+        numbers: np.ndarray,
+    ) -> torch.Tensor:
+        generator, wanted = self._generator(), sample.condition
+        if wanted == "both" and generator.projection is None:
             wanted = "caption"
-        embeddings = self.bank.embeddings[torch.from_numpy(places)]
-        return self._opened.draw(
-            None if wanted == "embedding" else self.bank.captions(places),
+        embeddings = self.bank.embeddings[torch.from_numpy(chosen)]
+        return generator.draw(
+            None if wanted == "embedding" else self.bank.captions(chosen),
             None if wanted == "caption" else embeddings,
             start=pictures if sample.strength < 1 else None,
             strength=sample.strength,
             num_inference_steps=sample.num_inference_steps,
             guidance_scale=sample.guidance_scale,
-            rng=step_generator(sample.seed, 0, STREAM),
+            rng=[one for row in _generators(sample, numbers, NOISE) for one in row],
         )
+
+    def _generator(self) -> PromptedGenerator:
+        if self._opened is None:
+            self._opened = PromptedGenerator.from_pretrained(self.generator).to(self._device)
+        self._opened.precision = self._precision
+        return self._opened
 
     def save(self, folder: Path) -> None:
         """Write reader, bank and weights."""
-        generator = relative_source(self.generator, folder)
-        write_record(folder, self.name, weights=asdict(self.weights), generator=generator)
+        write_record(
+            folder,
+            self.name,
+            weights=asdict(self.weights),
+            generator=relative_source(self.generator, folder),
+            clip=relative_source(self.clip, folder),
+        )
         self.reader.save(folder / "reader")
         self.bank.save(folder / "bank")
+        if self.mean is not None:
+            save_answer(self.mean, folder / MEAN)
 
     @classmethod
     def load(cls, folder: Path) -> Prior:
         """Read what `save` wrote."""
         record = read_record(folder, cls.name)
         generator = Path(resolve_source(record["generator"], folder))
+        clip = generator / "clip"  # of a folder that does not say
+        if "clip" in record:
+            clip = resolve_source(record["clip"], folder)
         reader, bank = Reader.load(folder / "reader"), Bank.load(folder / "bank")
-        return cls(reader, bank, PosteriorWeights(**record["weights"]), generator)
+        weights, mean = PosteriorWeights(**record["weights"]), folder / MEAN
+        known = load_answer(mean) if mean.is_file() else None
+        return cls(reader, bank, weights, generator, clip, known)
 
-    def to(self, device: str) -> Prior:
+    def to(self, device: str, precision: str = "auto") -> Prior:
         self.reader.to(device)
         self._device = choose_device(RuntimeConfig(device=device))
+        self._precision = precision
         if self._opened is not None:
             self._opened.to(self._device)
         return self
@@ -192,3 +302,16 @@ def _fit_weights(reader: Reader, bank: Bank, held_out: Trials, embed: Embed) -> 
     pixels = torch.from_numpy(held_out.read_pictures(held_out.images(), bank.size))
     seen = embed(pixels.permute(0, 3, 1, 2).float() / 255)
     return fit_weights(about_bank, Evidence.of(answer, seen, held_out.metadata))
+
+
+def _generators(
+    sample: PriorSampleConfig, numbers: np.ndarray, stream: int
+) -> list[list[torch.Generator]]:
+    """Return the random numbers of each image of each trial."""
+    return [
+        [
+            step_generator(sample.seed, int(number), 2 * j + stream)
+            for j in range(sample.num_images_per_prompt)
+        ]
+        for number in numbers
+    ]

@@ -1,9 +1,10 @@
 """Per trial, a calibrated probability that the category shown by its images is right.
 
 The images of a trial name a category: the one that the judge sees in most of them. How much they
-agree, and how near the EEG embedding lies to pictures of that category, are evidence for it. A
-logistic regression turns these into a probability, the confidence. It is fitted on trials that are
-not scored, and refuses to rate one of them.
+agree, how near the EEG embedding lies to pictures of that category, and the decoder's own
+probability of it where it gives one, are evidence for it. A logistic regression turns these into a
+probability, the confidence. It is fitted on trials that are not scored, and refuses to rate one of
+them.
 
 Notation: n trials, k images of each, C categories of the judge, d dimensions of the embedding.
 """
@@ -35,6 +36,8 @@ from dreamdiffusion.evidence.scores import Confidence
 from dreamdiffusion.files.whole import write_json
 
 FEATURES = ("share", "entropy", "probability", "cosine", "margin", "nearest")
+OWN = "decoder"
+"""The feature more of a decoder that gives labels."""
 FILE = "confidence.json"
 """Beside a model or in the folder of an evaluation: a fitted `Calibrator`."""
 MIN_FITTED = 40
@@ -55,8 +58,8 @@ class Guesses:
     ----------
     named : int array, (n,)
         Category, as its place among the judge's.
-    features : float array, (n, 6)
-        In the order of `FEATURES`.
+    features : float array, (n, 6) or (n, 7)
+        In the order of `FEATURES`, perhaps followed by `OWN`.
     """
 
     named: NDArray[np.int64]
@@ -96,7 +99,13 @@ def category_prototypes(embeddings: ArrayLike, labels: ArrayLike, n_categories: 
     return found
 
 
-def guess(probabilities: ArrayLike, embeddings: ArrayLike, prototypes: ArrayLike) -> Guesses:
+def guess(
+    probabilities: ArrayLike,
+    embeddings: ArrayLike,
+    prototypes: ArrayLike,
+    draws: ArrayLike | None = None,
+    own: ArrayLike | None = None,
+) -> Guesses:
     """Name the category of each trial, and gather what speaks for it.
 
     Parameters
@@ -107,6 +116,11 @@ def guess(probabilities: ArrayLike, embeddings: ArrayLike, prototypes: ArrayLike
         Of the EEG.
     prototypes : array, (C, d)
         `category_prototypes`.
+    draws : array, (n, m, C), optional
+        What the judge sees in further images of the same EEG: they name nothing, and say how far
+        images agree with the k.
+    own : array, (n, C), optional
+        The decoder's own probabilities.
 
     Returns
     -------
@@ -116,7 +130,9 @@ def guess(probabilities: ArrayLike, embeddings: ArrayLike, prototypes: ArrayLike
         show it; ``entropy`` (nats) of the categories that the images show; ``probability``, the
         judge's for it, mean of the images; ``cosine`` of the EEG embedding with its prototype, -1
         where the model was never trained on a picture of it; ``margin``, that cosine minus the
-        highest one of another category; ``nearest``, 1 where no other prototype is nearer.
+        highest one of another category; ``nearest``, 1 where no other prototype is nearer;
+        ``decoder``, the decoder's own probability of it. The first three are over all images,
+        draws among them.
 
     Raises
     ------
@@ -141,20 +157,25 @@ def guess(probabilities: ArrayLike, embeddings: ArrayLike, prototypes: ArrayLike
     shares = np.eye(n_categories)[p.argmax(axis=2)].mean(axis=1)
     # A mean probability is below 1 and a vote at least 1/k, so it only decides between equals.
     named = (shares * p.shape[1] + 0.5 * p.mean(axis=1)).argmax(axis=1)
+    if draws is not None:
+        p = np.concatenate([p, np.asarray(draws, dtype=float)], axis=1)
+        shares = np.eye(n_categories)[p.argmax(axis=2)].mean(axis=1)
     logs = np.log(np.where(shares > 0, shares, 1.0))
     cosines = _unit(eeg) @ _unit(places).T
     cosines[:, ~np.isfinite(places).all(axis=1)] = -1.0
-    own = cosines[rows, named]
+    cosine = cosines[rows, named]
     cosines[rows, named] = -np.inf
-    margin = own - cosines.max(axis=1)
+    margin = cosine - cosines.max(axis=1)
     features = [
         shares[rows, named],
         -(shares * logs).sum(axis=1),
         p.mean(axis=1)[rows, named],
-        own,
+        cosine,
         margin,
         (margin >= 0).astype(float),
     ]
+    if own is not None:
+        features.append(np.asarray(own, dtype=float)[rows, named])
     return Guesses(named, np.stack(features, axis=1))
 
 
@@ -205,6 +226,11 @@ class Calibrator:
                 f"trial {both[0]} and {len(both) - 1} more were used to fit the confidence "
                 f"({self.fitted_on}), so they cannot be scored by it; fit it on other trials"
             )
+        if guesses.features.shape[1] != len(self.weights):
+            raise ValueError(
+                f"the confidence was fitted on {', '.join(self.features)} and there are "
+                f"{guesses.features.shape[1]} features; fit it again"
+            )
         return expit(guesses.features @ np.array(self.weights) + self.bias)
 
     def threshold(self, risk_limit: float) -> float | None:
@@ -232,10 +258,11 @@ class Calibrator:
             np.array(found.held_out, dtype=float)
         except (TypeError, ValueError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a fitted confidence: {error}") from error
-        if found.features != list(FEATURES) or numbers.shape != (len(FEATURES) + 1,):
+        known = (list(FEATURES), [*FEATURES, OWN])
+        if found.features not in known or numbers.shape != (len(found.features) + 1,):
             raise ValueError(
                 f"{path} rates by {len(numbers) - 1} weights of {found.features}, expected one "
-                f"of each of {', '.join(FEATURES)}; fit it again"
+                f"of each of {', '.join(FEATURES)}, and perhaps {OWN}; fit it again"
             )
         if not len(found.trials) == len(found.held_out) == len(found.right):
             raise ValueError(f"{path} is cut short: its lists differ in length; fit it again")
@@ -306,9 +333,14 @@ def fit_calibrator(
         fold_weights, fold_bias = _regress(guesses.features[train], right[train])
         held_out[rest] = expit(guesses.features[rest] @ fold_weights + fold_bias)
     return Calibrator(
-        features=list(FEATURES), weights=weights.tolist(), bias=bias, fitted_on=fitted_on,
-        trials=list(trials), held_out=held_out.tolist(), right=right.tolist(),
-    )  # fmt: skip
+        features=[*FEATURES, OWN][: guesses.features.shape[1]],
+        weights=weights.tolist(),
+        bias=bias,
+        fitted_on=fitted_on,
+        trials=list(trials),
+        held_out=held_out.tolist(),
+        right=right.tolist(),
+    )
 
 
 def assess(

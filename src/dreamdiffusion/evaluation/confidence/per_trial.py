@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dreamdiffusion.decoders.base import CATEGORY
 from dreamdiffusion.evaluation.confidence.calibrator import (
     FILE,
     MIN_FITTED,
@@ -24,6 +25,10 @@ from dreamdiffusion.models.judge.judge import Judge, label_indices
 if TYPE_CHECKING:
     from dreamdiffusion.evaluation.decode import Decoded
     from dreamdiffusion.evaluation.opening import Opened
+
+
+DRAWS = "posterior_draws"
+"""The control whose images, drawn by their probability, say how sure the category is."""
 
 
 class NotScoredError(Exception):
@@ -43,8 +48,6 @@ def trials_to_fit_on(opened: Opened) -> NDArray[np.int64]:
         raise NotScoredError("it was not asked for")
     if opened.judge is None:
         raise NotScoredError("there is no judge, whose names of the images it would rate")
-    if fold.means is None:
-        raise NotScoredError(f"{fold.model} has no means of its training trials; fine-tune it anew")
     if len(opened.folds) > 1:
         raise NotScoredError("several models: validation trials of one are scored by another")
     if opened.calibrator is not None:
@@ -90,14 +93,13 @@ def rate_trials(
     if decoded.validation is None and calibrator is None:
         trials_to_fit_on(opened)  # raises, and says why
     assert judge is not None
-    if calibrator is None:
-        calibrator = _fit(opened, decoded.validation, prototypes, judge)
-    guesses, truth = _guesses(decoded, prototypes, judge)
-    names = trial_names(decoded.tested.metadata)
+    names, limit = trial_names(decoded.tested.metadata), opened.config.risk_limit
     try:
-        limit = opened.config.risk_limit
+        if calibrator is None:
+            calibrator = _fit(opened, decoded.validation, prototypes, judge)
+        guesses, truth = _guesses(decoded, prototypes, judge)
         return calibrator, assess(calibrator, guesses, truth, names, limit, rng)
-    except ValueError as error:  # it refuses trials that it was fitted on
+    except ValueError as error:  # no prototypes, or trials that it was fitted on
         raise NotScoredError(str(error)) from error
 
 
@@ -120,10 +122,24 @@ def _fit(
 def _guesses(
     decoded: Decoded, prototypes: NDArray[np.floating], judge: Judge
 ) -> tuple[Guesses, NDArray[np.int64]]:
-    """Return the guess at each trial's category, and the true one, int (n,)."""
+    """Return the guess at each trial's category, and the true one, int (n,).
+
+    Images that were drawn by their probability, and the decoder's own probability of the category,
+    speak for it too, where there are such.
+    """
     truth = np.array(label_indices(judge.categories, decoded.tested.metadata["category"]))
-    probabilities = _probabilities(judge, decoded.generated)
-    return guess(probabilities, decoded.embeddings, prototypes), truth
+    draws, own = decoded.controls.get(DRAWS), None
+    tables = decoded.answer.probabilities
+    if tables is not None and CATEGORY in tables:
+        own = tables[CATEGORY].reindex(columns=judge.categories, fill_value=0.0).to_numpy()
+    guesses = guess(
+        _probabilities(judge, decoded.generated),
+        decoded.embeddings,
+        prototypes,
+        draws=None if draws is None else _probabilities(judge, draws),
+        own=own,
+    )
+    return guesses, truth
 
 
 def _probabilities(judge: Judge, images: Tensor) -> NDArray[np.floating]:

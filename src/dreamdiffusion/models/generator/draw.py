@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.utils.torch_utils import randn_tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dreamdiffusion.files.shipped import find_weights
@@ -81,7 +82,7 @@ class PromptedGenerator:
         strength: float = 0.7,
         num_inference_steps: int = 10,
         guidance_scale: float = 2.5,
-        rng: torch.Generator | None = None,
+        rng: torch.Generator | list[torch.Generator] | None = None,
         batch_size: int = 32,
     ) -> torch.Tensor:
         """Draw one picture for every caption, embedding, or pair of both.
@@ -105,8 +106,8 @@ class PromptedGenerator:
         guidance_scale
             How far away from what no condition gives; 1: no guidance.
         rng
-            Source of the noise, on the CPU; the same one gives the same pictures whatever
-            ``batch_size`` is.
+            Source of the noise, on the CPU, or one of each picture; the same ones give the same
+            pictures whatever ``batch_size`` is.
 
         Returns
         -------
@@ -120,7 +121,8 @@ class PromptedGenerator:
         """
         n = self._check(captions, embeddings, start, strength, num_inference_steps)
         size = int(self.unet.config["sample_size"])
-        noise = torch.randn(n, int(self.unet.config["in_channels"]), size, size, generator=rng)
+        shape = (n, int(self.unet.config["in_channels"]), size, size)
+        noise = randn_tensor(shape, generator=rng)
         levels = torch.as_tensor(noise_level, dtype=torch.float32).expand(n)
         parts = []
         for i in range(0, n, batch_size):

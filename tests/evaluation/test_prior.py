@@ -1,0 +1,165 @@
+"""The prior through `evaluate`: controls, confidence, report, and what must not be published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from experiments import experiment, publish, reasons, write_judge
+from PIL import Image
+from tiny import SIZE, prior_config, reader_config
+
+from dreamdiffusion.decoders.fit import fit_decoder, open_image_decoder
+from dreamdiffusion.evaluation.config import EvaluateConfig
+from dreamdiffusion.evaluation.control_images import ControlPainter
+from dreamdiffusion.evaluation.evaluate import evaluate
+from dreamdiffusion.evidence.controls import controls_of_kind
+from dreamdiffusion.evidence.scores import Scores
+from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.trials.splits import Split
+from dreamdiffusion.trials.trials import Trials
+
+pytestmark = pytest.mark.global_rng  # modules that are built draw from torch's global numbers
+
+SPLIT = {"by": "run", "test": ["0"], "validation": ["1", "2"]}
+
+
+def write_bank(folder: Path) -> Path:
+    """Write three pictures of each class that no trial showed."""
+    for kind in range(2):
+        (folder / f"class {kind}").mkdir(parents=True)
+        for number in range(3):
+            pixels = np.random.default_rng([7, kind, number]).integers(0, 256, (SIZE, SIZE, 3))
+            picture = Image.fromarray(pixels.astype(np.uint8))
+            picture.save(folder / f"class {kind}" / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trials of a well-made experiment without a response, and a prior fitted on them."""
+    folder = tmp_path_factory.mktemp("prior")
+    publish(experiment(2), folder / "trials")
+    bank = write_bank(folder / "bank")
+    fit_decoder(prior_config(folder, split=SPLIT, bank=bank, output=folder / "prior", steps=2))
+    return folder
+
+
+def score(folder: Path, output: Path, **changes) -> Scores:
+    settings = {
+        "model": folder / "prior" / "model",
+        "data": folder / "trials",
+        "judge": write_judge(folder / "judge"),
+        "output": output,
+        "n_permutations": 99,
+        "n_bootstrap": 99,
+        "batch_size": 64,
+        "occlusion": False,
+        "confidence": False,
+        "controls": ["no_eeg_prior"],
+        "sample": {"num_inference_steps": 2},
+        "runtime": {"device": "cpu", "precision": "fp32"},
+    }
+    return evaluate(EvaluateConfig(**(settings | changes)))
+
+
+def test_from_end_to_end(folder: Path, tmp_path: Path) -> None:
+    every = EvaluateConfig().controls
+    scores = score(folder, tmp_path, confidence=True, occlusion=True, controls=every)
+    assert reasons(scores) == set()
+    assert scores.headline.verdict == "not above"  # two steps of training decode nothing
+    first, n = scores.scores[0], scores.scores[0].n
+    assert set(first.controls) == {"shuffled_eeg", *every}
+    assert first.strongest in controls_of_kind("without_brain")
+    assert {record.metric for record in scores.baselines} >= {
+        "lda_pooled_category_top1", "eeg_retrieval_top1",
+    }  # fmt: skip
+    assert scores.confidence is not None and scores.confidence.n_fitted > 60
+    confidence = json.loads((tmp_path / "confidence.json").read_text("utf-8"))
+    assert confidence["features"][-1] == "decoder" and len(confidence["weights"]) == 7
+    assert scores.occlusion is not None
+    assert scores.occlusion.metric == "category that the decoder names, top-1"
+    assert len(scores.curves[0].n_averaged) > 1
+    starts = scores.trials["drawn_from"]
+    assert len(starts) == n and all(len(row) == 1 for row in starts)
+    assert starts[0][0].endswith(("class 0", "class 1")) and starts[0][0].startswith("class ")
+    sample = read_yaml(tmp_path / "config.yaml")["sample"]
+    assert sample == {
+        "num_images_per_prompt": 1, "num_inference_steps": 2, "guidance_scale": 2.5,
+        "strength": 0.7, "temperature": 0.0, "condition": "both", "seed": 0,
+    }  # fmt: skip
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "the best guess, the likeliest picture of a bank of 6 that nobody saw" in page
+    assert "70% of the drawing anew" in page and "from class " in page
+    assert "The same EEG, drawn otherwise" in page and "draws by probability" in page
+
+
+def test_settings_of_another_decoder_and_decoders_without_images_are_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    looks = folder / "trials" / "looks.jsonl"
+    before = looks.read_text("utf-8") if looks.exists() else ""
+    with pytest.raises(ValueError, match=r"decoder 'prior' has no setting 'scheduler'.*it has num"):
+        score(folder, tmp_path, sample={"scheduler": "ddim"})
+    reader = fit_decoder(
+        reader_config(folder, split=SPLIT, output=tmp_path / "reader", steps=2, checkpoint_every=2)
+    )
+    with pytest.raises(ValueError, match="the decoder 'reader', which gives no images"):
+        score(folder, tmp_path, model=reader)
+    assert (looks.read_text("utf-8") if looks.exists() else "") == before
+
+
+def test_controls_keep_nothing_of_the_trial(folder: Path) -> None:
+    """Those without EEG do not look at it; those of other EEG follow that EEG alone."""
+    decoder = open_image_decoder(folder / "prior" / "model")
+    trials, split = (
+        Trials.load(folder / "trials"),
+        Split.load(folder / "prior" / "model/split.json"),
+    )
+    rows = split.test[:8]
+    painter = ControlPainter(
+        decoder=decoder, trials=trials, tested=trials.select(rows), rows=rows,
+        moved=np.roll(np.arange(8), 1), train=split.train,
+        sample=decoder.settings(num_inference_steps=2, strength=0.0), batch_size=5,
+        label_prompt="a {category}", embed=lambda images: images.flatten(1)[:, :8],
+    )  # fmt: skip
+    names = ["shuffled_eeg", "mean_embedding", "no_eeg_prior"]
+    before, left_out = painter.draw([*names, "label_only"])
+    assert left_out.keys() == {"label_only"}
+    assert len(torch.unique(before["no_eeg_prior"], dim=0)) > 1
+    assert len(torch.unique(before["mean_embedding"], dim=0)) == 1  # the same for all trials
+    own = decoder.decode(painter.tested, painter.sample, rows).images
+    assert own is not None
+    torch.testing.assert_close(before["shuffled_eeg"], own.roll(1, 0))
+    painter.tested = replace(painter.tested, data=painter.tested.data[::-1] * 3)
+    after, _ = painter.draw(names)
+    for name in names[1:]:
+        torch.testing.assert_close(after[name], before[name])
+
+
+def test_a_bank_of_the_pictures_that_were_shown(folder: Path, tmp_path: Path) -> None:
+    trials = Trials.load(folder / "trials")
+    shown = trials.select(Split.load(folder / "prior" / "model" / "split.json").test)
+    for path, kind in zip(shown.images(), shown.metadata["category"], strict=True):
+        (tmp_path / "bank" / kind).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "bank" / kind / path.name)
+    config = prior_config(folder, split=SPLIT, bank=tmp_path / "bank", output=tmp_path, steps=2)
+    scores = score(folder, tmp_path / "scores", model=fit_decoder(config))
+    assert "bank_saw_the_pictures" in reasons(scores)
+    page = (tmp_path / "scores" / "report.html").read_text("utf-8")
+    assert "looked up, not reconstructed" in page
+
+
+def test_a_split_that_was_changed_after_training(folder: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(folder / "prior", tmp_path / "prior") / "model"
+    for name in ("generator", "bank"):
+        shutil.copytree(folder / name, tmp_path / name)
+    split = Split.load(model / "split.json")
+    Split(split.test, split.validation, split.train, split.rule).save(model / "split.json")
+    found = reasons(score(folder, tmp_path / "scores", model=model))
+    assert {"split_changed", "scale_not_of_training"} <= found
