@@ -32,8 +32,8 @@ from dreamdiffusion.datasets.simulation.scenes import render
 from dreamdiffusion.decoders.config import FinetuneConfig, SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import clip_source
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
-from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
-from dreamdiffusion.decoders.sampling import collect, draw_trials
+from dreamdiffusion.decoders.fit import open_image_decoder
+from dreamdiffusion.decoders.sampling import collect, decode_batches
 from dreamdiffusion.evaluation.confidence.calibrator import (
     FEATURES,
     Guesses,
@@ -50,7 +50,6 @@ from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.generator.generator import load_embedder
 from dreamdiffusion.models.judge.judge import Judge, label_indices, load_judge
 from dreamdiffusion.recordings.config import SignalConfig
-from dreamdiffusion.training.device import autocast
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
 
@@ -108,28 +107,14 @@ def prepared(folder: Path, subject: int, run: int, n_trials: int) -> Trials:
 def decoded(model: Path, judge: Judge, trials: Trials, cache: Path) -> dict[str, np.ndarray]:
     """Draw k images of every trial once; keep what the judge says of them, and the embeddings."""
     if not cache.is_file():
-        device = torch.device("cpu")
-        pipe = EEGToImagePipeline.from_pretrained(model)
-        pipe.set_progress_bar_config(disable=True)
-        eeg = np.asarray(trials.data)
-        start = time.monotonic()
-        with autocast(device, "auto", pipe.unet.config.sample_size**2):
-            parts = list(
-                draw_trials(
-                    pipe, eeg, trials.ch_names, trials.sfreq, np.arange(len(trials)), SAMPLE, 16,
-                    cache.stem,
-                )
-            )  # fmt: skip
-        images = collect(parts)
+        decoder = open_image_decoder(model).to("cpu")
+        start, numbers = time.monotonic(), np.arange(len(trials))
+        parts = list(decode_batches(decoder, trials, SAMPLE, numbers, 16, cache.stem))
+        answer = collect(parts)
+        images, embeddings = answer.images, answer.embeddings
         said = judge.predict(images.flatten(0, 1))["category"].unflatten(0, images.shape[:2])
-        embeddings = torch.cat(
-            [
-                pipe.embed(eeg[i : i + 64], trials.ch_names, trials.sfreq)
-                for i in range(0, len(eeg), 64)
-            ]
-        )
         np.savez(cache, probabilities=said.numpy(), embeddings=embeddings.float().numpy())
-        print(f"{cache.stem}: {len(eeg)} trials in {time.monotonic() - start:.0f} s", flush=True)
+        print(f"{cache.stem}: {len(trials)} trials in {time.monotonic() - start:.0f} s", flush=True)
     with np.load(cache, allow_pickle=False) as content:
         return dict(content)
 

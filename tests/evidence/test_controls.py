@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
-from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
+from dreamdiffusion.evidence.controls import CONTROLS, ControlKind, controls_of_kind
 
 
 def test_every_control_is_one_complete_record() -> None:
@@ -17,7 +18,7 @@ def test_every_control_is_one_complete_record() -> None:
 
 
 def test_each_control_is_of_one_kind() -> None:
-    kinds = [controls_of_kind(k) for k in ("without_brain", "without_image", "without_time")]
+    kinds = [controls_of_kind(kind) for kind in get_args(ControlKind)]
     assert sorted(name for kind in kinds for name in kind) == sorted(CONTROLS)
     assert kinds[0][0] == "shuffled_eeg"  # the one that is always drawn
-    assert kinds[2] == ["time_removed_eeg"]
+    assert kinds[2:] == [["time_removed_eeg"], ["posterior_draws", "bank_picture"]]

@@ -287,7 +287,7 @@ def test_every_control_of_every_score_is_in_figure_and_table(tmp_path):
     assert page.count("<td>nearest training image</td>") == n_metrics
     assert page.count("<dt>nearest training image</dt>") == 1
     assert page.count(">nearest</text>") == n_metrics
-    assert "drawn without any EEG: what the generator draws by itself" in page
+    assert "drawn without any EEG: what the decoder draws by itself" in page
     row = re.search(r"<tr><td><code>clip_retrieval_top1</code></td><td>29.4.*?</tr>", page)
     assert row is not None
     cells = re.findall(r"<td>(.*?)</td>", row.group())

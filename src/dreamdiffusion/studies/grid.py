@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.decoders.config import FinetuneConfig, PaperSampleConfig
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.files.schema import Schema, read_yaml
 from dreamdiffusion.files.shipped import find_config
@@ -129,7 +129,9 @@ def _cell(
     tuned = _build(FinetuneConfig, finetune, name)
     scored = {"data": tuned.data} | settings["evaluate"]
     scored |= {"model": folder / "model", "output": folder / "evaluate"}
-    scored["sample"] = {**scored.get("sample", {}), "seed": seed}
+    # Whole, as the evaluation writes it down: a grid is of the paper's decoder alone.
+    sample = {**scored.get("sample", {}), "seed": seed}
+    scored["sample"] = _build(PaperSampleConfig, sample, name).model_dump()
     return Cell(row.name, seed, pretrained, tuned, _build(EvaluateConfig, scored, name))
 
 

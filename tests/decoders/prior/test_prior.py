@@ -109,7 +109,8 @@ def test_trials_whose_class_alone_is_known(tmp_path: Path) -> None:
     assert prior.weights.similarity == 0 and prior.weights.attributes > 0.1
     test = trials.select(split.test)
     answer = prior.reader.decode(test)
-    places = prior.choose(answer, PriorSampleConfig(temperature=0, num_images_per_prompt=2))
+    sample = PriorSampleConfig(temperature=0, num_images_per_prompt=2)
+    places = prior.choose(answer, sample, np.arange(len(test)))
     shown = prior.bank.attributes["category"].to_numpy()[places]
     assert (shown == np.array(answer.labels)[:, None]).all()
     shutil.copytree(tmp_path / "classes" / "square", tmp_path / "bank" / "square")
