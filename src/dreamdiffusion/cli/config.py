@@ -101,7 +101,8 @@ class LiveConfig(Schema):
 
     source: str = Field(
         default="simulated",
-        description="simulated, file:PATH (a recording, played), lsl: or lsl:NAME",
+        description="simulated, file:PATH (a recording, played), lsl: or lsl:NAME, "
+        "brainflow:BOARD[,PORT]",
     )
     model: Weights = Field(
         default=Path("weights/eeg-scenes"), validate_default=True, description="folder of a decoder"

@@ -155,6 +155,23 @@ def test_without_markers_windows_follow_each_other(tmp_path: Path) -> None:
     assert max(model.windows) == 6
 
 
+def test_a_word_and_its_code_are_one_picture(tmp_path: Path) -> None:
+    source = open_file(write_recording(tmp_path / "bids"), 5)
+    source.read = lambda read=source.read: (  # type: ignore[method-assign]
+        None
+        if (chunk := read()) is None
+        else Chunk(
+            chunk.data,
+            chunk.times,
+            [m for one in chunk.markers for m in (one, Marker(one.time, "3"))],
+        )
+    )
+    session = run(tmp_path, source, model := StandIn())
+    assert len(model.windows) + session.dropped.get("late", 0) == 5
+    markers = log(tmp_path / "out").query("event == 'window'")["marker"]
+    assert not (markers == "3").any()
+
+
 class Flaky(Source):
     """Sends 1 s, is gone for 1.5 s in one way or the other, and comes back."""
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import time
 from pathlib import Path
-
-import numpy as np
 
 from dreamdiffusion.cli.config import LiveConfig
 from dreamdiffusion.cli.live.decoding import Decoded, Decoding
@@ -22,8 +20,6 @@ from dreamdiffusion.recordings.streams.recorder import Recorder, finish_all
 from dreamdiffusion.recordings.streams.ring import Ring
 from dreamdiffusion.recordings.streams.source import Chunk, Source, StreamInfo, StreamLost
 from dreamdiffusion.recordings.streams.watchdog import CountedRate, Watchdog
-
-logger = logging.getLogger(__name__)
 
 STAYS = "what was recorded until now stays in {output}/recording"
 _SPARE = 5.0
@@ -103,7 +99,7 @@ class Session:
         self._rate = CountedRate()
         self._quality = [""] * len(info.ch_names)
         self._n_decoded = self._n_gaps = 0
-        self._said = ""
+        self._said, self._stopped = "", False
         self._began = self._logged = time.monotonic()
         self._watchdog = Watchdog(self._began)
         self._introduce(info, model)
@@ -128,7 +124,7 @@ class Session:
 
     def run(self) -> None:
         """Go on until the stream ends, or for as long as the configuration says."""
-        while self._config.duration is None or self.lasted < self._config.duration:
+        while not self._stopped and self.lasted < (self._config.duration or math.inf):
             try:
                 chunk = self._source.read()
             except StreamLost as error:
@@ -143,13 +139,22 @@ class Session:
                 self._show(done)
             self._report()
 
+    def stop(self) -> None:
+        """End `run`, from another thread."""
+        self._stopped = True
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the stream is silent or gone."""
+        return self._watchdog.lost
+
     @property
     def lasted(self) -> float:
         """How long the session has lasted, s."""
         return time.monotonic() - self._began
 
     def _take(self, chunk: Chunk) -> None:
-        gaps = self._ring.append(chunk.data, chunk.times)
+        gaps = self._ring.append(chunk.data, chunk.times, chunk.lost)
         self._recorder.append(chunk.data, chunk.times, gaps, chunk.markers)
         self._rate.add(chunk.times, bool(gaps))
         for _, seconds in gaps:
@@ -215,7 +220,7 @@ class Session:
                 f"{latency['age'][1]:.0f} + filter {latency['filter'][1]:.0f} + compute "
                 f"{latency['compute'][1]:.0f})"
             )
-        if np.isfinite(self._rate.hz):
+        if math.isfinite(self._rate.hz):
             parts.append(f"{self._rate.hz:.2f} Hz")
         if self._said:
             parts.append(self._said)
@@ -235,7 +240,7 @@ class Session:
             "lost": self._watchdog.n_lost,
             "gaps": self._n_gaps,
             "samples": self._recorder.n_times,
-            "counted_hz": round(hz, 4) if np.isfinite(hz) else None,
+            "counted_hz": round(hz, 4) if math.isfinite(hz) else None,
             "latency_ms": {
                 name: {"p50": round(p50, 1), "p95": round(p95, 1)}
                 for name, (p50, p95) in self._latencies.percentiles().items()

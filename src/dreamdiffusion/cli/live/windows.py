@@ -13,6 +13,8 @@ from dreamdiffusion.recordings.streams.source import Marker
 
 _MOST = 64
 """Markers that wait for the end of their window; a headset sends no more at once."""
+_ONE_TIME = 0.005
+"""s within which markers of several streams say the same."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,22 @@ class Windows:
         self._wanted = set(wanted)
         self._markers: deque[Marker] = deque(maxlen=_MOST)
         self._next: float | None = None
+        self._last: float | None = None
         self._number = 0
         self.locked = False
         self.dropped: Counter[str] = Counter()
 
     def add(self, markers: list[Marker]) -> None:
-        """Take markers; from the first one on, windows are locked to markers."""
+        """Take markers; from the first one on, windows are locked to markers.
+
+        Of several at one time, such as a word and its code, the first counts.
+        """
         for marker in markers:
             if self._wanted and marker.value not in self._wanted:
                 continue
+            if self._last is not None and abs(marker.time - self._last) < _ONE_TIME:
+                continue
+            self._last = marker.time
             self.locked = True
             if len(self._markers) == _MOST:
                 self.dropped["gap"] += 1

@@ -46,6 +46,11 @@ class SampleClock:
             done += n
         return made
 
+    def skip(self, n_samples: int) -> None:
+        """Take it that so many samples were taken and lost."""
+        if self._next is not None:
+            self._next += n_samples / self._sfreq
+
     def _follow(self, expected: np.ndarray, off: np.ndarray) -> np.ndarray:
         lasts = len(off) / self._sfreq
         self._weight = min(self._weight + lasts, SMOOTHED)

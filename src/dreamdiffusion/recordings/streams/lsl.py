@@ -7,6 +7,7 @@ is never an error of liblsl, and whether a stream that went away comes back by i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -108,18 +109,16 @@ class LSLStream(Source):
                 f"{self.info.name} has no source_id: a stream that comes back is known by name, "
                 "type and number of channels only"
             )
-        self._resolver = self._lsl.ContinuousResolver(pred=_MARKERS)
-        self._marker_inlets: dict[str, Any] = {}
-        self._looked = 0.0
+        self._markers = LSLMarkers()
 
     def clock(self) -> float:
         """Return the time now by LSL's clock, s."""
-        return float(self._lsl.local_clock())
+        return self._markers.clock()
 
     def read(self) -> Chunk | None:
         """Return samples and markers that came."""
         time.sleep(POLL)
-        markers = self._read_markers()
+        markers = self._markers.read()
         n_chans = len(self.info.ch_names)
         if self._lost:
             return Chunk.empty(n_chans, markers)
@@ -161,37 +160,72 @@ class LSLStream(Source):
 
     def close(self) -> None:
         """Close all streams."""
-        for inlet in (self._inlet, *self._marker_inlets.values()):
-            inlet.close_stream()
+        self._markers.close()
+        self._inlet.close_stream()
 
-    def _open(self, found: Any, recover: bool = True) -> Any:
-        flags = self._lsl.proc_clocksync
-        inlet = self._lsl.StreamInlet(found, recover=recover, processing_flags=flags)
-        inlet.open_stream(timeout=FIND_S)
-        return inlet
+    def _open(self, found: Any) -> Any:
+        return _open(self._lsl, found, recover=True)
 
-    def _read_markers(self) -> list[Marker]:
-        """Open the streams of markers that are new, and read all; text before numbers."""
-        if self.clock() - self._looked > 1.0:
-            self._looked = self.clock()
-            for found in self._resolver.results():
-                if found.uid() not in self._marker_inlets:
-                    try:  # the resolver finds it again, so liblsl must not: each would come twice
-                        self._marker_inlets[found.uid()] = self._open(found, recover=False)
-                    except self._not_opened:
-                        continue
-        markers = []
-        for uid, inlet in list(self._marker_inlets.items()):
+
+class LSLMarkers:
+    """All streams of markers that there are, also those that begin later.
+
+    Raises
+    ------
+    ValueError
+        If pylsl is missing.
+    """
+
+    def __init__(self) -> None:
+        self._lsl = import_pylsl()
+        self._resolver = self._lsl.ContinuousResolver(pred=_MARKERS)
+        self._inlets: dict[str, Any] = {}
+        self._looked = 0.0
+
+    def clock(self) -> float:
+        """Return the time now by LSL's clock, s."""
+        return float(self._lsl.local_clock())
+
+    def read(self) -> list[Marker]:
+        """Return the markers that came, by LSL's clock; text before numbers of the same time."""
+        self._look()
+        found: list[tuple[bool, Marker]] = []
+        for uid, inlet in list(self._inlets.items()):
             try:
                 values, stamps = inlet.pull_chunk(0.0, _AT_ONCE)
-            except self._gone:
-                del self._marker_inlets[uid]
+            except self._lsl.util.LostError:
+                del self._inlets[uid]
                 continue
             for value, at in zip(values, stamps, strict=True):
                 words = [f"{item:g}" if isinstance(item, float) else str(item) for item in value]
-                markers.append((isinstance(value[0], str), Marker(float(at), " ".join(words))))
-        markers.sort(key=lambda pair: (pair[1].time, not pair[0]))
-        return [marker for _, marker in markers]
+                is_number = not isinstance(value[0], str)
+                found.append((is_number, Marker(float(at), " ".join(words))))
+        found.sort(key=lambda pair: (pair[1].time, pair[0]))
+        return [marker for _, marker in found]
+
+    def _look(self) -> None:
+        """Open the streams that are new, once a second."""
+        if time.monotonic() - self._looked < 1.0:
+            return
+        self._looked = time.monotonic()
+        for found in self._resolver.results():
+            if found.uid() in self._inlets:
+                continue
+            # The resolver finds it again, so liblsl must not: its markers would come twice.
+            with contextlib.suppress(self._lsl.util.TimeoutError, self._lsl.util.LostError):
+                self._inlets[found.uid()] = _open(self._lsl, found, recover=False)
+
+    def close(self) -> None:
+        """Close them."""
+        for inlet in self._inlets.values():
+            inlet.close_stream()
+
+
+def _open(lsl: Any, found: Any, recover: bool) -> Any:
+    flags = lsl.proc_clocksync
+    inlet = lsl.StreamInlet(found, recover=recover, processing_flags=flags)
+    inlet.open_stream(timeout=FIND_S)
+    return inlet
 
 
 def _find(lsl: Any, name: str) -> Any:

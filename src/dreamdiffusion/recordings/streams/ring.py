@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dreamdiffusion.recordings.gaps import GAP_S
@@ -33,29 +35,39 @@ class Ring:
         """Time of the newest sample, s; None: there is none yet."""
         return float(self._times[self._stop - 1]) if self._stop else None
 
-    def append(self, data: np.ndarray, times: np.ndarray) -> list[tuple[int, float]]:
+    def append(
+        self, data: np.ndarray, times: np.ndarray, lost: Sequence[int] = ()
+    ) -> list[tuple[int, float]]:
         """Add samples ``(n_chans, n)`` and their times ``(n,)``.
+
+        Parameters
+        ----------
+        lost
+            Places before which the device says that samples are missing.
 
         Returns
         -------
         gaps
-            Of each gap the place of the sample after it, in these samples, and its length in s: a
-            step of the time stamps by more than 0.1 s. Time that goes back is a gap too.
+            Of each gap the place of the sample after it, in these samples, and its length in s:
+            where samples are missing, and where time steps by more than 0.1 s, or goes back.
         """
         if not len(times):
             return []
         back = np.flatnonzero(np.diff(times) <= 0) + 1
         if len(back):
             n = int(back[0])
-            first = self.append(data[:, :n], times[:n])
-            return first + [(n + at, s) for at, s in self.append(data[:, n:], times[n:])]
+            first = self.append(data[:, :n], times[:n], [at for at in lost if at < n])
+            rest = self.append(data[:, n:], times[n:], [at - n for at in lost if at >= n])
+            return first + [(n + at, seconds) for at, seconds in rest]
         before = self.newest
         if before is not None and times[0] <= before:  # a clock that was set back
             self._stop, before = 0, times[0] - 2 * GAP_S
         steps = np.diff(times, prepend=times[0] - 1 / self.sfreq if before is None else before)
-        lost = steps - 1 / self.sfreq
-        gaps = [(int(place), float(lost[place])) for place in np.flatnonzero(lost > GAP_S)]
-        stretch = self._current + np.cumsum(lost > GAP_S)
+        missing = steps - 1 / self.sfreq
+        is_gap = missing > GAP_S
+        is_gap[list(lost)] = True
+        gaps = [(int(place), max(0.0, float(missing[place]))) for place in np.flatnonzero(is_gap)]
+        stretch = self._current + np.cumsum(is_gap)
         self._current = int(stretch[-1])
         self.n_seen += len(times)
         for first in range(0, len(times), self._size):

@@ -70,11 +70,14 @@ class Chunk:
         When they were taken, s by the clock of the source, ``(n,)``, rising.
     markers
         Markers that came meanwhile, each perhaps earlier or later than the samples.
+    lost
+        Places before which samples are missing, where the device counts them.
     """
 
     data: np.ndarray
     times: np.ndarray
     markers: list[Marker] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
 
     @classmethod
     def empty(cls, n_chans: int, markers: list[Marker] | None = None) -> Chunk:

@@ -1,0 +1,338 @@
+"""The command `live` on the SIMULATED person: what its filters cost, its latency, cuts, memory.
+
+    python benchmarks/live.py filters     # live windows against prepared trials (10 minutes)
+    python benchmarks/live.py loopback    # a player over LSL, in real time (4 minutes)
+    python benchmarks/live.py cuts        # the player is killed 100 times (15 minutes)
+    python benchmarks/live.py memory      # 10 minutes of the simulated headset
+
+Each writes its part of ``docs/results/live.json``. The person and the model are those of the demo;
+the run is one that nothing was fitted or chosen on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.signal import butter, sosfilt, sosfilt_zi
+
+from dreamdiffusion.cli.config import LiveConfig
+from dreamdiffusion.cli.live.model import Expected, LiveModel, Named, expected_of
+from dreamdiffusion.cli.live.session import Session
+from dreamdiffusion.cli.live.sources import open_source
+from dreamdiffusion.datasets.simulation.bids import simulate
+from dreamdiffusion.decoders.fit import load_decoder
+from dreamdiffusion.files.whole import write_json
+from dreamdiffusion.models.judge.judge import load_judge
+from dreamdiffusion.recordings.causal import WindowFilter
+from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.recordings.find import find_recordings
+from dreamdiffusion.recordings.gaps import GAP_S
+from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.recording import Recording
+from dreamdiffusion.trials.cut import cut_trials
+from dreamdiffusion.trials.trials import Trials
+
+ROOT = Path(__file__).parents[1]
+MODEL, JUDGE = ROOT / "weights" / "eeg-scenes", ROOT / "weights" / "judge"
+PLAYER = ROOT / "tests" / "support" / "lsl_player.py"
+RESULTS = ROOT / "docs" / "results" / "live.json"
+RUN = 10
+"""The test run; the lag of the filters was chosen on run 9."""
+
+
+def write(part: str, found: dict[str, Any]) -> None:
+    """Put one part into the results."""
+    known = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
+    write_json(RESULTS, known | {part: found})
+    print(json.dumps({part: found}, indent=1))
+
+
+def person(folder: Path, trials: int = 240) -> Recording:
+    """Return the run of the person that is played."""
+    recipe = json.loads((MODEL / "recording.json").read_text("utf-8"))
+    if not folder.exists():
+        simulate(
+            output=folder, n_runs=1, first_run=RUN, trials_per_run=trials,
+            noise_level=recipe["noise_level"],
+        )  # fmt: skip
+    return read_recording(find_recordings([folder])[0])
+
+
+def prepared(recording: Recording, expected: Expected) -> Trials:
+    """Cut the trials as the model's were."""
+    return cut_trials(
+        [recording], signal=expected.signal, tmin=expected.tmin,
+        tmax=expected.tmin + expected.seconds,
+    )  # fmt: skip
+
+
+def live_windows(recording: Recording, trials: Trials, lag: float, expected: Expected) -> Trials:
+    """Cut the same trials with the filters of a stream."""
+    signal = expected.signal
+    data = np.asarray(recording.raw.get_data(picks=expected.ch_names))
+    window = WindowFilter(signal, signal.sfreq, expected.ch_names, expected.n_times, lag)
+    pieces = []
+    for onset in trials.metadata["onset"]:
+        first = round((onset + expected.tmin) * signal.sfreq)
+        before = min(first, window.n_before)
+        part = data[:, first - before : first + window.n_window + window.n_after]
+        pieces.append(window(part, before).astype(np.float32))
+    return with_data(trials, np.stack(pieces))
+
+
+def recursive_windows(recording: Recording, trials: Trials, expected: Expected) -> Trials:
+    """Cut the same trials after recursive filters (Butterworth) of the same edges at -6 dB."""
+    signal: SignalConfig = expected.signal
+    assert signal.l_freq and signal.h_freq
+    sos = np.concatenate(
+        [
+            butter(1, signal.l_freq / 2 * 3**0.5, "highpass", fs=signal.sfreq, output="sos"),
+            butter(4, 1.125 * signal.h_freq / 3**0.125, fs=signal.sfreq, output="sos"),
+        ]
+    )
+    data = np.asarray(recording.raw.get_data(picks=expected.ch_names))
+    start = sosfilt_zi(sos)[:, None, :] * data[None, :, :1]
+    filtered, _ = sosfilt(sos, data, axis=1, zi=start)
+    late = 3  # samples, the delay of the low-pass
+    firsts = np.round((trials.metadata["onset"] + expected.tmin) * signal.sfreq).astype(int) + late
+    pieces = [filtered[:, first : first + expected.n_times] for first in firsts]
+    return with_data(trials, np.stack(pieces).astype(np.float32))
+
+
+def with_data(trials: Trials, data: np.ndarray) -> Trials:
+    """Return the trials with other EEG."""
+    changed = trials.select(np.arange(len(trials)))
+    changed.data = data
+    return changed
+
+
+def shown_right(decoder: Any, trials: Trials) -> np.ndarray:
+    """Whether the judge sees the category of each trial in its first image, bool (n,)."""
+    images = decoder.decode(trials, num_images_per_prompt=1, seed=0).images[:, 0]
+    judge = load_judge(JUDGE)
+    named = judge.predict(images)["category"].argmax(dim=1).numpy()
+    return np.array(judge.categories)[named] == trials.metadata["category"].to_numpy()
+
+
+def filters(folder: Path) -> dict[str, Any]:
+    """Compare images of prepared trials with those of live windows."""
+    decoder = load_decoder(MODEL)
+    expected = expected_of(decoder, MODEL)
+    recording = person(folder / "person")
+    offline = prepared(recording, expected)
+    kinds: dict[str, Callable[[], Trials]] = {
+        "recursive": lambda: recursive_windows(recording, offline, expected),
+        **{
+            f"lag {lag:g} s": lambda lag=lag: live_windows(recording, offline, lag, expected)
+            for lag in (0.2, 0.0, 0.1, 0.5)
+        },
+    }
+    right = {"zero phase": shown_right(decoder, offline)}
+    found = {"n": len(offline), "zero phase": {"category": float(right["zero phase"].mean())}}
+    wanted = np.asarray(offline.data)
+    for name, make in kinds.items():
+        trials = make()
+        right[name] = shown_right(decoder, trials)
+        difference = right[name].astype(float) - right["zero phase"]
+        error = np.sqrt(np.mean((trials.data - wanted) ** 2) / np.mean(wanted**2))
+        found[name] = {
+            "category": float(right[name].mean()),
+            "difference": float(difference.mean()),
+            "difference_se": float(difference.std() / np.sqrt(len(difference))),
+            "relative_error_of_windows": round(float(error), 3),
+        }
+        write("filters", found)
+    return found
+
+
+class Player:
+    """A process that plays a stream over LSL."""
+
+    def __init__(self, name: str, *more: str) -> None:
+        self._command = [sys.executable, str(PLAYER), name, *more]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it plays."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
+    def kill(self) -> None:
+        """Kill it, as a headset whose battery is empty."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+
+def loopback(folder: Path) -> dict[str, Any]:
+    """Play the person over LSL, decode it live, and the recording of that again offline."""
+    person(folder / "person")
+    (path,) = find_recordings([folder / "person"])
+    name = f"benchmark-{os.getpid()}"
+    player = Player(name, "--source_id", name, "--markers", "--recording", str(path))
+    config = LiveConfig(
+        source=f"lsl:{name}", model=MODEL, judge=JUDGE, output=folder / "loopback", duration=215,
+        device="cpu",
+    )  # fmt: skip
+    model = LiveModel(config.model, config.judge, 1, "cpu", 0)
+    spent = time.process_time()
+    session = run(config, model)
+    spent = time.process_time() - spent
+    player.kill()
+    lines = [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
+    windows = [line for line in lines if line["event"] == "window" and line["rejected"] is None]
+    live_right = float(np.mean([line["shows"] == line["marker"] for line in windows]))
+    recorded = read_recording(find_recordings([config.output / "recording"])[-1])
+    decoder = load_decoder(MODEL)
+    offline = shown_right(decoder, prepared(recorded, expected_of(decoder, MODEL)))
+    return {
+        **session.summary(),
+        "threads": torch.get_num_threads(),
+        "processor_s_per_window": round(spent / max(1, len(windows)), 3),
+        "load_of_the_machine": round(os.getloadavg()[0], 1),
+        "category_live": live_right,
+        "n_live": len(windows),
+        "category_offline": float(offline.mean()),
+        "n_offline": len(offline),
+    }
+
+
+def run(config: LiveConfig, model: Any, beside: Callable[[Session], None] | None = None) -> Session:
+    """Run a session to its end, with something else in a thread beside it."""
+    source = open_source(config)
+    session = Session(config, model, source)
+    thread = threading.Thread(target=beside or (lambda _: None), args=(session,), daemon=True)
+    thread.start()
+    try:
+        session.run()
+    finally:
+        session.close()
+        source.close()
+    return session
+
+
+def stand_in() -> Any:
+    """Return what is decoded by in place of a model: nothing takes time but the stream."""
+    signal = SignalConfig(l_freq=1.0, h_freq=40.0, sfreq=250.0)
+    return SimpleNamespace(
+        expected=Expected(["C1", "C2"], 0.0, 100, signal),
+        decoder=SimpleNamespace(name="stand-in"),
+        warm_up=lambda: None,
+        decode=lambda window, number: Named([]),
+    )
+
+
+def cut_stream(folder: Path, n_cuts: int, with_id: bool, pause: float = 1.5) -> dict[str, Any]:
+    """Kill the player and start it again; say what became of stream and recording."""
+    name = f"cuts-{os.getpid()}-{int(with_id)}"
+    player = Player(name, *(["--source_id", name] if with_id else []))
+    back: list[float] = []
+    failed = []
+
+    def cut(session: Session) -> None:
+        time.sleep(3)
+        for number in range(n_cuts):
+            player.kill()
+            time.sleep(pause)
+            player.start()
+            began = time.monotonic()
+            while session.is_lost and time.monotonic() - began < 60:
+                time.sleep(0.02)
+            if session.is_lost:
+                failed.append(number)
+            back.append(time.monotonic() - began)
+            time.sleep(1.0)
+        session.stop()
+
+    config = LiveConfig(source=f"lsl:{name}", output=folder, stride=0.5)
+    session = run(config, stand_in(), cut)
+    player.kill()
+    raw = read_recording(find_recordings([folder / "recording"])[-1]).raw
+    counter = np.round(raw.get_data(picks=["C4"])[0] * 1e6)
+    holes = np.flatnonzero((np.diff(counter) != 1) & (np.diff(counter) != -9999)) + 1
+    notes = zip(raw.annotations.onset, raw.annotations.description, strict=True)
+    marked = {round(on * 250) for on, text in notes if text == "BAD_gap"}
+    summary = session.summary()
+    return {
+        "cuts": n_cuts,
+        "not_resumed": failed,
+        "resumed_after_s": {"median": np.median(back), "max": max(back)},
+        "noticed": summary["lost"],
+        "holes_in_the_recording": len(holes),
+        "holes_that_are_marked": len(marked & set(holes.tolist())),
+        "gaps_marked": len(marked),
+        "samples": summary["samples"],
+        "windows": summary["decoded"],
+        "dropped": summary["dropped"],
+        "shortest_gap_s": GAP_S,
+    }
+
+
+def cuts(folder: Path, n_cuts: int) -> dict[str, Any]:
+    """Half of the cuts with a source_id, half without."""
+    return {
+        name: cut_stream(folder / name, n_cuts // 2, with_id)
+        for name, with_id in (("with_source_id", True), ("without_source_id", False))
+    }
+
+
+def memory(folder: Path, seconds: float) -> dict[str, Any]:
+    """Decode the simulated headset, and look at the memory every 15 s."""
+    seen: list[tuple[float, float]] = []
+
+    def watch(session: Session) -> None:
+        page = os.sysconf("SC_PAGE_SIZE") / 2**20
+        while True:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            seen.append((round(session.lasted), round(pages * page, 1)))
+            time.sleep(15)
+
+    config = LiveConfig(model=MODEL, output=folder / "memory", duration=seconds, device="cpu")
+    session = run(config, LiveModel(MODEL, None, 1, "cpu", 0), watch)
+    half = [mib for at, mib in seen if at > seconds / 2]
+    slope = np.polyfit([at for at, _ in seen if at > seconds / 2], half, 1)[0] * 60
+    return {
+        "mib": seen,
+        "growth_mib_per_minute_in_the_second_half": round(float(slope), 2),
+        **session.summary(),
+    }
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=["filters", "loopback", "cuts", "memory"])
+    parser.add_argument("--folder", type=Path, help="where to work; empty: a temporary one")
+    parser.add_argument("--cuts", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=600)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.what == "filters":
+            found = filters(folder)
+        elif options.what == "loopback":
+            found = loopback(folder)
+        elif options.what == "cuts":
+            found = cuts(folder, options.cuts)
+        else:
+            found = memory(folder, options.seconds)
+    write(options.what, found)
+
+
+if __name__ == "__main__":
+    main()
