@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -264,6 +265,43 @@ def test_a_fitted_decoder_draws_images_of_a_recording(
     assert "lacks the channels C1, C3" in error
     assert "it has Fz, C2" in error
     assert "--ch_names" in error
+
+
+def test_every_kind_of_source_goes_the_same_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("brainflow", reason="brainflow is not installed (extra live)")
+    pylsl = pytest.importorskip("pylsl", reason="pylsl is not installed (extra live)")
+    models = []
+
+    def model(*_: Any) -> StandIn:
+        models.append(StandIn())
+        models[-1].expected = Expected(["C3", "Cz"], 0.0, 40, SIGNAL)
+        return models[-1]
+
+    monkeypatch.setattr("dreamdiffusion.cli.live.session.LiveModel", model)
+    name = f"test-{time.monotonic_ns()}"
+    about = pylsl.StreamInfo(name, "EEG", 2, 128.0, pylsl.cf_float32, name)
+    outlet = pylsl.StreamOutlet(about)  # says neither names nor unit
+    stop = threading.Event()
+
+    def send() -> None:
+        began, sent, rng = time.monotonic(), 0, np.random.default_rng(0)
+        while not stop.wait(0.05):
+            due = int((time.monotonic() - began) * 128)
+            if due > sent:
+                outlet.push_chunk(rng.normal(0, 20, (due - sent, 2)).tolist())
+            sent = due
+
+    threading.Thread(target=send, daemon=True).start()
+    lsl = [f"lsl:{name}", "--ch_names", "C3", "Cz", "--unit", "uV"]
+    output = ["--output", str(tmp_path / "out"), "--duration", "3", "--source"]
+    for source in (["brainflow:synthetic"], lsl, ["simulated"]):
+        assert main(["live", *output, *source]) == 0
+    stop.set()
+    assert all(len(model.windows) >= 1 for model in models)
+    paths = find_recordings([tmp_path / "out" / "recording"])
+    assert [read_recording(path).raw.info["sfreq"] for path in paths] == [250, 128, 256]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from dreamdiffusion.cli.config import LiveConfig
 from dreamdiffusion.datasets.config import SimulateConfig
 from dreamdiffusion.datasets.simulation.headset import open_headset
 from dreamdiffusion.recordings.find import find_recordings
+from dreamdiffusion.recordings.streams.boards import BoardStream
+from dreamdiffusion.recordings.streams.lsl import LSLStream
 from dreamdiffusion.recordings.streams.player import open_file
 from dreamdiffusion.recordings.streams.source import Source
 
@@ -27,8 +29,15 @@ def open_source(config: LiveConfig) -> Source:
     if kind == "simulated" and not rest:
         return open_headset(_recipe(config.model), config.speed)
     if kind == "file" and rest:
-        return open_file(_one_recording(Path(rest)), config.speed, config.unit)
-    raise ValueError(f"source is {config.source!r}, expected simulated or file:PATH")
+        return open_file(_one_recording(Path(rest)), config.speed, config.unit, config.ch_names)
+    if kind == "lsl":
+        return LSLStream(rest, config.ch_names, config.unit)
+    if kind == "brainflow" and rest:
+        return BoardStream(rest, config.ch_names)
+    raise ValueError(
+        f"source is {config.source!r}, expected simulated, file:PATH, lsl:, lsl:NAME or "
+        "brainflow:BOARD[,PORT]"
+    )
 
 
 def _recipe(model: Path) -> SimulateConfig:

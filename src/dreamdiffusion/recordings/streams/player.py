@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,20 +88,34 @@ class Player(Source):
         return found
 
 
-def open_file(path: Path, speed: float, unit: Unit | None = None) -> Player:
+def open_file(
+    path: Path, speed: float, unit: Unit | None = None, ch_names: Sequence[str] = ()
+) -> Player:
     """Open a recording of any known format as a stream; its events become markers.
+
+    Parameters
+    ----------
+    ch_names
+        Names of all its EEG channels, in order; empty: the file's.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As `read_recording`.
+        As `read_recording`; or if not all channels are named.
     """
     recording = read_recording(path, unit=unit)
     names = eeg_names(recording.raw)
     if not names:
         raise ValueError(f"{path} has no EEG channel among {recording.raw.ch_names}")
     sfreq = float(recording.raw.info["sfreq"])
-    info = StreamInfo(path.name, names, sfreq, recording.format, recording.simulated)
+    if ch_names and len(ch_names) != len(names):
+        raise ValueError(
+            f"{path} has {len(names)} EEG channels ({', '.join(names)}), and --ch_names names "
+            f"{len(ch_names)}"
+        )
+    info = StreamInfo(
+        path.name, list(ch_names) or names, sfreq, recording.format, recording.simulated
+    )
     return Player(info, iter([as_block(recording, names)]), speed)
 
 
