@@ -1,117 +1,315 @@
-"""What the reader and the prior read from SIMULATED EEG, on a run that nothing was chosen on.
+"""What a SIMULATED person's EEG says and what of it the pictures show, beside every short cut.
 
-    dreamdiffusion simulate --output runs/scenes-person --n_runs 10
-    dreamdiffusion prepare --config prepare-scenes
+    dreamdiffusion simulate --output runs/scenes-person --n_runs 12
+    dreamdiffusion prepare --config scenes --input runs/scenes-person --output runs/scenes-trials
     python benchmarks/reader.py
 
-Runs 1-8 train (1,920 trials), run 9 scales the prior, run 10 is the test (240 trials). Writes
-``docs/results/reader.json``. On one core of an idle machine the reader takes about two minutes, the
-bank of 24,000 pictures as long; ``--strengths 0.7 1`` also draws, about a minute for each.
+Runs 1-8 train (1,920 trials), run 9 scales and chooses, runs 11 and 12 are the test (480 trials,
+retrieval among the 240 of a run). Run 10 is left out: earlier versions were looked at with it.
+Writes ``docs/results/reader.json`` and prints the table. Every part is kept in ``--output`` and not
+computed again; drawings are kept for each U-Net of the generator. ``--choose`` compares ways of
+drawing on run 9.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
+from reader_scores import ATTRIBUTES, ROOT, Scores, Side, edges, summary
 
 from dreamdiffusion.decoders.base import Answer
-from dreamdiffusion.decoders.baselines import load_baselines
-from dreamdiffusion.decoders.fit import decode, fit
+from dreamdiffusion.decoders.caption.words import caption_of
+from dreamdiffusion.decoders.config import EncodingConfig
+from dreamdiffusion.decoders.encoding import Encoding
+from dreamdiffusion.decoders.fit import decode, fit, load_decoder
+from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.decoders.prior.decoder import Prior
+from dreamdiffusion.decoders.prior.posterior import Evidence, fit_weights
+from dreamdiffusion.decoders.reader.decoder import Reader
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.pictures import read_images, to_tensor
+from dreamdiffusion.models.generator.draw import PromptedGenerator
 from dreamdiffusion.models.generator.generator import Embed, load_embedder
-from dreamdiffusion.models.judge.judge import load_judge
+from dreamdiffusion.trials.config import SplitConfig
+from dreamdiffusion.trials.splits import Split, split_trials
 from dreamdiffusion.trials.trials import Trials
 
-ROOT = Path(__file__).parents[1]
+GENERATOR = ROOT / "weights" / "scenes-generator"
+RULE = {"by": "run", "test": ["10", "11", "12"], "validation": ["09"]}
+CHOICE, TEST = ["09"], ["11", "12"]
+FINAL = "prior, best guess drawn"
+WIDTHS = {"31": 0.031, "47": 0.047}
 
 
-def read_table(answer: Answer, test: Trials, seen: torch.Tensor) -> dict[str, float]:
-    """Return shares of right values of each attribute, and of trials whose picture is nearest."""
-    table = {}
-    for name, chances in (answer.probabilities or {}).items():
-        named = chances.columns.to_numpy()[chances.to_numpy().argmax(axis=1)]
-        table[name] = float(np.mean(named == test.metadata[name].astype(str).to_numpy()))
+@dataclass
+class Bench:
+    """Trials, what is fitted on them, and the parts that are computed once."""
+
+    trials: Trials
+    output: Path
+    ensemble: int
+    source: Path = GENERATOR
+
+    @cached_property
+    def split(self) -> Split:
+        return split_trials(self.trials.metadata, SplitConfig(**RULE), 0)
+
+    @cached_property
+    def embed(self) -> Embed:
+        return load_embedder(GENERATOR / "clip", torch.device("cpu"))
+
+    @cached_property
+    def prior(self) -> Prior:
+        """The default, with its networks; fitted once."""
+        folder = self.output / "prior" / "model"
+        if not folder.is_dir():
+            settings = {"output": self.output / "prior", "ensemble": self.ensemble}
+            fit(self.trials, RULE, "prior", **settings)
+        prior = load_decoder(folder)
+        assert isinstance(prior, Prior)
+        prior.generator = self.source
+        return prior
+
+    def readers(self) -> dict[str, Reader]:
+        """One network, all of them, each with the linear model and without."""
+        whole = self.prior.reader
+        networks = {1: "one network", len(whole.networks): f"{len(whole.networks)} networks"}
+        found = {}
+        for count, name in networks.items():
+            alone = Reader(whole.processor, whole.networks[:count])
+            found[f"reader, {name} alone"] = alone
+            both = Reader(whole.processor, whole.networks[:count])
+            both.add_linear(self.trials, self.split, [0.03])
+            found[f"reader, {name} and the linear model"] = both
+        return found
+
+    @cached_property
+    def sides(self) -> dict[str, Side]:
+        bank = self.prior.bank
+        runs = {"choice": CHOICE, "test": TEST}
+        return {key: Side.of(self.trials, of, bank, self.embed) for key, of in runs.items()}
+
+    @cached_property
+    def answers(self) -> dict[str, Answer]:
+        """What the reader of the default says."""
+        return {key: self.prior.reader.decode(side.trials) for key, side in self.sides.items()}
+
+    @cached_property
+    def generator(self) -> PromptedGenerator:
+        return PromptedGenerator.from_pretrained(self.source)
+
+    def draw(self, **given) -> torch.Tensor:
+        """Draw from captions or embeddings alone, from noise."""
+        return self.generator.draw(**given, rng=torch.Generator().manual_seed(1))
+
+    def with_reader(self, reader: Reader) -> Prior:
+        """Return the prior with another reader, its weights fitted anew."""
+        bank, side = self.prior.bank, self.sides["choice"]
+        answer = reader.decode(side.trials)
+        of_bank = Evidence.of(answer, bank.embeddings, bank.attributes)
+        own = Evidence.of(answer, side.seen, side.trials.metadata)
+        return replace(self.prior, reader=reader, weights=fit_weights(of_bank, own))
+
+    def part(self, name: str, make: Callable[[], Scores], drawn: bool = False) -> Scores:
+        """Return scores that are kept, or make and keep them."""
+        key = name + (f" {generator_print(self.source)}" if drawn else "")
+        path = self.output / "parts" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+        if not path.is_file():
+            start = time.process_time()
+            scores = make()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, **scores)
+            means = {metric: round(float(of.mean()), 3) for metric, of in scores.items()}
+            print(f"{name}: {means}, {time.process_time() - start:.0f} s", flush=True)
+        with np.load(path) as kept:
+            return dict(kept)
+
+
+def generator_print(folder: Path) -> str:
+    """Return what tells the weights of one U-Net from those of another."""
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+
+
+def linear_answers(bench: Bench, side: Side) -> dict[str, Answer]:
+    """Return what LDA of each attribute and the joint encoding model say."""
+    trials, train = bench.trials, bench.split.train
+    data, found = np.asarray(trials.data[train]), {}
+    for width, seconds in WIDTHS.items():
+        tables = {}
+        for name in ATTRIBUTES:
+            labels = trials.metadata[name].to_numpy()[train]
+            lda = fit_lda(data, labels, trials.sfreq, seconds, "pooled")
+            chances = lda.predict_proba(np.asarray(side.trials.data))
+            tables[name] = pd.DataFrame(chances, columns=pd.Index(lda.classes))
+        found[f"LDA, pooled, {width} ms"] = Answer(probabilities=tables)
+    for width, seconds in WIDTHS.items():
+        config = EncodingConfig(width_s=seconds)
+        model = Encoding.fit(trials, bench.split, config)
+        found[f"linear encoding model, {width} ms"] = model.decode(side.trials)
+    return found
+
+
+def words(answer: Answer, attributes: tuple[str, ...] = ATTRIBUTES) -> list[str]:
+    """Return the caption of the most probable values."""
+    tables = {name: (answer.probabilities or {})[name] for name in attributes}
+    best = pd.DataFrame({name: table.idxmax(axis=1) for name, table in tables.items()})
+    return [caption_of({str(k): str(v) for k, v in row.items()}) for row in best.to_dict("records")]
+
+
+def label_rows(bench: Bench) -> dict[str, Scores]:
+    """Score what is said of the test trials, before anything is drawn."""
+    side, rows = bench.sides["test"], {}
+    for name, answer in linear_answers(bench, side).items():
+        rows[name] = side.score_answer(answer)
+    for name, reader in bench.readers().items():
+        rows[name] = bench.part(name, lambda r=reader: side.score_answer(r.decode(side.trials)))
+    for folder in sorted(bench.output.glob("reader-*/model")):
+        name = folder.parent.name.replace("-", ", ", 1).replace("-", " ") + " alone"
+        reader = load_decoder(folder)
+        rows[name] = bench.part(name, lambda r=reader: side.score_answer(r.decode(side.trials)))
+    return rows
+
+
+def image_rows(bench: Bench, best: dict, draws: dict) -> dict[str, Scores]:
+    """Score images of the test trials: short cuts, the bank, the prior, and ceilings."""
+    side, answer = bench.sides["test"], bench.answers["test"]
+    rows: dict[str, Scores] = {}
+
+    def add(name: str, images: Callable[[], torch.Tensor], drawn: bool = True) -> None:
+        rows[name] = bench.part(name, lambda: side.score_images(images()), drawn)
+
+    linear = linear_answers(bench, side)
+    for width in WIDTHS:
+        said = linear[f"LDA, pooled, {width} ms"]
+        add(f"LDA's category drawn, {width} ms",
+            lambda said=said: bench.draw(captions=words(said, ("category",))))  # fmt: skip
+    for width in WIDTHS:
+        said = linear[f"linear encoding model, {width} ms"]
+        add(f"linear encoding model drawn, {width} ms",
+            lambda said=said: bench.draw(captions=words(said)))  # fmt: skip
+    add("label only: the reader's category drawn",
+        lambda: bench.draw(captions=words(answer, ("category",))))  # fmt: skip
+    add("caption: the reader's words drawn", lambda: bench.draw(captions=words(answer)))
+    add("embedding alone, drawn",
+        lambda: bench.draw(embeddings=answer.embeddings, noise_level=1.0))  # fmt: skip
+    add("nearest training picture", lambda: nearest_training(bench, answer), drawn=False)
+    one = bench.readers()["reader, one network and the linear model"]
+    looked = {"strength": 0, "num_images_per_prompt": 1}
+    for name, prior in {"": bench.prior, ", one network": bench.with_reader(one)}.items():
+        guess = partial(prior_images, prior, side, temperature=0)
+        add(f"bank's best picture, looked up{name}", partial(guess, **looked), drawn=False)
+        add(f"{FINAL}{name}", partial(guess, **best))
+    add("a draw from the posterior, looked up",
+        lambda: prior_images(bench.prior, side, temperature=1, **looked), drawn=False)  # fmt: skip
+    add("a draw from the posterior, drawn",
+        lambda: prior_images(bench.prior, side, temperature=1, **draws))  # fmt: skip
+    captions = side.trials.metadata["caption"].tolist()
+    add("the true embedding, drawn", lambda: bench.draw(embeddings=side.seen))
+    add("the true caption, drawn", lambda: bench.draw(captions=captions))
+    return rows
+
+
+def prior_images(prior: Prior, side: Side, **settings) -> torch.Tensor:
+    """Return the first image of each trial."""
+    images = decode(prior, side.trials, **{"num_images_per_prompt": 1, **settings}).images
+    assert images is not None
+    return images[:, 0]
+
+
+def nearest_training(bench: Bench, answer: Answer) -> torch.Tensor:
+    """Look up the training picture whose embedding is nearest to the EEG's."""
+    train = bench.trials.select(bench.split.train)
+    pictures = to_tensor(read_images(train.images(), bench.prior.bank.size, train.picture_fit))
     assert answer.embeddings is not None
-    return table | {"retrieval": retrieval(answer.embeddings, seen)}
+    return pictures[(answer.embeddings @ bench.embed(pictures).T).argmax(dim=1)]
 
 
-def retrieval(embeddings: torch.Tensor, seen: torch.Tensor) -> float:
-    """Return the share of trials whose own picture is the nearest among those of all trials."""
-    nearest = (embeddings @ seen.T).argmax(dim=1)
-    return float((nearest == torch.arange(len(seen))).float().mean())
+WAYS = {
+    **{f"strength {s:g}": {"strength": s} for s in (0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)},
+    **{f"strength 0.5, guidance {g:g}": {"strength": 0.5, "guidance_scale": g} for g in (1.5, 4)},
+    "strength 0.5, 20 steps": {"strength": 0.5, "num_inference_steps": 20},
+    "strength 0.5, caption": {"strength": 0.5, "condition": "caption"},
+    "strength 0.5, embedding": {"strength": 0.5, "condition": "embedding"},
+}
 
 
-def image_table(
-    images: torch.Tensor, test: Trials, shown: torch.Tensor, embed: Embed
-) -> dict[str, float]:
-    """Score one image of each trial ``(n, 3, height, width)``, as the judge names it."""
-    judge = load_judge(ROOT / "weights" / "judge")
-    named = judge.predict(images)
-    names = {"category": judge.categories, "color": judge.colors}
-    right = {
-        key: np.array(words)[named[key].argmax(dim=1).numpy()] == test.metadata[key].to_numpy()
-        for key, words in names.items()
-    }
-    pairs = zip(images.flatten(1).numpy(), shown.flatten(1).numpy(), strict=True)
-    return {
-        **{key: float(values.mean()) for key, values in right.items()},
-        "both": float((right["category"] & right["color"]).mean()),
-        "retrieval": retrieval(embed(images), embed(shown)),
-        "pcc": float(np.mean([np.corrcoef(one, other)[0, 1] for one, other in pairs])),
-    }
+def choose(bench: Bench) -> dict[str, dict[str, float]]:
+    """Compare ways of drawing on the validation run, best guesses and draws."""
+    side, found = bench.sides["choice"], {}
+    for name, settings in WAYS.items():
+        for temperature in (0, 1):
+            key = f"{name}, temperature {temperature}"
+            scores = bench.part(
+                f"run 9: {key}",
+                lambda s=settings, t=temperature: side.score_images(
+                    prior_images(bench.prior, side, temperature=t, **s)
+                ),
+                drawn=True,
+            )
+            found[key] = {metric: float(of.mean()) for metric, of in scores.items()}
+    return found
+
+
+COLUMNS = ("category", "color", "both", "place", "retrieval", "pcc")
+
+
+def markdown(rows: dict) -> str:
+    """Return the table of the documentation."""
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "| --- |" + " --- |" * len(COLUMNS)]
+    for row, scores in rows.items():
+        cells = []
+        for name in COLUMNS:
+            entry = scores.get(name)
+            cells.append("" if entry is None else "{:.3f} ({:.3f}-{:.3f})".format(
+                entry["value"], *entry["ci95"]).replace("0.", "."))  # fmt: skip
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=Path, default=Path("runs/scenes-trials"))
-    parser.add_argument("--output", type=Path, default=Path("runs/prior"))
-    parser.add_argument("--ensemble", type=int, default=1)
-    parser.add_argument("--strengths", type=float, nargs="*", default=[])
+    parser.add_argument("--output", type=Path, default=Path("runs/reader-benchmark"))
+    parser.add_argument("--ensemble", type=int, default=3)
+    parser.add_argument("--generator", type=Path, default=GENERATOR)
+    parser.add_argument("--choose", action="store_true")
+    parser.add_argument("--strength", type=float, default=0.5)
     arguments = parser.parse_args()
-    start = time.perf_counter()
-    split = {"by": "run", "test": ["10"], "validation": ["09"]}
-    settings = {"output": arguments.output, "ensemble": arguments.ensemble}
-    prior = fit(arguments.trials, split, "prior", **settings)
-    assert isinstance(prior, Prior)
-    seconds = time.perf_counter() - start
     trials = Trials.load(arguments.trials)
-    test = trials.select(np.flatnonzero(trials.metadata["run"] == "10"))
-    embed = load_embedder(ROOT / "weights" / "scenes-generator" / "clip", torch.device("cpu"))
-    shown = to_tensor(read_images(test.images(), prior.bank.size, test.picture_fit))
+    bench = Bench(trials, arguments.output, arguments.ensemble, arguments.generator)
+    choices = choose(bench) if arguments.choose else {}
+    rows = label_rows(bench)
+    settings = {"strength": arguments.strength}
+    rows |= image_rows(bench, settings, settings)
+    side = bench.sides["test"]
+    known = side.place_of.predict(edges(side.shown)) == side.trials.metadata["place"].to_numpy()
     found = {
-        "n": len(test),
+        "n": len(side.trials),
         "simulated": True,
-        "ensemble": arguments.ensemble,
-        "fit_seconds": round(seconds),
-        "weights": {"similarity": prior.weights.similarity, "labels": prior.weights.attributes},
-        "reader": read_table(decode(prior.reader, test), test, embed(shown)),
-        "lda_pooled": lda_accuracy(arguments.output / "model", test),
+        "ensemble": len(bench.prior.reader.networks),
+        "strength": arguments.strength,
+        "place_of_true_pictures": float(known.mean()),
+        "weights": vars(bench.prior.weights),
+        "pooling": bench.prior.reader.pooling,
+        "rows": summary(rows, Exchange.of(side.trials.metadata), FINAL),
+        "choices_on_run_9": choices,
     }
-    for strength in [0.0, *arguments.strengths]:
-        for temperature in (0.0, 1.0):
-            settings = {"strength": strength, "temperature": temperature}
-            images = decode(prior, test, num_images_per_prompt=1, **settings).images
-            assert images is not None
-            key = f"images, strength {strength:g}, temperature {temperature:g}"
-            found[key] = image_table(images[:, 0], test, shown, embed)
     path = ROOT / "docs" / "results" / "reader.json"
-    text = json.dumps(
-        json.loads(json.dumps(found), parse_float=lambda x: round(float(x), 3)), indent=1
-    )
+    text = json.dumps(found, indent=1, default=float)
+    text = json.dumps(json.loads(text, parse_float=lambda x: round(float(x), 3)), indent=1)
     path.write_text(text + "\n", encoding="utf-8")
-    print(text)
-
-
-def lda_accuracy(model: Path, test: Trials) -> float:
-    """Return the share of right categories of the baseline beside the model."""
-    named = load_baselines(model)["lda_pooled"].decode(test).labels
-    return float(np.mean(np.array(named) == test.metadata["category"].to_numpy()))
+    print(markdown(found["rows"]))
 
 
 if __name__ == "__main__":

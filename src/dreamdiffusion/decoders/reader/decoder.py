@@ -108,10 +108,10 @@ class Reader(Decoder):
             networks.append(network.eval())
         reader = cls(processor, networks)
         if config.linear:
-            reader._add_linear(trials, split, config.linear_widths_s)
+            reader.add_linear(trials, split, config.linear_widths_s)
         return reader
 
-    def _add_linear(self, trials: Trials, split: Split, widths_s: list[float]) -> None:
+    def add_linear(self, trials: Trials, split: Split, widths_s: list[float]) -> None:
         """Fit linear models beside the networks, and their weight on the validation trials."""
         if not len(split.validation):
             logger.info("no linear model: its weight is fitted on validation trials")

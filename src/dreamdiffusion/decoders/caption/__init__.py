@@ -1,0 +1,1 @@
+"""What the EEG says in words, drawn by a generator from text."""
