@@ -78,7 +78,7 @@ class Bench:
         prior = load_decoder(folder)
         assert isinstance(prior, Prior)
         prior.generator = self.source
-        return prior
+        return prior.to("cpu")
 
     def readers(self) -> dict[str, Reader]:
         """One network, all of them, each with the linear model and without."""

@@ -117,6 +117,7 @@ def test_the_commands_are_those_of_the_design():
         "fit-encoding",
         "fit-reader",
         "fit-prior",
+        "fit-caption",
         "generate",
         "decode",
         "live",

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig, ReaderConfig
+from dreamdiffusion.decoders.config import CaptionConfig, FinetuneConfig, PriorConfig, ReaderConfig
 from dreamdiffusion.models.config import ClipSizes, EncoderConfig, UnetSizes, VaeSizes
 from dreamdiffusion.models.generator.build import (
     build_clip,
@@ -127,3 +127,9 @@ def prior_config(tmp_path: Path, **changes: object) -> PriorConfig:
     settings = reader_config(tmp_path).model_dump()
     settings |= {"bank_size": 12, "image_size": SIZE, "generator": tmp_path / "generator"}
     return PriorConfig(**(settings | changes))
+
+
+def caption_config(tmp_path: Path, **changes: object) -> CaptionConfig:
+    """Return a tiny reader whose words are drawn."""
+    settings = reader_config(tmp_path).model_dump() | {"generator": tmp_path / "generator"}
+    return CaptionConfig(**(settings | changes))

@@ -136,6 +136,12 @@ GROUPS: dict[str, dict[str, Command]] = {
             "decoders.config:PriorConfig",
             resumes=True,
         ),
+        "fit-caption": Command(
+            "the same reader, whose words are drawn as a caption",
+            "decoders.fit:fit_decoder",
+            "decoders.config:CaptionConfig",
+            resumes=True,
+        ),
         "convert": Command(
             "import a checkpoint of the authors' release, executing nothing in it",
             "decoders.dreamdiffusion.convert:convert",

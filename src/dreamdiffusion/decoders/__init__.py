@@ -7,7 +7,7 @@ Examples
 --------
 >>> from dreamdiffusion import decoders
 >>> list(decoders)
-['dreamdiffusion', 'encoding', 'lda', 'prior', 'reader']
+['caption', 'dreamdiffusion', 'encoding', 'lda', 'prior', 'reader']
 >>> sorted(decoders["reader"].gives)
 ['embeddings', 'labels']
 """

@@ -204,6 +204,17 @@ class PriorConfig(ReaderConfig):
     )
 
 
+class CaptionConfig(ReaderConfig):
+    """A reader whose words are drawn from text."""
+
+    output: Path = Path("runs/caption")
+    generator: Weights = Field(
+        default=Path("weights/scenes-generator"),
+        validate_default=True,
+        description="folder of the generator that draws from text",
+    )
+
+
 Scheduler = Literal["own", "plms", "ddim", "dpm++", "unipc", "lcm"]
 Condition = Literal["both", "caption", "embedding"]
 
@@ -235,6 +246,18 @@ class PriorSampleConfig(Schema):
     seed: int = 0
 
 
+class CaptionSampleConfig(Schema):
+    """How words are chosen, and how they are drawn."""
+
+    num_images_per_prompt: PositiveInt = 1
+    num_inference_steps: PositiveInt = 10
+    guidance_scale: float = Field(default=2.5, ge=1)
+    temperature: float = Field(
+        default=0.0, ge=0, description="0: the most probable words; 1: by their probability"
+    )
+    seed: int = 0
+
+
 class PaperSampleConfig(Schema):
     """How the paper's decoder draws images from latents; the words of diffusers."""
 
@@ -252,7 +275,7 @@ class SampleConfig(Schema):
     """
 
     num_images_per_prompt: PositiveInt | None = Field(
-        default=None, description="images of a trial; dreamdiffusion: 4, prior: 1"
+        default=None, description="images of a trial; dreamdiffusion: 4, prior and caption: 1"
     )
     num_inference_steps: PositiveInt | None = Field(default=None, description="own: 10")
     guidance_scale: float | None = Field(default=None, ge=1, description="own: 2.5")
@@ -270,7 +293,8 @@ class SampleConfig(Schema):
     temperature: float | None = Field(
         default=None,
         ge=0,
-        description="prior. 0: the likeliest pictures, its own; 1: by their probability",
+        description="prior, caption. 0: the likeliest pictures or words, their own; 1: by their "
+        "probability",
     )
     condition: Condition | None = Field(
         default=None, description="prior. What the generator is given of the picture; own: both"

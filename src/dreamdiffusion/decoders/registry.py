@@ -23,6 +23,11 @@ class Entry:
 
 
 ENTRIES: dict[str, Entry] = {
+    "caption": Entry(
+        "a reader whose words a generator draws: the short cut that a user would take",
+        "caption.decoder:Caption",
+        "config:CaptionConfig",
+    ),
     "dreamdiffusion": Entry(
         "the paper's: EEG tokens condition the cross-attention of a diffusion model",
         "dreamdiffusion.decoder:DreamDiffusion",

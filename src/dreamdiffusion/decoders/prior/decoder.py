@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from dreamdiffusion.decoders.base import CATEGORY, Answer, read_record, write_record
 from dreamdiffusion.decoders.config import PriorConfig, PriorSampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
-from dreamdiffusion.decoders.images import ImageDecoder, NotDrawnError
+from dreamdiffusion.decoders.images import NotDrawnError
 from dreamdiffusion.decoders.prior.bank import Bank
 from dreamdiffusion.decoders.prior.mean import MEAN, load_answer, mean_answer, save_answer
 from dreamdiffusion.decoders.prior.posterior import (
@@ -23,26 +23,20 @@ from dreamdiffusion.decoders.prior.posterior import (
     fit_class_weight,
     fit_weights,
 )
+from dreamdiffusion.decoders.prompted import CHOICE, NOISE, PromptedDecoder, generators
 from dreamdiffusion.decoders.reader.decoder import Reader
-from dreamdiffusion.models.encoders.processor import EEGProcessor
-from dreamdiffusion.models.generator.draw import PromptedGenerator
 from dreamdiffusion.models.generator.generator import (
     Embed,
     check_text_generator,
     load_embedder,
 )
-from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device
-from dreamdiffusion.training.random_numbers import step_generator
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
-CHOICE, NOISE = 0, 1
-"""Streams of random numbers."""
-
 
 @dataclass
-class Prior(ImageDecoder):
+class Prior(PromptedDecoder):
     """A posterior over pictures that nobody saw, from what a reader says of the EEG.
 
     Each image is drawn by a generator from a chosen picture of the bank on, under its caption and
@@ -81,10 +75,6 @@ class Prior(ImageDecoder):
     clip: str | Path
     mean: Answer | None = None
 
-    def __post_init__(self) -> None:
-        self._device, self._precision = torch.device("cpu"), "fp32"
-        self._opened: PromptedGenerator | None = None
-
     @classmethod
     def fit(cls, trials: Trials, split: Split, config: PriorConfig) -> Prior:
         """Train the reader, embed the bank, and fit the weights on the validation trials.
@@ -114,10 +104,6 @@ class Prior(ImageDecoder):
         mean = mean_answer(reader.decode(trials.select(split.train)))
         return cls(reader, bank, weights, config.generator, config.clip, mean)
 
-    def read(self, trials: Trials) -> Answer:
-        """Give what the reader says."""
-        return self.reader.decode(trials)
-
     def draw(self, trials: Trials, sample: PriorSampleConfig, numbers: np.ndarray) -> Answer:
         """Choose pictures of the bank for each trial, and draw from them on."""
         answer = self.reader.decode(trials)
@@ -135,7 +121,7 @@ class Prior(ImageDecoder):
         k = sample.num_images_per_prompt
         if not sample.temperature:
             return choose(log_posterior, k, None)
-        return choose(log_posterior, k, _generators(sample, numbers, CHOICE))
+        return choose(log_posterior, k, generators(sample, numbers, CHOICE))
 
     def draw_mean(self, sample: PriorSampleConfig, numbers: np.ndarray) -> torch.Tensor:
         """Draw from the posterior of the training trials' mean answer, the same for all trials."""
@@ -145,27 +131,14 @@ class Prior(ImageDecoder):
         log_posterior = evidence.log_posterior(self.weights, sample.temperature or 1.0)
         k = sample.num_images_per_prompt
         same = log_posterior.expand(len(numbers), -1)
-        generators = _generators(sample, numbers, CHOICE) if sample.temperature else None
-        return self._draw(choose(same, k, generators), sample, numbers)
+        drawn = generators(sample, numbers, CHOICE) if sample.temperature else None
+        return self._draw(choose(same, k, drawn), sample, numbers)
 
     def draw_without_eeg(self, sample: PriorSampleConfig, numbers: np.ndarray) -> torch.Tensor:
         """Draw from pictures of the bank that are chosen by chance, all alike likely."""
         alike = torch.zeros(1, len(self.bank)).log_softmax(dim=1).expand(len(numbers), -1)
-        places = choose(alike, sample.num_images_per_prompt, _generators(sample, numbers, CHOICE))
+        places = choose(alike, sample.num_images_per_prompt, generators(sample, numbers, CHOICE))
         return self._draw(places, sample, numbers)
-
-    def draw_texts(
-        self, texts: list[str], sample: PriorSampleConfig, numbers: np.ndarray
-    ) -> torch.Tensor:
-        """Draw from texts alone, from noise on."""
-        k = sample.num_images_per_prompt
-        images = self._generator().draw(
-            [text for text in texts for _ in range(k)],
-            num_inference_steps=sample.num_inference_steps,
-            guidance_scale=sample.guidance_scale,
-            rng=[one for row in _generators(sample, numbers, NOISE) for one in row],
-        )
-        return images.unflatten(0, (-1, k))
 
     def describe(self, sample: PriorSampleConfig) -> str:
         """Say in a sentence how images are drawn."""
@@ -199,16 +172,6 @@ class Prior(ImageDecoder):
     def image_size(self) -> int:
         return self.bank.size
 
-    @property
-    def processor(self) -> EEGProcessor:
-        return self.reader.processor
-
-    def clip_source(self) -> str | Path:
-        return self.clip
-
-    def generator_source(self) -> str | Path | None:
-        return self.generator
-
     def _draw(
         self, places: np.ndarray, sample: PriorSampleConfig, numbers: np.ndarray
     ) -> torch.Tensor:
@@ -226,7 +189,7 @@ class Prior(ImageDecoder):
         sample: PriorSampleConfig,
         numbers: np.ndarray,
     ) -> torch.Tensor:
-        generator, wanted = self._generator(), sample.condition
+        generator, wanted = self.opened, sample.condition
         if wanted == "both" and generator.projection is None:
             wanted = "caption"
         embeddings = self.bank.embeddings[torch.from_numpy(chosen)]
@@ -237,14 +200,8 @@ class Prior(ImageDecoder):
             strength=sample.strength,
             num_inference_steps=sample.num_inference_steps,
             guidance_scale=sample.guidance_scale,
-            rng=[one for row in _generators(sample, numbers, NOISE) for one in row],
+            rng=[one for row in generators(sample, numbers, NOISE) for one in row],
         )
-
-    def _generator(self) -> PromptedGenerator:
-        if self._opened is None:
-            self._opened = PromptedGenerator.from_pretrained(self.generator).to(self._device)
-        self._opened.precision = self._precision
-        return self._opened
 
     def save(self, folder: Path) -> None:
         """Write reader, bank and weights."""
@@ -273,14 +230,6 @@ class Prior(ImageDecoder):
         known = load_answer(mean) if mean.is_file() else None
         return cls(reader, bank, weights, generator, clip, known)
 
-    def to(self, device: str, precision: str = "auto") -> Prior:
-        self.reader.to(device)
-        self._device = choose_device(RuntimeConfig(device=device))
-        self._precision = precision
-        if self._opened is not None:
-            self._opened.to(self._device)
-        return self
-
     def facts(self) -> dict[str, Any]:
         return {**self.reader.facts(), "bank": len(self.bank), "weights": asdict(self.weights)}
 
@@ -302,16 +251,3 @@ def _fit_weights(reader: Reader, bank: Bank, held_out: Trials, embed: Embed) -> 
     pixels = torch.from_numpy(held_out.read_pictures(held_out.images(), bank.size))
     seen = embed(pixels.permute(0, 3, 1, 2).float() / 255)
     return fit_weights(about_bank, Evidence.of(answer, seen, held_out.metadata))
-
-
-def _generators(
-    sample: PriorSampleConfig, numbers: np.ndarray, stream: int
-) -> list[list[torch.Generator]]:
-    """Return the random numbers of each image of each trial."""
-    return [
-        [
-            step_generator(sample.seed, int(number), 2 * j + stream)
-            for j in range(sample.num_images_per_prompt)
-        ]
-        for number in numbers
-    ]
