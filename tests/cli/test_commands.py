@@ -105,6 +105,7 @@ def test_overview_lists_every_command_with_its_summary(capsys):
 def test_the_commands_are_those_of_the_design():
     assert set(cli.COMMANDS) == {
         "simulate",
+        "bids",
         "datasets",
         "inspect",
         "prepare",
