@@ -188,7 +188,7 @@ def loopback(folder: Path) -> dict[str, Any]:
         source=f"lsl:{name}", model=MODEL, judge=JUDGE, output=folder / "loopback", duration=215,
         device="cpu",
     )  # fmt: skip
-    model = LiveModel(config.model, config.judge, 1, "cpu", 0)
+    model = LiveModel(config.model, config.judge, config.sample, "cpu")
     spent = time.process_time()
     session = run(config, model)
     spent = time.process_time() - spent
@@ -302,7 +302,7 @@ def memory(folder: Path, seconds: float) -> dict[str, Any]:
             time.sleep(15)
 
     config = LiveConfig(model=MODEL, output=folder / "memory", duration=seconds, device="cpu")
-    session = run(config, LiveModel(MODEL, None, 1, "cpu", 0), watch)
+    session = run(config, LiveModel(MODEL, None, config.sample, "cpu"), watch)
     half = [mib for at, mib in seen if at > seconds / 2]
     slope = np.polyfit([at for at, _ in seen if at > seconds / 2], half, 1)[0] * 60
     return {

@@ -14,6 +14,7 @@ from pydantic import (
 )
 from tyro.conf import Positional
 
+from dreamdiffusion.decoders.config import SampleConfig
 from dreamdiffusion.files.schema import PictureFit, Schema, Weights
 from dreamdiffusion.recordings.config import Unit
 from dreamdiffusion.training.config import RuntimeConfig
@@ -132,7 +133,7 @@ class LiveConfig(Schema):
         description="s of signal after a window that its filters wait for; more is nearer to the "
         "filters of prepared trials",
     )
-    n_images: PositiveInt = Field(default=1, description="images of a window")
+    sample: SampleConfig = SampleConfig(num_images_per_prompt=1)
     duration: PositiveFloat | None = Field(
         default=None, description="s after which the session ends; empty: Ctrl-C ends it"
     )
@@ -140,5 +141,4 @@ class LiveConfig(Schema):
         default=1.0, description="of a recording or simulation: times real time"
     )
     subject: Label = Field(default="01", description="label of the person in the recording")
-    seed: int = 0
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")

@@ -250,7 +250,7 @@ def test_a_fitted_decoder_draws_images_of_a_recording(
     registry["dreamdiffusion"].fit(trials, split, config).save(tmp_path / "model")
     path = write_recording(tmp_path / "bids", 3.0)
     given = ["live", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "out")]
-    assert main([*given, "--source", f"file:{path}", "--n_images", "2"]) == 0
+    assert main([*given, "--source", f"file:{path}", "--sample.num_images_per_prompt", "2"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out")
     shown = json.loads((tmp_path / "out" / "latest.json").read_text("utf-8"))
     assert shown["marker"] == "m2"

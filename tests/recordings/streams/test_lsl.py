@@ -121,6 +121,27 @@ def test_a_stream_that_is_cut_comes_back_and_what_arrived_has_no_hole(player: Pl
     assert all(seconds > 1 for _, seconds in gaps)
 
 
+def test_a_sender_that_does_not_answer_for_its_clock_loses_no_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(self: object, timeout: float = 0.0) -> float:
+        time.sleep(0.05)
+        raise pylsl.util.TimeoutError("the operation failed due to a timeout.")
+
+    monkeypatch.setattr(pylsl.StreamInlet, "time_correction", never)
+    monkeypatch.setattr("dreamdiffusion.recordings.streams.lsl.ANSWER_S", 0.5)
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    info = pylsl.StreamInfo(name, "EEG", 1, 100.0, pylsl.cf_float32, name)
+    outlet = pylsl.StreamOutlet(info)
+    stream = LSLStream(name, ["Cz"], "uV")
+    for number in range(100):
+        outlet.push_sample([number], pylsl.local_clock() + number / 100)
+    chunks = read_until(stream, Watchdog(time.monotonic()), time.monotonic() + 1)
+    stream.close()
+    values = np.concatenate([chunk.data[0] for chunk in chunks]) * 1e6
+    np.testing.assert_allclose(values, np.arange(100), atol=1e-6)
+
+
 def about(**changes: object) -> object:
     info = pylsl.StreamInfo("Muse", "EEG", 3, changes.get("sfreq", 256.0), pylsl.cf_float32, "x")
     info.set_channel_labels(changes.get("labels", ["TP9", "FP1", "Right AUX"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,10 @@ import torch
 from PIL import Image
 
 from dreamdiffusion.decoders.base import Decoder
+from dreamdiffusion.decoders.config import SampleConfig
 from dreamdiffusion.decoders.fit import load_decoder
 from dreamdiffusion.decoders.generate import to_pil
+from dreamdiffusion.decoders.images import ImageDecoder
 from dreamdiffusion.files.progress import hidden
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.judge.judge import Judge, load_judge
@@ -68,12 +69,10 @@ class LiveModel:
         Of the decoder.
     judge
         Of a judge that names what the images show; None: nobody does.
-    n_images
-        Images of a window.
+    sample
+        How images are drawn, where the decoder gives any.
     device
         As `Decoder.to`.
-    seed
-        The images of window n are drawn from the seed + n.
 
     Raises
     ------
@@ -81,16 +80,11 @@ class LiveModel:
         If a folder holds no model, or one that does not say what it was fitted on.
     """
 
-    def __init__(
-        self, folder: Path, judge: Path | None, n_images: int, device: str, seed: int
-    ) -> None:
+    def __init__(self, folder: Path, judge: Path | None, sample: SampleConfig, device: str) -> None:
         self.decoder = load_decoder(folder).to(device)
         self.expected = expected_of(self.decoder, folder)
         self._judge: Judge | None = None if judge is None else load_judge(judge)
-        self._settings: dict[str, Any] = {}
-        self._seed = seed
-        if "images" in self.decoder.gives:
-            self._settings = {"num_images_per_prompt": n_images}
+        self._sample = sample
 
     def decode(self, window: np.ndarray, number: int) -> Named:
         """Answer for one window, volts ``(n_chans, n_times)``."""
@@ -103,11 +97,11 @@ class LiveModel:
             metadata=pd.DataFrame([dict.fromkeys(COLUMNS, "") | {"onset": 0.0}]),
             signal=expected.signal.model_dump(mode="json"),
         )
-        settings = self._settings
-        if settings:
-            settings = settings | {"seed": self._seed + number}
         with hidden():
-            answer = self.decoder.decode(trials, **settings)
+            if isinstance(self.decoder, ImageDecoder):
+                answer = self.decoder.decode(trials, self._sample, np.array([number]))
+            else:
+                answer = self.decoder.decode(trials)
         label, probability, shows = "", 0.0, ""
         if answer.labels is not None and answer.probabilities is not None:
             label = answer.labels[0]
@@ -139,14 +133,11 @@ def expected_of(decoder: Decoder, folder: Path) -> Expected:
     ValueError
         If it has no such part.
     """
-    parts = [decoder, *(getattr(decoder, name, None) for name in ("pipeline", "reader"))]
-    names = ("processor", "eeg_processor")
-    found = [getattr(part, name, None) for part in parts for name in names]
-    processor = next((item for item in found if isinstance(item, EEGProcessor)), None)
-    if processor is None:
+    processor = getattr(decoder, "processor", None)
+    if not isinstance(processor, EEGProcessor):
         raise ValueError(
             f"{folder} holds the decoder {decoder.name!r}, which does not say which channels, "
-            "window and filters it was fitted on; give one of dreamdiffusion, reader or prior"
+            "window and filters it was fitted on; give one of dreamdiffusion, prior or reader"
         )
     settings = processor.config
     signal = SignalConfig(**(settings["signal"] or {}))

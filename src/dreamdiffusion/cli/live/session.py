@@ -43,7 +43,7 @@ def live(config: LiveConfig) -> Path:
     FileNotFoundError, ValueError, OSError
         If there is no such stream or model, or the stream does not fit the model.
     """
-    model = LiveModel(config.model, config.judge, config.n_images, config.device, config.seed)
+    model = LiveModel(config.model, config.judge, config.sample, config.device)
     source = open_source(config)
     try:
         session = Session(config, model, source)

@@ -1,7 +1,7 @@
 """Streams of the Lab Streaming Layer: EEG from one, markers from all that there are.
 
-Of liblsl's processing only the synchronisation of clocks is used; `SampleClock` says why. Silence
-is never an error of liblsl, and whether a stream that went away comes back by itself depends on its
+Nothing of liblsl's processing of stamps is used; `SampleClock` and `_Inlet` say why. Silence is
+never an error of liblsl, and whether a stream that went away comes back by itself depends on its
 ``source_id``; `LSLStream.reopen` looks for one with the same name, type and number of channels.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from dreamdiffusion.recordings.streams.source import (
 
 FIND_S = 5.0
 """s for which a stream is looked for."""
+ANSWER_S = 3.0
+"""s for which samples wait until the offset between the clocks is known."""
 OWN_RECOVERY = 5
 """Times that a lost stream is left to liblsl, which finds one with a ``source_id`` by itself."""
 _AT_ONCE = 2048
@@ -92,8 +95,8 @@ class LSLStream(Source):
         self._lsl = import_pylsl()
         self._gone = self._lsl.util.LostError
         self._not_opened = (self._lsl.util.TimeoutError, self._gone)
-        self._inlet = self._open(_find(self._lsl, name))
-        about = self._inlet.info(timeout=FIND_S)
+        self._inlet = _Inlet(self._lsl, _find(self._lsl, name), recover=True)
+        about = self._inlet.info
         self.info, self._rows, self._factors = describe(about, ch_names, unit)
         self._clock = SampleClock(self.info.sfreq)
         self._same = (
@@ -122,21 +125,16 @@ class LSLStream(Source):
         n_chans = len(self.info.ch_names)
         if self._lost:
             return Chunk.empty(n_chans, markers)
-        data, stamps = [], []
         try:
-            while True:
-                part, at = self._inlet.pull_chunk(0.0, _AT_ONCE, as_numpy=True)
-                data.append(part)
-                stamps.append(at)
-                if len(at) < _AT_ONCE:
-                    break
+            parts = self._inlet.pull()
         except self._gone as error:
             self._lost = True
-            if not sum(map(len, stamps)):
-                raise StreamLost(f"{self.info.name} is gone") from error
-        times = self._clock.times(np.concatenate(stamps))
-        self._n_tried = 0 if len(times) else self._n_tried
-        samples = np.concatenate(data)[:, self._rows].T.astype(np.float64)
+            raise StreamLost(f"{self.info.name} is gone") from error
+        if not parts:
+            return Chunk.empty(n_chans, markers)
+        self._n_tried = 0
+        times = self._clock.times(np.concatenate([stamps for _, stamps in parts]))
+        samples = np.concatenate([values for values, _ in parts])[:, self._rows].T
         return Chunk(samples * self._factors[:, None], times, markers)
 
     def reopen(self) -> bool:
@@ -150,10 +148,10 @@ class LSLStream(Source):
         if not found:
             return False
         try:
-            inlet = self._open(found[0])
+            inlet = _Inlet(self._lsl, found[0], recover=True)
         except self._not_opened:
             return False
-        self._inlet.close_stream()
+        self._inlet.close()
         self._inlet, self._uid = inlet, found[0].uid()
         self._lost, self._n_tried = False, 0
         return True
@@ -161,10 +159,7 @@ class LSLStream(Source):
     def close(self) -> None:
         """Close all streams."""
         self._markers.close()
-        self._inlet.close_stream()
-
-    def _open(self, found: Any) -> Any:
-        return _open(self._lsl, found, recover=True)
+        self._inlet.close()
 
 
 class LSLMarkers:
@@ -179,7 +174,7 @@ class LSLMarkers:
     def __init__(self) -> None:
         self._lsl = import_pylsl()
         self._resolver = self._lsl.ContinuousResolver(pred=_MARKERS)
-        self._inlets: dict[str, Any] = {}
+        self._inlets: dict[str, _Inlet] = {}
         self._looked = 0.0
 
     def clock(self) -> float:
@@ -192,12 +187,13 @@ class LSLMarkers:
         found: list[tuple[bool, Marker]] = []
         for uid, inlet in list(self._inlets.items()):
             try:
-                values, stamps = inlet.pull_chunk(0.0, _AT_ONCE)
+                parts = inlet.pull()
             except self._lsl.util.LostError:
-                del self._inlets[uid]
+                self._inlets.pop(uid).close()
                 continue
-            for value, at in zip(values, stamps, strict=True):
-                words = [f"{item:g}" if isinstance(item, float) else str(item) for item in value]
+            rows = (row for part in parts for row in zip(*part, strict=True))
+            for value, at in rows:
+                words = [item if isinstance(item, str) else f"{item:g}" for item in value]
                 is_number = not isinstance(value[0], str)
                 found.append((is_number, Marker(float(at), " ".join(words))))
         found.sort(key=lambda pair: (pair[1].time, pair[0]))
@@ -213,19 +209,76 @@ class LSLMarkers:
                 continue
             # The resolver finds it again, so liblsl must not: its markers would come twice.
             with contextlib.suppress(self._lsl.util.TimeoutError, self._lsl.util.LostError):
-                self._inlets[found.uid()] = _open(self._lsl, found, recover=False)
+                self._inlets[found.uid()] = _Inlet(self._lsl, found, recover=False)
 
     def close(self) -> None:
         """Close them."""
         for inlet in self._inlets.values():
-            inlet.close_stream()
+            inlet.close()
 
 
-def _open(lsl: Any, found: Any, recover: bool) -> Any:
-    flags = lsl.proc_clocksync
-    inlet = lsl.StreamInlet(found, recover=recover, processing_flags=flags)
-    inlet.open_stream(timeout=FIND_S)
-    return inlet
+class _Inlet:
+    """An inlet whose stamps are put on this machine's clock.
+
+    liblsl can do so while samples are pulled (`proc_clocksync`). It then waits for an answer of the
+    sender amid the pulling, and the sample at hand is lost if that does not come (measured: a
+    sender that is killed right after it came back). Here a thread asks, and samples wait for the
+    first answer, for at most `ANSWER_S`.
+    """
+
+    def __init__(self, lsl: Any, found: Any, recover: bool) -> None:
+        self._lsl = lsl
+        self._inlet = lsl.StreamInlet(found, recover=recover)
+        self._inlet.open_stream(timeout=FIND_S)
+        self.info = self._inlet.info(timeout=FIND_S)
+        self._offset: float | None = None
+        self._kept: list[tuple[Any, np.ndarray]] = []
+        self._opened = time.monotonic()
+        self._closed = threading.Event()
+        threading.Thread(target=self._ask, name="LSL clock", daemon=True).start()
+
+    def _ask(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._offset = float(self._inlet.time_correction(timeout=ANSWER_S))
+            except self._lsl.util.TimeoutError:
+                pass
+            except self._lsl.util.LostError:
+                return
+            self._closed.wait(1.0)
+
+    def pull(self) -> list[tuple[Any, np.ndarray]]:
+        """Return what came, in parts: values, and their stamps on this machine's clock.
+
+        Raises
+        ------
+        pylsl.util.LostError
+            If the stream is gone, and everything was returned.
+        """
+        numeric = self.info.channel_format() != self._lsl.cf_string
+        lost = None
+        while True:
+            try:
+                values, stamps = self._inlet.pull_chunk(0.0, _AT_ONCE, as_numpy=numeric)
+            except self._lsl.util.LostError as error:
+                lost = error
+                break
+            if len(stamps):
+                self._kept.append((values, np.asarray(stamps)))
+            if len(stamps) < _AT_ONCE:
+                break
+        if lost is not None and not self._kept:
+            raise lost
+        waited = time.monotonic() - self._opened > ANSWER_S
+        if self._offset is None and not waited and lost is None:
+            return []
+        kept, self._kept = self._kept, []
+        return [(values, stamps + (self._offset or 0.0)) for values, stamps in kept]
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._closed.set()
+        self._inlet.close_stream()
 
 
 def _find(lsl: Any, name: str) -> Any:
