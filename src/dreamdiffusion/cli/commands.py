@@ -184,6 +184,12 @@ GROUPS: dict[str, dict[str, Command]] = {
         ),
     },
     "about": {
+        "run": Command(
+            "from recordings of your own and the pictures shown to a report, in one command",
+            "cli.own.command:run",
+            "cli.config:RunConfig",
+            resumes=True,
+        ),
         "demo": Command(
             "decode simulated EEG with the bundled weights: scores, gallery, report",
             "cli.demo:demo",

@@ -16,7 +16,7 @@ from tyro.conf import Positional
 
 from dreamdiffusion.decoders.config import SampleConfig
 from dreamdiffusion.files.schema import PictureFit, Schema, Weights
-from dreamdiffusion.recordings.config import Unit
+from dreamdiffusion.recordings.config import StatedConfig, Unit
 from dreamdiffusion.training.config import RuntimeConfig
 
 
@@ -30,6 +30,21 @@ class DemoConfig(Schema):
     trials: PositiveInt = Field(default=96, description="held-out trials that are decoded")
     seed: int = 0
     runtime: RuntimeConfig = RuntimeConfig()
+
+
+class RunConfig(StatedConfig):
+    """From recordings of one's own to a report, in one command."""
+
+    recordings: Positional[list[Path]] = Field(
+        default_factory=list, description="files, or a folder: of recordings, or BIDS"
+    )
+    pictures: Path | None = Field(default=None, description="as bids; a BIDS folder has its own")
+    events: Path | None = Field(
+        default=None, description="table of what was shown, as bids; a BIDS folder has its own"
+    )
+    codes: dict[str, int] | None = Field(default=None, description="class -> code, as bids")
+    output: Path = Path("runs/own")
+    seed: int = 0
 
 
 class InfoConfig(Schema):

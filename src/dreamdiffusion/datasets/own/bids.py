@@ -72,12 +72,14 @@ def bids(config: BidsConfig) -> dict[str, Any]:
     paths = find_recordings(config.recordings)
     _check_rows(table, paths, config)
     rows: dict[str, dict[str, Any]] = {}
+    simulated = False
     used: set[tuple[str, str, str]] = set()
     left: list[pd.DataFrame] = []
     pictures: set[str] = set()
     some_unknown = False
     for path in progress(paths, "BIDS", unit="recording"):
         recording = read_recording(path, **config.stated())
+        simulated |= recording.simulated
         shown = _match(recording, table, config)
         place = _place(recording, used, root)
         _write(recording, shown, place)
@@ -89,6 +91,7 @@ def bids(config: BidsConfig) -> dict[str, Any]:
         for number in shown.unused:
             where = f"{config.events}, data row {number}"
             logger.warning("%s: no event of %s has its code", where, path.name)
+    _describe(root, simulated)
     by_class = some_unknown or not pictures
     n_pictures = _copy_pictures(config.pictures, root / "stimuli", None if by_class else pictures)
     if sum(len(part) for part in left):
@@ -105,6 +108,17 @@ def bids(config: BidsConfig) -> dict[str, Any]:
         "known": "the class of each picture" if by_class else "the picture of each trial",
         "next": f"dreamdiffusion prepare --input {root}{how}",
     }
+
+
+def _describe(root: Path, simulated: bool) -> None:
+    """Name the data set; one of simulated recordings says so."""
+    mne_bids.make_dataset_description(
+        path=root,
+        name="SIMULATED EEG" if simulated else "EEG of people who looked at pictures",
+        dataset_type="raw",
+        overwrite=True,
+        verbose="error",
+    )
 
 
 def _check_rows(table: pd.DataFrame | None, paths: list[Path], config: BidsConfig) -> None:

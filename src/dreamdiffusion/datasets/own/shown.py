@@ -78,8 +78,7 @@ def read_shown_table(path: Path, pictures: Path | None) -> pd.DataFrame:
         for key, words in _WORDS.items()
     }
     own = {column: key for key, column in found.items() if column}
-    table = table[list(own)].copy()
-    table.columns = list(own.values())
+    table = pd.DataFrame({key: table[column] for column, key in own.items()})
     if "picture" not in table and "label" not in table:
         raise ValueError(
             f"{path} has the columns {', '.join(named.values())}; expected `picture` or `label`, "

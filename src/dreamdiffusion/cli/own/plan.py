@@ -1,0 +1,172 @@
+"""Which settings fit a recording and its trials: window, filter, split, decoder and its sizes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamdiffusion.decoders.config import PriorConfig, ReaderConfig
+from dreamdiffusion.files.shipped import find_weights
+from dreamdiffusion.models.config import CompactConfig
+from dreamdiffusion.recordings.config import SignalConfig, StatedConfig
+from dreamdiffusion.training.config import OptimConfig
+from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
+from dreamdiffusion.trials.trials import Trials
+
+LONGEST_S, SHORTEST_S = 0.75, 0.4
+"""Of a trial; it ends where the next picture comes."""
+REJECT_UV = (100.0, 150.0, 250.0, 400.0, 800.0)
+REJECTED = 0.2
+"""The lowest limit that leaves out at most this share of the trials is taken."""
+FEW_CHANNELS = 8
+MOST_PICTURES = 200
+LEAST_OF_PICTURE = 4
+"""Training trials of a picture, in the median, so that it can be learned as such."""
+LEAST_TRIALS = 40
+LEAST_STEPS, MOST_STEPS = 300, 600
+"""Of the training: a minute on 4 channels, ten on 64, with 2 cores."""
+PART, N_PARTS = "part", 5
+
+
+def plan_prepare(
+    inputs: list[Path], shown: list[dict[str, Any]], output: Path, stated: StatedConfig
+) -> PrepareConfig:
+    """Choose rate, filter and window for recordings.
+
+    Parameters
+    ----------
+    inputs
+        What is prepared.
+    shown
+        What `describe_recording` says of each recording; `soa`: the median time from event to
+        event, s.
+    output
+        Folder of the trials.
+    stated
+        What the owner states of the files.
+    """
+    sfreq = min(256.0, *(found["sfreq"] for found in shown))
+    names = list(shown[0]["ch_names"])
+    bad = {
+        name
+        for found in shown
+        for name, why in found["bad_channels"].items()
+        if "flat" in why or "missing" in why
+    }
+    left = [name for name in names if name not in bad]
+    soa = min(found["soa"] for found in shown)
+    window = max(SHORTEST_S, min(LONGEST_S, math.floor(soa * 20) / 20))
+    signal = SignalConfig(
+        **stated.stated(), l_freq=1.0, h_freq=min(30.0, 0.4 * sfreq), sfreq=sfreq,
+        picks=left if bad and left else None,
+    )  # fmt: skip
+    return PrepareConfig(input=inputs, output=output, signal=signal, tmax=window)
+
+
+def reject_limit(trials: Trials) -> float | None:
+    """Return the peak-to-peak limit, microvolts: the lowest that leaves out a fifth at most."""
+    highest = np.ptp(np.asarray(trials.data), axis=2).max(axis=1) * 1e6
+    return next((limit for limit in REJECT_UV if np.mean(highest > limit) <= REJECTED), None)
+
+
+def add_parts(trials: Trials) -> bool:
+    """Number the fifths of each recording in the column `part`; False: there are runs enough."""
+    metadata = trials.metadata
+    if len(set(metadata["run"].astype(str))) >= 3:
+        return False
+    groups = metadata.groupby(["subject", "session", "run"])["onset"]
+    share = groups.rank(method="first", pct=True)
+    metadata[PART] = np.ceil(share * N_PARTS).clip(1, N_PARTS).astype(int).astype(str)
+    return True
+
+
+def plan_split(trials: Trials) -> SplitConfig:
+    """Hold out the last runs, a fifth of them; of one or two runs, the last fifth of each."""
+    metadata = trials.metadata
+    by = PART if PART in metadata else "run"
+    values = sorted(metadata[by].astype(str).unique(), key=lambda text: (len(text), text))
+    test = values[-max(1, round(len(values) / 5)) :]
+    shared = False
+    if trials.pairing == "stim_file":
+        is_test = metadata[by].astype(str).isin(test)
+        names = metadata["stim_file"]
+        shared = bool(set(names[is_test]) & set(names[~is_test]))
+    return SplitConfig(
+        by=by, test=test, validation_fraction=0.15, allow_shared_stimuli=shared,
+        validation_by="trial" if shared or trials.pairing == "category" else None,
+    )  # fmt: skip
+
+
+def draws_these(trials: Trials) -> bool:
+    """Whether the bundled generator and judge know such pictures: simulated scenes of theirs."""
+    if trials.pairing != "stim_file" or not trials.simulated:
+        return False
+    try:
+        config = Path(find_weights(Path("weights/judge"))) / "config.json"
+        labels = json.loads(config.read_text(encoding="utf-8")).get("labels", {})
+    except (OSError, ValueError):
+        return False
+    known = set(map(str, labels.get("category", labels) if isinstance(labels, dict) else labels))
+    return set(trials.metadata["category"].astype(str)) <= known
+
+
+def plan_fit(trials: Trials, split: SplitConfig, data: Path, output: Path) -> ReaderConfig:
+    """Choose decoder and sizes: the prior where its pictures can be drawn, else the reader."""
+    metadata = trials.metadata
+    train = metadata.iloc[np.flatnonzero(~np.isin(metadata[split.by].astype(str), split.test))]
+    n_train = len(train)
+    steps = int(np.clip(n_train // 2, LEAST_STEPS, MOST_STEPS))
+    attributes = ["category", "color", "place", "background"]
+    common: dict[str, Any] = {"data": data, "output": output, "split": split, "steps": steps}
+    common |= {"checkpoint_every": steps, "validate_every": steps}
+    if draws_these(trials):
+        return PriorConfig(**common, attributes=attributes, bank_size=6000)
+    if split.allow_shared_stimuli and trials.pairing == "stim_file":
+        counts = list(Counter(train["stim_file"]).values())
+        if 2 <= len(counts) <= MOST_PICTURES and np.median(counts) >= LEAST_OF_PICTURE:
+            attributes = ["category", "stim_file"]
+    if trials.n_chans > FEW_CHANNELS:
+        return ReaderConfig(**common, attributes=attributes)
+    # What was chosen on the Muse of the N170 recordings: files/configs/fit-reader-n170.yaml.
+    return ReaderConfig(
+        **common,
+        attributes=attributes,
+        compact=CompactConfig(
+            n_temporal=16, kernel_size=25, pool_size=24, pool_stride=8, dropout=0.5
+        ),
+        scale="trial",
+        linear_widths_s=[0.024, 0.031, 0.04, 0.047],
+        contrastive_weight=0.1,
+        shift_augment=2,
+        batch_size=128,
+        optim=OptimConfig(
+            lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, warmup_steps=60, clip_grad=1.0
+        ),
+    )
+
+
+def check_enough(trials: Trials, by: str) -> None:
+    """Raise a ValueError where nothing can be learned of these trials, saying what is missing."""
+    counts = Counter(trials.metadata["category"].astype(str))
+    shown = ", ".join(f"{name} {n} times" for name, n in counts.most_common(8))
+    if len(counts) < 2 and len(set(trials.metadata["stim_file"])) < 2:
+        raise ValueError(
+            f"every trial shows the same ({shown}); there is nothing to tell apart: show two "
+            "classes of pictures, or two pictures"
+        )
+    if len(trials) < LEAST_TRIALS:
+        raise ValueError(
+            f"{len(trials)} trials are left ({shown}), expected {LEAST_TRIALS} or more, better "
+            f"some hundreds; left out: {_reasons(trials)}"
+        )
+    if len(set(trials.metadata[by].astype(str))) < 2:
+        raise ValueError(f"the trials have one {by}, so none can be held out; record two or more")
+
+
+def _reasons(trials: Trials) -> str:
+    return ", ".join(f"{n} {why}" for why, n in trials.rejected.items() if n) or "none"

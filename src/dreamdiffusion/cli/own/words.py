@@ -1,0 +1,115 @@
+"""What came out of `run`, in plain words, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dreamdiffusion.evidence.scores import Score, Scores
+from dreamdiffusion.report.headline import remedies
+from dreamdiffusion.report.words import control_name
+
+DRAW = (
+    "To draw such pictures a generator that knows them is needed, such as Stable Diffusion 1.5 "
+    "(hub id stable-diffusion-v1-5/stable-diffusion-v1-5, 5 GB to download), a GPU of 8 GB or "
+    "more, and hours of fine-tuning (an estimate: docs/performance.md): dreamdiffusion finetune "
+    "--config dreamdiffusion-8gb --data {data} --pretrained None"
+)
+_WHAT = {
+    "category_top1": "the right class was named",
+    "picture_two_way": "the picture that was seen was thought more probable than another known one",
+    "picture_top1": "the picture that was seen was named",
+    "clip_retrieval_top1": "the picture that was seen was found",
+}
+
+
+def in_words(scores: Scores, drawn: bool, data: str) -> str:
+    """Say what an evaluation found.
+
+    Parameters
+    ----------
+    scores
+        Of the test trials.
+    drawn
+        Whether images were drawn.
+    data
+        Folder of the trials.
+    """
+    head = scores.headline
+    first = next(score for score in scores.scores if score.metric == head.metric)
+    lines = ["SIMULATED EEG: no person was recorded."] if scores.simulated else []
+    lines.append(f"{_of_100(first)} ({first.n} trials that were not trained on).")
+    others = [s for s in scores.scores if s.metric in _WHAT and s is not first]
+    lines += [f"Beside that: {_of_100(score)}." for score in others]
+    lines.append(_verdict(scores, first))
+    if head.verdict == "not above":
+        lines += _advice(first)
+    if not drawn:
+        lines.append(
+            "No image is drawn: no generator at hand knows such pictures. The report shows the "
+            "known pictures that the decoder finds most probable beside what was seen. "
+            + DRAW.format(data=data)
+        )
+    return "\n".join(lines)
+
+
+def _of_100(score: Score) -> str:
+    what = _WHAT.get(score.metric)
+    low, high = score.ci95
+    if what is None:
+        return f"{score.metric} is {score.value:.3f} ({low:.3f} to {high:.3f})"
+    return (
+        f"In {100 * score.value:.0f} of 100 trials {what} ({100 * low:.0f} to {100 * high:.0f}); "
+        f"guessing gives {100 * score.chance:.0f}, "
+        f"{control_name(score.strongest)} {100 * score.controls[score.strongest].value:.0f}"
+    )
+
+
+def _verdict(scores: Scores, first: Score) -> str:
+    head = scores.headline
+    low, high = (100 * end for end in head.difference_ci95)
+    if head.verdict == "above":
+        return (
+            f"That is better than without a brain, by {100 * head.difference:.0f} points "
+            f"({low:.0f} to {high:.0f}; p {first.p:.2g})."
+            + (
+                " It says which of the known was seen, nothing of others."
+                if head.known_pictures
+                else ""
+            )
+        )
+    if head.verdict == "not above":
+        return (
+            f"That is no better than chance: the difference to {control_name(head.strongest)} is "
+            f"{100 * head.difference:+.0f} points ({low:+.0f} to {high:+.0f})."
+        )
+    known = remedies(scores.audit)
+    reasons = [f"- {r.name}: {r.what} {known.get(r.name, '')}".rstrip() for r in head.reasons]
+    return "Nothing is claimed of it, whatever the figures:\n" + "\n".join(reasons)
+
+
+def _advice(score: Score) -> list[str]:
+    return [
+        "What to do, the likeliest first:",
+        "- Is the marker at the picture's onset? A delay that varies by more than 0.02 s hides the "
+        "response. Look at the events in inspect/.",
+        f"- More trials: {score.n} were tested. Hundreds of trials per class of one person are "
+        "usual; twice as many make the interval a third narrower.",
+        "- Contacts: inspect/ names channels that are flat, clipped or full of line noise.",
+        "- Electrodes at the back of the head (O1, Oz, O2, P7, P8, TP9, TP10) see pictures; those "
+        "on the forehead hardly do.",
+    ]
+
+
+def in_rows(scores: Scores) -> list[dict[str, Any]]:
+    """Return metric, value, chance, interval and p of each score, as a table."""
+    return [
+        {
+            "metric": score.metric,
+            "value": round(score.value, 3),
+            "chance": round(score.chance, 3),
+            "from": round(score.ci95[0], 3),
+            "to": round(score.ci95[1], 3),
+            "p": round(score.p, 4),
+        }
+        for score in [*scores.scores, *scores.baselines]
+    ]

@@ -1,0 +1,183 @@
+"""`run`: from recordings of one's own to a report, and again without doing anything twice."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dreamdiffusion.cli.config import RunConfig
+from dreamdiffusion.cli.own import plan
+from dreamdiffusion.cli.own.command import run
+from dreamdiffusion.cli.own.plan import add_parts, plan_prepare, plan_split, reject_limit
+from dreamdiffusion.cli.own.words import in_words
+from dreamdiffusion.evidence.scores import Scores
+from dreamdiffusion.recordings.config import StatedConfig
+from dreamdiffusion.studies.known_pictures import _before_others
+from dreamdiffusion.trials.trials import Trials
+
+CHANNELS = ["TP9", "AF7", "AF8", "TP10"]
+PICTURES = ["cats/tom", "cats/kit", "dogs/rex", "dogs/max"]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for grey, name in enumerate(PICTURES):
+        path = tmp_path / "pictures" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (60 * grey,) * 3).save(path)
+    return tmp_path / "pictures"
+
+
+def record(folder, n_runs=3, n_trials=60, answer_uv=30.0):
+    """Muse recordings in which each picture has an answer of its own, 0.2 s after its onset."""
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    patterns = rng.normal(0, 1, (len(PICTURES), len(CHANNELS)))
+    for number in range(1, n_runs + 1):
+        step, n = 154, 154 * n_trials + 400
+        data, marker = rng.normal(0, 8, (n, len(CHANNELS))), np.zeros(n, int)
+        order = rng.permutation(np.resize(np.arange(len(PICTURES)), n_trials))
+        for trial, picture in enumerate(order):
+            at = 100 + trial * step
+            marker[at] = picture + 1
+            data[at + 40 : at + 80] += answer_uv * patterns[picture]
+        table = pd.DataFrame(data.round(2), columns=CHANNELS)
+        table.insert(0, "timestamps", 1.6e9 + np.arange(n) / 256)
+        table["Marker"] = marker
+        table.to_csv(folder / f"run-{number}.csv", index=False)
+    return folder
+
+
+def shown(tmp_path):
+    rows = "\n".join(f"{name}.png,{code + 1}" for code, name in enumerate(PICTURES))
+    (tmp_path / "shown.csv").write_text(f"picture,code\n{rows}\n")
+    return tmp_path / "shown.csv"
+
+
+def test_known_pictures_are_told_apart_and_nothing_is_done_twice(tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr(plan, "LEAST_STEPS", 40)
+    monkeypatch.setattr(plan, "MOST_STEPS", 40)
+    config = RunConfig(
+        recordings=[record(tmp_path / "eeg")], pictures=pictures, events=shown(tmp_path),
+        output=tmp_path / "own",
+    )  # fmt: skip
+    found = run(config)
+    report = tmp_path / "own" / "scores" / "report.html"
+    assert found["report"] == str(report)
+    assert "Right picture before another" in report.read_text("utf-8")
+    scores = Scores.model_validate_json(report.with_name("scores.json").read_text("utf-8"))
+    assert [s.metric for s in scores.scores] == [
+        "picture_two_way", "picture_top1", "category_top1"
+    ]  # fmt: skip
+    assert scores.scores[0].value > 0.9 and scores.scores[1].value > 0.8
+    assert (scores.headline.verdict, scores.headline.known_pictures) == ("above", True)
+    assert scores.split.startswith("test run 3")
+    assert set(scores.scores[0].controls) == {
+        "shuffled_eeg", "phase_randomised_eeg", "no_eeg_prior"
+    }  # fmt: skip
+    assert "better than without a brain" in found["result"]
+    assert "stable-diffusion-v1-5" in found["result"]
+    kept = sorted(path.name for path in (tmp_path / "own").glob("*.yaml"))
+    assert kept == ["audit.yaml", "bids.yaml", "fit-reader.yaml", "prepare.yaml"]
+    commands = (tmp_path / "own" / "steps.txt").read_text().splitlines()
+    words = [line.split()[1] for line in commands]
+    assert words == ["bids", *["inspect"] * 3, "prepare", "audit", "fit-reader"]
+    results = [*(tmp_path / "own").rglob("*.safetensors"), report, *tmp_path.rglob("info.json")]
+    before = [path.stat().st_mtime_ns for path in results]
+    assert run(config)["scores"] == found["scores"]
+    assert [path.stat().st_mtime_ns for path in results] == before
+    content = json.loads(report.with_name("scores.json").read_text())
+    assert len(content["looks"]) == 1
+    reason = {"name": "not_held_out", "what": "these trials were trained on"}
+    content["headline"] |= {"verdict": "withheld", "reasons": [reason]}
+    words = in_words(Scores.model_validate(content), drawn=False, data="d")
+    assert "Nothing is claimed" in words
+    assert "- not_held_out: these trials were trained on Evaluate the test side" in words
+
+
+def test_noise_alone_is_said_to_be_no_better_than_chance(tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr(plan, "LEAST_STEPS", 20)
+    monkeypatch.setattr(plan, "MOST_STEPS", 20)
+    folder = record(tmp_path / "eeg", n_runs=1, n_trials=120, answer_uv=0.0)
+    codes = {"cats": 1, "dogs": 3}
+    found = run(
+        RunConfig(recordings=[folder], pictures=pictures, codes=codes, output=tmp_path / "own")
+    )
+    scores = Scores.model_validate_json((tmp_path / "own/scores/scores.json").read_text("utf-8"))
+    assert scores.headline.verdict == "not above"
+    assert "That is no better than chance" in found["result"]
+    assert "Is the marker at the picture's onset?" in found["result"]
+    assert scores.split.startswith("test part 5")  # the end of the only recording
+    assert next(iter(found["scores"])) == "category_top1"
+    trials = Trials.load(tmp_path / "own" / "trials")
+    assert trials.pairing == "category"
+    assert (trials.metadata["part"].astype(str) == "5").sum() == pytest.approx(len(trials) / 5, abs=2)
+
+
+def test_what_is_missing_is_named(tmp_path, pictures):
+    folder = record(tmp_path / "eeg", n_runs=1, n_trials=12)
+    own = {"output": tmp_path / "own"}
+    with pytest.raises(ValueError, match="run has no recording"):
+        run(RunConfig(**own))
+    with pytest.raises(ValueError, match=r"were shown in .*run-1\.csv is not known; give --pict"):
+        run(RunConfig(recordings=[folder], **own))
+    with pytest.raises(ValueError, match=r"12 trials are left .*, expected 40 or more"):
+        run(RunConfig(recordings=[folder], pictures=pictures, events=shown(tmp_path), **own))
+
+
+# --- sizes that fit -----------------------------------------------------------------------------
+
+
+def some_trials(n=100, runs=1, amplitude=20.0):
+    rng = np.random.default_rng(0)
+    metadata = pd.DataFrame(
+        {
+            "subject": "1", "session": "1", "run": [str(1 + i * runs // n) for i in range(n)],
+            "onset": np.arange(n, dtype=float), "category": ["a", "b"] * (n // 2),
+            "stim_file": [f"{i % 10}.png" for i in range(n)],
+        }
+    )  # fmt: skip
+    data = rng.normal(0, amplitude * 1e-6, (n, 2, 64))
+    return Trials(data=data, ch_names=["Cz", "Pz"], sfreq=128.0, tmin=0.0, metadata=metadata)
+
+
+def test_runs_are_held_out_or_the_end_of_a_single_one():
+    many = some_trials(runs=10)
+    assert not add_parts(many)
+    split = plan_split(many)
+    assert (split.by, split.test, split.allow_shared_stimuli) == ("run", ["9", "10"], True)
+    one = some_trials(runs=1)
+    assert add_parts(one)
+    assert one.metadata["part"].tolist() == np.repeat(list("12345"), 20).tolist()
+    assert plan_split(one).test == ["5"]
+    one.metadata["stim_file"] = [f"{i}.png" for i in range(100)]
+    assert not plan_split(one).allow_shared_stimuli
+
+
+def test_the_limit_of_amplitude_leaves_out_a_fifth_at_most():
+    assert reject_limit(some_trials(amplitude=10.0)) == 100.0
+    assert reject_limit(some_trials(amplitude=40.0)) == 250.0
+    assert reject_limit(some_trials(amplitude=900.0)) is None
+
+
+def test_rate_window_and_channels_fit_the_recordings(tmp_path):
+    found = {
+        "sfreq": 250.0, "ch_names": ["Cz", "Pz", "Oz"], "soa": 0.63,
+        "bad_channels": {"Pz": "flat (within 0.5 microvolts)", "Oz": "60 % line noise"},
+    }  # fmt: skip
+    stated = StatedConfig(board="CYTON_BOARD")
+    config = plan_prepare([tmp_path], [found], tmp_path, stated)
+    assert (config.tmax, config.signal.sfreq, config.signal.board) == (0.6, 250.0, "CYTON_BOARD")
+    assert config.signal.picks == ["Cz", "Oz"]
+    slow = plan_prepare([tmp_path], [{**found, "sfreq": 60.0, "soa": 9.0}], tmp_path, stated)
+    assert (slow.signal.h_freq, slow.tmax) == (24.0, 0.75)
+
+
+def test_right_pictures_are_before_others_by_hand():
+    table = pd.DataFrame([[0.5, 0.3, 0.1, 0.1], [0.25] * 4], columns=list("abcd"))
+    pairs = _before_others(table, ["b", "z"], None)
+    np.testing.assert_allclose(pairs, [[2 / 3, 0.5], [0.0, 0.0]])
+    np.testing.assert_allclose(_before_others(table, ["b", "a"], 2)[:, 0], [1.0, 1.0])
+    np.testing.assert_allclose(_before_others(table, ["b", "a"], 2)[:, 1], [0.0, 0.0])
