@@ -129,7 +129,9 @@ def test_the_commands_are_those_of_the_design():
         "convert",
         "info",
         "completion",
+        "run",
         "stimulate",
+        "app",
     }
 
 

@@ -70,8 +70,11 @@ class Page:
 
     def press(self, key: str, code: int) -> None:
         """Press and release a key."""
+        text = {"Enter": "\r", " ": " "}.get(key, "")
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code)
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, text=text
+            )
 
     def size(self, width: int, height: int) -> None:
         """Set the size of the window in CSS pixels."""

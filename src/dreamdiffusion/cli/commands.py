@@ -164,6 +164,11 @@ GROUPS: dict[str, dict[str, Command]] = {
             "cli.live.session:live",
             "cli.config:LiveConfig",
         ),
+        "app": Command(
+            "a page in a browser of this machine: recording, model, picture; for non-programmers",
+            "cli.app.command:app",
+            "cli.config:AppConfig",
+        ),
     },
     "score": {
         "evaluate": Command(

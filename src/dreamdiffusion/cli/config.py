@@ -157,3 +157,27 @@ class LiveConfig(Schema):
     )
     subject: Label = Field(default="01", description="label of the person in the recording")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+
+
+class AppConfig(Schema):
+    """A page in three steps, recording, model, picture, for a browser of this machine."""
+
+    models: list[Weights] = Field(
+        default=[Path("weights/eeg-scenes")],
+        min_length=1,
+        validate_default=True,
+        description="model folders; the first one's recording.json makes the sample recordings",
+    )
+    judge: Weights | None = Field(
+        default=Path("weights/judge"),
+        validate_default=True,
+        description="names what images show, for their confidence",
+    )
+    live: Path | None = Field(default=None, description="folder of a live session that is shown")
+    max_upload_mb: PositiveFloat = Field(default=200.0, description="MB, largest file")
+    queue: PositiveInt = Field(default=64, description="jobs that wait at most; one is worked on")
+    keep_s: PositiveFloat = Field(
+        default=300.0, description="s, an answer that is not fetched is kept"
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    port: Port = Field(default=0, description="of the page on 127.0.0.1; 0: a free one")

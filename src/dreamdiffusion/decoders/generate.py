@@ -17,7 +17,7 @@ from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.whole import replacing, write_picture
 from dreamdiffusion.models.encoders.processor import EEGProcessor
-from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.recordings.config import SignalConfig, Unit
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.training.device import is_main_process
@@ -82,19 +82,36 @@ def load_trials(config: GenerateConfig, processor: EEGProcessor) -> Trials:
     """Open prepared trials, or cut a recording the way the decoder's trials were cut."""
     if (config.data / "info.json").is_file():
         return Trials.load(config.data)
-    settings = processor.config
-    signal = SignalConfig(**(settings["signal"] or {}))
-    tmin = float(settings["tmin"])
-    prepare = PrepareConfig(
-        signal=signal.model_copy(update={"picks": list(settings["ch_names"]), "unit": config.unit}),
-        tmin=tmin,
-        tmax=tmin + settings["n_times"] / settings["sfreq"],
-        events=config.events,
-        pair_by="none",
-    )
+    prepare = prepare_settings(processor, config.unit, config.events)
     paths = find_recordings([config.data])
     stated = prepare.signal.stated()
     return cut_trials((read_recording(path, **stated) for path in paths), prepare)
+
+
+def prepare_settings(
+    processor: EEGProcessor, unit: Unit | None = None, events: dict[str, int] | None = None
+) -> PrepareConfig:
+    """Return how a recording is cut the way a decoder's trials were cut, without pictures.
+
+    Parameters
+    ----------
+    processor
+        Of the decoder.
+    unit
+        What the EEG's numbers in the file are in, where the file says it wrongly or not at all.
+    events
+        Category -> marker code, of the events that are used; None: every event.
+    """
+    settings = processor.config
+    signal = SignalConfig(**(settings["signal"] or {}))
+    tmin = float(settings["tmin"])
+    return PrepareConfig(
+        signal=signal.model_copy(update={"picks": list(settings["ch_names"]), "unit": unit}),
+        tmin=tmin,
+        tmax=tmin + settings["n_times"] / settings["sfreq"],
+        events=events,
+        pair_by="none",
+    )
 
 
 def to_pil(image: torch.Tensor) -> Image.Image:

@@ -12,7 +12,7 @@ from dreamdiffusion.cli.stimulate.markers import NAME, Markers
 def test_without_streams_nothing_is_sent():
     markers = Markers.open(lsl=False)
     assert not markers.streams
-    markers.push(1.0, "onset/cat/a.png", 2)
+    markers.push(1.0, "cat/a.png", 2)
     assert markers.clock() <= markers.clock()
 
 
@@ -33,17 +33,15 @@ def test_numbers_and_words_arrive_with_their_times():
     pylsl = pytest.importorskip("pylsl")
     markers = Markers.open(lsl=True)
     inlets = []
-    for kind in ("codes", "words"):
+    for kind in ("pictures", "codes"):
         found = pylsl.resolve_byprop("source_id", f"{NAME}-{kind}", timeout=5)
         if not found:
             pytest.skip("no stream is found on this machine: its network forbids multicast")
         inlets.append(pylsl.StreamInlet(found[0]))
         inlets[-1].open_stream(timeout=5)
     moment = markers.clock() - 0.25
-    markers.push(moment, "block_start/1")
-    markers.push(moment, "onset/cat/a.png", 2)
-    codes, words = inlets
+    markers.push(moment, "cat/a.png", 2)
+    pictures, codes = inlets
+    assert pictures.pull_sample(timeout=5) == (["cat/a.png"], pytest.approx(moment, abs=1e-6))
     assert codes.pull_sample(timeout=5) == ([2], pytest.approx(moment, abs=1e-6))
-    texts = [words.pull_sample(timeout=5) for _ in range(2)]
-    assert [text for (text,), _ in texts] == ["block_start/1", "onset/cat/a.png"]
-    assert [time for _, time in texts] == pytest.approx([moment] * 2, abs=1e-6)
+    assert [inlet.info().type() for inlet in inlets] == ["Markers", "Codes"]

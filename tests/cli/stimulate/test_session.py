@@ -26,10 +26,10 @@ class Recorded(Markers):
 
     def __init__(self) -> None:
         super().__init__(clock=lambda: 50.0)
-        self.pushed: list[tuple[float, str, int | None]] = []
+        self.pushed: list[tuple[float, str, int]] = []
 
-    def push(self, time_s: float, words: str, code: int | None = None) -> None:
-        self.pushed.append((time_s, words, code))
+    def push(self, time_s: float, picture: str, code: int) -> None:
+        self.pushed.append((time_s, picture, code))
 
 
 def begin(folder: Path, **changed: object) -> Session:
@@ -84,18 +84,19 @@ def test_events_are_those_that_bids_reads(tmp_path):
     (block,) = json.loads((tmp_path / "session.json").read_text())["blocks"]
     assert block["clock_drift_ms"] == pytest.approx(1.0)
     assert isinstance(session.markers, Recorded)
-    assert session.markers.pushed[:2] == [
-        (50.0, "block_start/1", None), (pytest.approx(112.016), "onset/cat/cat/b.png", 2),
-    ]  # fmt: skip
+    assert session.markers.pushed == [(pytest.approx(112.016), "cat/b.png", 2)]
 
 
 def test_a_block_that_was_broken_off_is_not_done_and_its_trials_stay(tmp_path):
     session = begin(tmp_path)
     show(session)
+    session.show(1, shown=16.016)  # its marker is sent, so it has a row as well
     assert session.abort_block("Escape was pressed")
     assert not session.abort_block("again")
     assert session.blocks_done == 0
-    assert len(session.events_path.read_text().splitlines()) == 4
+    rows = session.events_path.read_text().splitlines()
+    assert len(rows) == 5
+    assert rows[-1].split("\t")[:5] == ["66.016000", "n/a", "car", "car/a.png", "1"]
     with pytest.raises(ValueError, match="no block was shown"):
         session.show(0, 1.0)
     # The same folder goes on, as another run.
@@ -124,6 +125,6 @@ def test_a_name_breaks_no_row(tmp_path):
     session = Session(StimulateConfig(output=tmp_path), odd, Recorded())
     session.begin([])
     session.begin_block(1, [Trial(0, 0.5, False)], AHEAD)
-    session.end_trial(0, 1.0, 1.0, 2.0, 0)
+    session.end_trial(0, shown=1.0, drawn=1.0, gone=2.0, missed=0)
     rows = session.events_path.read_text().splitlines()
     assert [row.count("\t") for row in rows] == [10, 10]

@@ -1,4 +1,9 @@
-"""Markers as two streams of the Lab Streaming Layer: class numbers, and words."""
+"""Markers as two streams of the Lab Streaming Layer: names of pictures, and codes of classes.
+
+A marker is a picture, and nothing else is one: whoever reads the streams needs to sort nothing out.
+The codes have a type of their own, since readers of all streams of type Markers (`live` is one)
+would meet every picture twice.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +50,15 @@ class Markers:
             ) from error
         markers = cls(pylsl.local_clock)
         outlets = []
-        for kind, form in (("codes", pylsl.cf_int32), ("words", pylsl.cf_string)):
+        for kind, of_type, form in (
+            ("pictures", "Markers", pylsl.cf_string),
+            ("codes", "Codes", pylsl.cf_int32),
+        ):
             name = f"{NAME}-{kind}"
-            info = pylsl.StreamInfo(name, "Markers", 1, pylsl.IRREGULAR_RATE, form, name)
+            info = pylsl.StreamInfo(name, of_type, 1, pylsl.IRREGULAR_RATE, form, name)
             outlets.append(pylsl.StreamOutlet(info))
         markers._outlets = (outlets[0], outlets[1])
-        logger.info("LSL streams %s-codes and %s-words", NAME, NAME)
+        logger.info("LSL streams %s-pictures and %s-codes", NAME, NAME)
         return markers
 
     @property
@@ -58,11 +66,10 @@ class Markers:
         """Whether markers leave this process."""
         return self._outlets is not None
 
-    def push(self, time_s: float, words: str, code: int | None = None) -> None:
-        """Send a marker of a moment on `clock`; the numeric stream has those with a code only."""
+    def push(self, time_s: float, picture: str, code: int) -> None:
+        """Send that a picture came on at a moment of `clock`, and the code of its class."""
         if self._outlets is None:
             return
-        codes, texts = self._outlets
-        texts.push_sample([words], time_s)
-        if code is not None:
-            codes.push_sample([code], time_s)
+        pictures, codes = self._outlets
+        pictures.push_sample([picture], time_s)
+        codes.push_sample([code], time_s)

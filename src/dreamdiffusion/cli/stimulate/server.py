@@ -153,8 +153,8 @@ class StimulatePage:
         elif kind == "offset":
             session.end_trial(
                 message["trial"],
-                message["drawn"],
                 message["shown"],
+                message["drawn"],
                 message["gone"],
                 int(message["missed"]),
             )

@@ -23,7 +23,7 @@ RECORD = "session.json"
 TASK = "viewing"
 COLUMNS = {
     "onset": "s from the start of this run (StartTime); the frame after the picture was drawn",
-    "duration": "s, from that frame to the frame after it was taken away",
+    "duration": "s, from that frame to the frame after it was taken away; n/a: broken off",
     "trial_type": "class of the picture",
     "stim_file": "picture, relative to the folder of the pictures",
     "value": "code of the class, as in the numeric LSL stream",
@@ -61,6 +61,7 @@ class Session:
         self._seen = [0] * len(pictures)
         self._fit: ClockFit | None = None
         self._block: tuple[int, Block] | None = None
+        self._open: tuple[int, float] | None = None  # place and onset of a picture that is on
 
     @property
     def blocks_done(self) -> int:
@@ -100,32 +101,39 @@ class Session:
         self._save()
 
     def begin_block(self, number: int, block: Block, exchanges: list[Any]) -> None:
-        """Set the clock, and say that a block begins."""
+        """Set the clock for a block that begins."""
         self._fit = fit_clock([tuple(one) for one in exchanges])
         self._block = (number, block)
-        self.markers.push(self.markers.clock(), f"block_start/{number}")
 
     def show(self, place: int, shown: float) -> None:
         """Send the marker of a trial's onset: ``place`` in the block, page time in s."""
         picture = self.pictures[self._trial(place).picture]
-        words = f"onset/{picture.category}/{picture.name}"
-        self.markers.push(self.to_server(shown), words, self.codes[picture.category])
+        self.markers.push(self.to_server(shown), picture.name, self.codes[picture.category])
+        self._open = (place, shown)
 
-    def end_trial(self, place: int, drawn: float, shown: float, gone: float, missed: int) -> None:
-        """Append a trial that was seen; page times in s."""
+    def end_trial(
+        self,
+        place: int,
+        shown: float,
+        drawn: float | None = None,
+        gone: float | None = None,
+        missed: int | None = None,
+    ) -> None:
+        """Append a trial that was seen; page times in s. None: it was broken off, so not known."""
+        self._open = None
         trial = self._trial(place)
         picture = self.pictures[trial.picture]
         onset = self.to_server(shown)
         row = {
             "onset": f"{onset - self.started:.6f}",
-            "duration": f"{gone - shown:.6f}",
+            "duration": "n/a" if gone is None else f"{gone - shown:.6f}",
             "trial_type": picture.category,
             "stim_file": picture.name,
             "value": self.codes[picture.category],
             "block": self._number,
             "repeat": self._seen[trial.picture],
-            "missed_frames": missed,
-            "drawn_to_onset": f"{shown - drawn:.6f}",
+            "missed_frames": "n/a" if missed is None else missed,
+            "drawn_to_onset": "n/a" if drawn is None else f"{shown - drawn:.6f}",
             "lsl_time": f"{onset:.6f}" if self.markers.streams else "n/a",
             "unix_time": f"{self._unix(onset):.6f}",
         }
@@ -136,7 +144,6 @@ class Session:
         """Append a red cross, page time in s, and how long the answer took; None: no answer."""
         path = self._path("answers.tsv")
         onset = self.to_server(shown)
-        self.markers.push(onset, "red_cross")
         if not path.exists():
             _append(path, list(ANSWERS))
         took = "n/a" if response_s is None else f"{response_s:.4f}"
@@ -146,11 +153,9 @@ class Session:
         """Keep that the block was shown whole, how its frames went and how the clocks moved."""
         assert self._fit is not None
         after = fit_clock([tuple(one) for one in exchanges])
-        number = self._number
-        self.markers.push(self.markers.clock(), f"block_end/{number}")
         self.record["blocks"].append(
             {
-                "block": number,
+                "block": self._number,
                 "run": self.run,
                 "clock_before": asdict(self._fit),
                 "clock_after": asdict(after),
@@ -165,9 +170,9 @@ class Session:
         """Keep that the block was broken off; False: none was shown."""
         if self._block is None:
             return False
-        number = self._number
-        self.markers.push(self.markers.clock(), f"block_abort/{number}")
-        self.record["aborted"].append({"block": number, "run": self.run, "why": why})
+        if self._open is not None:  # its marker is out, so it has its row too
+            self.end_trial(*self._open)
+        self.record["aborted"].append({"block": self._number, "run": self.run, "why": why})
         self._block = self._fit = None
         self._save()
         return True

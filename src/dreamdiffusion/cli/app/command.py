@@ -1,0 +1,55 @@
+"""The stage `app`: the page of three steps, on this machine alone."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dreamdiffusion.cli.config import AppConfig
+from dreamdiffusion.cli.web import require_packages, serve
+
+
+def app(config: AppConfig) -> dict[str, Any]:
+    """Serve the page until Ctrl-C; uploads and samples are deleted when it ends.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a model, the judge, the live folder or a package is missing.
+    OSError
+        If the port is taken.
+    """
+    require_packages("app")
+    # These need starlette, and torch.
+    from dreamdiffusion.cli.app.drawing import Drawing
+    from dreamdiffusion.cli.app.jobs import Jobs
+    from dreamdiffusion.cli.app.live_folder import LiveFolder
+    from dreamdiffusion.cli.app.models import Models
+    from dreamdiffusion.cli.app.samples import Samples
+    from dreamdiffusion.cli.app.server import AppPage
+    from dreamdiffusion.cli.app.uploads import Uploads
+
+    if config.live is not None and not config.live.is_dir():
+        raise FileNotFoundError(
+            f"live folder {config.live} does not exist; start dreamdiffusion live first"
+        )
+    with tempfile.TemporaryDirectory(prefix="dreamdiffusion-app-") as private:
+        folders = {name: Path(private) / name for name in ("samples", "uploads")}
+        for folder in folders.values():
+            folder.mkdir(mode=0o700)
+        models = Models(config.models, config.judge, config.device)
+        samples = Samples(folders["samples"], config.models[0])
+        jobs = Jobs(Drawing(models, samples), config.queue, config.keep_s)
+        try:
+            page = AppPage(
+                samples.offered,
+                models.offered,
+                jobs,
+                Uploads(folders["uploads"], config.max_upload_mb),
+                None if config.live is None else LiveFolder(config.live),
+            )
+            serve(page.app(), config.port, lambda address, server: None)
+        finally:
+            jobs.close()
+    return {"ended": "uploads and samples are deleted"}
