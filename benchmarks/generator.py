@@ -89,6 +89,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 num_inference_steps=steps,
                 guidance_scale=options.guidance_scale,
                 rng=torch.Generator().manual_seed(options.seed),
+                batch_size=32 if device.type == "cpu" else 256,
             )
             seconds = (time.perf_counter() - begin) / len(scenes)
             row = {"label": options.label, "condition": name, "steps": steps}

@@ -165,7 +165,7 @@ def teach(options: argparse.Namespace) -> None:
         "--output",
         str(work / "card"),
     ]
-    card += ["--per_category", "1", "--steps", "2"] if options.tiny else []
+    card += ["--per_category", "1", "--steps", "2"] if options.tiny else ["--per_category", "5"]
     commands: dict[str, Callable[[float], list[str]]] = {
         "vae": lambda limit: [*own, "--part", "vae", "--seconds", str(limit)],
         "unet": lambda limit: [*own, "--part", "unet", "--seconds", str(limit)],

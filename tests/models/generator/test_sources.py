@@ -17,13 +17,10 @@ SIZE = 16
 def test_other_processes_draw_the_same_in_the_same_order():
     places = torch.tensor([5, 0, 3])
     source = SceneSource(SIZE, seed=4, steps=2, batch_size=3, workers=1)
-    try:
-        source.announce(places)
-        drawn = source.read(places)
-        prints = source.prints(steps=2)
-        assert set(source.prints(steps=2)) == set(prints)  # all known, nothing left to draw
-    finally:
-        source.close()
+    source.announce(places)
+    drawn = source.read(places)
+    prints = source.prints(steps=2)
+    assert set(source.prints(steps=2)) == set(prints)  # all known, nothing left to draw
     expected = FreshScenes(SIZE, 4).read(places)
     assert drawn.captions == expected.captions
     assert np.array_equal(drawn.pixels, expected.pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from typing import Protocol
@@ -36,10 +37,6 @@ class Source(Protocol):
         """Return the prints of what was made for the first ``steps`` steps."""
         ...
 
-    def close(self) -> None:
-        """End what makes them."""
-        ...
-
 
 class FixedSource:
     """Pictures that are all in memory."""
@@ -53,9 +50,6 @@ class FixedSource:
 
     def prints(self, steps: int) -> NDArray[np.uint64]:
         return np.zeros(0, np.uint64)
-
-    def close(self) -> None:
-        """Nothing has to end."""
 
 
 class SceneSource:
@@ -76,10 +70,7 @@ class SceneSource:
         self._scenes, self._seed, self._batch_size = FreshScenes(size, seed), seed, batch_size
         self._prints = np.zeros(self.n_samples, np.uint64)
         self._known = np.zeros(self.n_samples, bool)
-        # Forked, the processes would share the threads and the GPU of this one.
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(workers, mp_context=context) if workers else None
-        self._workers = workers
+        self._pool, self._workers = _drawing_processes(workers) if workers else None, workers
         self._ahead = Prefetch(self._draw)
 
     def read(self, indices: torch.Tensor) -> Pictures:
@@ -104,11 +95,6 @@ class SceneSource:
             self._draw(missing[first : first + 1024])
         return self._prints[seen]
 
-    def close(self) -> None:
-        """End the processes."""
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
-
     def _draw(self, rows: NDArray[np.int64]) -> Pictures:
         if self._pool is None:
             pictures = self._scenes.read(torch.from_numpy(rows))
@@ -120,6 +106,13 @@ class SceneSource:
         self._prints[rows] = picture_prints(pictures.pixels)
         self._known[rows] = True
         return pictures
+
+
+@functools.cache
+def _drawing_processes(workers: int) -> ProcessPoolExecutor:
+    """Return the processes that draw, which later trainings of this process use again."""
+    # Forked, they would share the threads and the GPU of this one.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _draw_rows(scenes: FreshScenes, rows: NDArray[np.int64]) -> Pictures:

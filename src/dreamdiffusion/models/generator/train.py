@@ -136,11 +136,8 @@ def _train_on_source(
         source = SceneSource(
             config.image_size, stage.seed, stage.steps, stage.batch_size, config.workers
         )
-    try:
-        log = _run(make_task(source), config, stage, pictures, folder, name)
-        return source.prints(log[-1]["step"] if log else stage.steps)
-    finally:
-        source.close()
+    log = _run(make_task(source), config, stage, pictures, folder, name)
+    return source.prints(log[-1]["step"] if log else stage.steps)
 
 
 def _pictures(config: TrainGeneratorConfig) -> Pictures:
