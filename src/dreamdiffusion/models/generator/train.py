@@ -250,13 +250,12 @@ def _prompted(
     config: TrainGeneratorConfig, stage: TrainConfig, networks: Networks, source: Source
 ) -> tuple[Any, ...]:
     """Return the arguments of `PromptTask`, with all networks on the device."""
-    device = choose_device(stage.runtime)
-    networks.clip.to(device)  # pyright: ignore[reportArgumentType]
-    networks.vae.to(device)  # pyright: ignore[reportArgumentType]
     assert networks.projection is not None
-    networks.projection.to(device)
+    modules: list[Any] = [networks.clip, networks.vae, networks.projection, networks.unet]
+    for module in modules:
+        module.to(choose_device(stage.runtime))
     return (
-        networks.unet.to(device),
+        networks.unet,
         networks.projection,
         networks.clip,
         networks.vae,
