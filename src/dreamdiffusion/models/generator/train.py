@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,18 @@ def _run(
     """Train one part; one that goes on has to be given the same generator, pictures and start."""
     stages = {key for key, field in config if isinstance(field, TrainConfig)}
     given = config.model_dump(mode="json", exclude={"output", "workers", *stages})
-    task.given = {**given, "digest of data": pictures.digest}
+    start = config.init and _digest(config.init)  # it may lie elsewhere by then
+    task.given = {**given, "init": start, "digest of data": pictures.digest}
     return train_task(task, stage, config.output / folder, name)
+
+
+def _digest(generator: Path) -> str:
+    """Return one sum of all weights of a generator folder."""
+    sums = hashlib.sha256()
+    for path in sorted(generator.rglob("*.safetensors")):
+        sums.update(f"{path.relative_to(generator)} {path.stat().st_size} ".encode())
+        sums.update(path.read_bytes())
+    return sums.hexdigest()[:16]
 
 
 def _fresh_stages(config: TrainGeneratorConfig) -> list[TrainConfig]:
