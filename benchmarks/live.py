@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy.signal import butter, sosfilt, sosfilt_zi
 
 from dreamdiffusion.cli.config import LiveConfig
@@ -190,7 +191,7 @@ def loopback(folder: Path) -> dict[str, Any]:
     )  # fmt: skip
     model = LiveModel(config.model, config.judge, config.sample, "cpu")
     spent = time.process_time()
-    session = run(config, model)
+    session = run(config, model, watch := Watch())
     spent = time.process_time() - spent
     player.kill()
     lines = [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
@@ -201,6 +202,7 @@ def loopback(folder: Path) -> dict[str, Any]:
     offline = shown_right(decoder, prepared(recorded, expected_of(decoder, MODEL)))
     return {
         **session.summary(),
+        **watch.summary(),
         "threads": torch.get_num_threads(),
         "processor_s_per_window": round(spent / max(1, len(windows)), 3),
         "load_of_the_machine": round(os.getloadavg()[0], 1),
@@ -290,26 +292,41 @@ def cuts(folder: Path, n_cuts: int) -> dict[str, Any]:
     }
 
 
-def memory(folder: Path, seconds: float) -> dict[str, Any]:
-    """Decode the simulated headset, and look at the memory every 15 s."""
-    seen: list[tuple[float, float]] = []
+class Watch:
+    """Notes the memory of this process every 15 s while a session goes on."""
 
-    def watch(session: Session) -> None:
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, float]] = []
+
+    def __call__(self, session: Session) -> None:
         page = os.sysconf("SC_PAGE_SIZE") / 2**20
         while True:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            seen.append((round(session.lasted), round(pages * page, 1)))
+            self.seen.append((round(session.lasted), round(pages * page, 1)))
             time.sleep(15)
 
+    def summary(self) -> dict[str, Any]:
+        """Return the memory, and how it grows in the second half."""
+        late = self.seen[len(self.seen) // 2 :]
+        slope = np.polyfit([at for at, _ in late], [mib for _, mib in late], 1)[0]
+        return {
+            "mib": self.seen,
+            "growth_mib_per_minute_in_the_second_half": round(60 * float(slope), 2),
+        }
+
+
+def memory(folder: Path, seconds: float, light: bool) -> dict[str, Any]:
+    """Decode the simulated headset; ``light``: everything but the decoder."""
     config = LiveConfig(model=MODEL, output=folder / "memory", duration=seconds, device="cpu")
-    session = run(config, LiveModel(MODEL, None, config.sample, "cpu"), watch)
-    half = [mib for at, mib in seen if at > seconds / 2]
-    slope = np.polyfit([at for at, _ in seen if at > seconds / 2], half, 1)[0] * 60
-    return {
-        "mib": seen,
-        "growth_mib_per_minute_in_the_second_half": round(float(slope), 2),
-        **session.summary(),
-    }
+    model: Any = None if light else LiveModel(MODEL, None, config.sample, "cpu")
+    if light:
+        model = stand_in()
+        model.expected = expected_of(load_decoder(MODEL), MODEL)
+        image = Image.new("RGB", (64, 64))
+        model.decode = lambda window, number: Named([image])
+    watch = Watch()
+    session = run(config, model, watch)
+    return {**watch.summary(), **session.summary()}
 
 
 def main() -> None:
@@ -319,6 +336,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to work; empty: a temporary one")
     parser.add_argument("--cuts", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--light", action="store_true", help="memory: without the decoder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -330,8 +348,8 @@ def main() -> None:
         elif options.what == "cuts":
             found = cuts(folder, options.cuts)
         else:
-            found = memory(folder, options.seconds)
-    write(options.what, found)
+            found = memory(folder, options.seconds, options.light)
+    write(options.what + "_light" * options.light, found)
 
 
 if __name__ == "__main__":

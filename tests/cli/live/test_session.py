@@ -106,6 +106,9 @@ def test_every_window_is_decoded_as_it_lies_in_the_recording(tmp_path: Path) -> 
         wanted = live_filter(part, before)
         np.testing.assert_allclose(model.windows[number], wanted, atol=1e-9)
     assert set(session.dropped) <= {"late"}
+    summary = session.summary()
+    assert summary["named"] == len(model.windows)
+    assert summary["named_as_the_marker"] == 0  # it says cat, whatever the marker
     np.testing.assert_allclose(recorded(tmp_path / "out"), data, atol=1e-11)
     shown = json.loads((tmp_path / "out" / "latest.json").read_text("utf-8"))
     assert (shown["marker"], shown["label"], shown["images"]) == ("m6", "cat", ["images/004-0.png"])
@@ -123,6 +126,16 @@ def test_latency_is_counted_from_the_end_of_the_window(tmp_path: Path) -> None:
     assert latency["total"] == pytest.approx(
         latency["age"] + latency["filter"] + latency["compute"], abs=0.5
     )
+
+
+def test_a_decoder_that_draws_nothing_says_what_it_read(tmp_path: Path) -> None:
+    model = StandIn()
+    model.decode = lambda window, number: Named([], "m2", 0.75)  # type: ignore[method-assign]
+    session = run(tmp_path, open_file(write_recording(tmp_path / "bids", 4.0), 2), model)
+    shown = json.loads((tmp_path / "out" / "latest.json").read_text("utf-8"))
+    assert (shown["label"], shown["probability"], shown["images"]) == ("m2", 0.75, [])
+    assert not (tmp_path / "out" / "latest.png").exists()
+    assert session.summary()["named_as_the_marker"] == 1
 
 
 def test_a_window_that_comes_too_late_is_dropped_and_never_queued(tmp_path: Path) -> None:

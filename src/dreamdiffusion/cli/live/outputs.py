@@ -54,7 +54,7 @@ class Outputs:
             "latency_ms": {name: round(value, 1) for name, value in latency_ms.items()},
         }
         self.note("window", **about)
-        if not named.images:
+        if done.reason is not None:
             return
         files = []
         for place, image in enumerate(named.images):
@@ -62,7 +62,8 @@ class Outputs:
             write_picture(self._folder / files[-1], image)
         picture = window.marker.picture if window.marker else None
         seen = open_picture(picture) if isinstance(picture, Path) else picture
-        write_picture(self._folder / "latest.png", side_by_side(seen, named.images))
+        if named.images:
+            write_picture(self._folder / "latest.png", side_by_side(seen, named.images))
         about |= {"time": round(time.time(), 3), "images": files, "seen": seen is not None}
         write_json(self._folder / "latest.json", about)
 

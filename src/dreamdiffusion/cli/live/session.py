@@ -24,6 +24,8 @@ from dreamdiffusion.recordings.streams.watchdog import CountedRate, Watchdog
 STAYS = "what was recorded until now stays in {output}/recording"
 _SPARE = 5.0
 """s of signal that the ring keeps beyond the longest window."""
+_DRIFT = 0.001
+"""Share by which the counted rate is off before it is said."""
 _LOGGED = 10.0
 """s between two lines of status in the log."""
 
@@ -98,7 +100,7 @@ class Session:
         self._latencies = Latencies()
         self._rate = CountedRate()
         self._quality = [""] * len(info.ch_names)
-        self._n_decoded = self._n_gaps = 0
+        self._n_decoded = self._n_gaps = self._n_named = self._n_right = 0
         self._said, self._stopped = "", False
         self._began = self._logged = time.monotonic()
         self._watchdog = Watchdog(self._began)
@@ -192,6 +194,9 @@ class Session:
         self._latencies.add(parts)
         self._n_decoded += 1
         said = done.named.shows or done.named.label
+        if said and window.marker:
+            self._n_named += 1
+            self._n_right += said == window.marker.value
         sure = f" {done.named.probability:.0%}" if done.named.label else ""
         seen = f" (seen: {window.marker.value})" if window.marker else ""
         self._said = f"{said}{sure}{seen}"
@@ -220,8 +225,10 @@ class Session:
                 f"{latency['age'][1]:.0f} + filter {latency['filter'][1]:.0f} + compute "
                 f"{latency['compute'][1]:.0f})"
             )
-        if math.isfinite(self._rate.hz):
-            parts.append(f"{self._rate.hz:.2f} Hz")
+        if math.isfinite(hz := self._rate.hz):
+            off = hz / info.sfreq - 1
+            of = f" ({off:+.2%} of {info.sfreq:g})" if abs(off) > _DRIFT else ""
+            parts.append(f"{hz:.2f} Hz{of}")
         if self._said:
             parts.append(self._said)
         self.screen.status(" | ".join(parts))
@@ -236,6 +243,8 @@ class Session:
         return {
             "lasted_s": round(self.lasted, 1),
             "decoded": self._n_decoded,
+            "named": self._n_named,
+            "named_as_the_marker": self._n_right,
             "dropped": self.dropped,
             "lost": self._watchdog.n_lost,
             "gaps": self._n_gaps,
@@ -261,6 +270,9 @@ class Session:
             f"{summary['decoded']} windows decoded, dropped {self.dropped or 'none'}, "
             f"{self._n_gaps} gaps, {summary['samples']} samples recorded"
         )
+        if self._n_named:
+            what = "images show" if self._config.judge else "answers are"
+            self.screen.line(f"{self._n_right} of {self._n_named} {what} what the marker says")
 
 
 def find_channels(info: StreamInfo, expected: Expected) -> list[int]:
