@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dreamdiffusion.files.output import explaining_disk_errors
 from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.recordings.bad_channels import spectrum
 from dreamdiffusion.recordings.config import InspectConfig
@@ -45,5 +46,6 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
     if picture.suffix.lower() != ".png":
         raise ValueError(f"picture is {picture}, expected a name that ends in .png")
     picture.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(picture, draw_inspection(recording, power, found), dpi=130)
+    with explaining_disk_errors(picture, "no picture is written"):
+        write_picture(picture, draw_inspection(recording, power, found), dpi=130)
     return {**found, "picture": str(picture)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from dreamdiffusion.files.whole import whole_folder
 from dreamdiffusion.models.generator.generator import NOISE_SCHEDULE
 from dreamdiffusion.models.generator.image_projection import ImageProjection
 
@@ -44,9 +44,12 @@ def save_generator(
     ----------
     schedule
         `SCHEDULE`, or `FEW_STEPS` for a U-Net that was distilled.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or fails; what was there before stays.
     """
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
     text_encoder = CLIPTextModel(clip.config.text_config)  # pyright: ignore[reportArgumentType]
     copy_weights(clip.text_model, text_encoder)
     pipeline = StableDiffusionPipeline(
@@ -69,13 +72,12 @@ def save_generator(
     # diffusers opens its own parts in fp32 whatever the file holds, transformers keeps what it
     # finds: stored as fp32, the text encoder fits the others without a word from the user.
     text_encoder.eval().float()
-    pipeline.save_pretrained(partial, safe_serialization=True)
-    clip.save_pretrained(partial / "clip", safe_serialization=True)
-    if projection is not None:
-        # Its statistics lose digits in half precision, and it is small.
-        projection.cpu().eval().save_pretrained(partial / "image_projection")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with whole_folder(folder) as unfinished:
+        pipeline.save_pretrained(unfinished, safe_serialization=True)
+        clip.save_pretrained(unfinished / "clip", safe_serialization=True)
+        if projection is not None:
+            # Its statistics lose digits in half precision, and it is small.
+            projection.cpu().eval().save_pretrained(unfinished / "image_projection")
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:

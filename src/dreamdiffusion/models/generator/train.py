@@ -18,6 +18,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import write_yaml
+from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.models.config import TrainGeneratorConfig
 from dreamdiffusion.models.generator.build import Networks, build_networks, build_projection
 from dreamdiffusion.models.generator.decoder_task import DecoderTask
@@ -353,4 +354,4 @@ def draw_samples(
     grid = Image.new("RGB", (columns * size, -(-len(images) // columns) * size), "white")
     for i, image in enumerate(images):
         grid.paste(image, (i % columns * size, i // columns * size))
-    grid.save(path)
+    write_picture(path, grid)

@@ -15,6 +15,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dreamdiffusion.files.whole import write_tensors, write_text
 from dreamdiffusion.models.strict import StrictModel
 
 
@@ -187,6 +188,19 @@ def label_indices(names: list[str], labels: Any, kind: str = "category") -> list
             f"knows {', '.join(names)}. Train a judge on the data's categories with train-judge"
         )
     return [place[str(label)] for label in labels]
+
+
+def save_judge(judge: Judge, folder: Path) -> None:
+    """Write a judge into a folder that may hold more, each file whole, the one that names it last.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or fails.
+    """
+    weights = {name: value.cpu().contiguous() for name, value in judge.state_dict().items()}
+    write_tensors(folder / "diffusion_pytorch_model.safetensors", weights, {"format": "pt"})
+    write_text(folder / "config.json", judge.to_json_string())
 
 
 def load_judge(folder: Path) -> Judge:

@@ -16,9 +16,9 @@ from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_image
 from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.schema import PictureFit, write_yaml
-from dreamdiffusion.files.whole import naming, write_json
+from dreamdiffusion.files.whole import write_json
 from dreamdiffusion.models.config import TrainJudgeConfig
-from dreamdiffusion.models.judge.judge import Judge
+from dreamdiffusion.models.judge.judge import Judge, save_judge
 from dreamdiffusion.models.picture_prints import load_descriptions, load_prints, save_prints
 from dreamdiffusion.models.start import start_from
 from dreamdiffusion.training.device import choose_device, is_main_process
@@ -270,8 +270,7 @@ def train_judge(config: TrainJudgeConfig) -> Path:
     if not is_main_process():
         return config.output
     figures = task.validate()
-    with naming(config.output):
-        judge.eval().to("cpu").save_pretrained(config.output)  # pyright: ignore[reportArgumentType]
+    save_judge(judge, config.output)
     trained = pictures.images[~pictures.held_out].permute(0, 2, 3, 1).numpy()
     save_prints(config.output, trained, earlier_prints, descriptions)
     scores = {
