@@ -32,6 +32,7 @@ OPTIONS = {
     "evaluate": ["--model", "--data", "--judge", "--folds", "--protocol"],
     "demo": ["--weights"],
     "live": ["--model"],
+    "bids": ["--pictures", "--events"],
 }
 """The options of a command that name a file or a folder which it reads."""
 UNNAMED = {
@@ -129,6 +130,7 @@ def test_an_error_that_names_a_path_gets_the_option() -> None:
     assert name_option("no a/b; give --model M", config) == "no a/b; give --model M"
     assert name_option("d has no split", config) == "d has no split (--folds)"
     assert name_option("the d of e", None) == "the d of e"
+    assert name_option("a/b or c", config) == "a/b or c (--model, --folds)"
     both = FinetuneConfig(generator="g/h", clip="g/h")
     assert name_option("g/h is none", both) == "g/h is none (--generator, --clip)"
     assert name_option("dad", config) == "dad"

@@ -47,6 +47,8 @@ def write_inputs(root: Path) -> Path:
             picture = Image.new("RGB", (SIZE, SIZE), (10 * number, 10, 10))
             picture.paste(color, (4, number, 12, 12))
             picture.save(root / "pictures" / name / f"{number}.png")
+    rows = [f"{2 + i},{kind}/{i}.png,{kind}" for i, kind in enumerate(["disc", "square"])]
+    (root / "shown.csv").write_text("onset,picture,label\n" + "\n".join(rows) + "\n")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         judge = Judge(["disc", "square"], [], image_size=SIZE, channels=[8], trained_on="nothing")
@@ -138,11 +140,14 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
         "ablate": {"finetune": tuning, "evaluate": scoring, "seeds": [0]},
         "demo": {"weights": root / "weights", "trials": 24, "runtime": CPU},
     }  # fmt: skip
+    recording = str(next((root / "bids").rglob("*_eeg.edf")))
     lines = {
-        "live": ["--output", str(output / "live")],
-        "inspect": [
-            str(next((root / "bids").rglob("*_eeg.edf"))), "--picture", str(output / "inspect.png"),
+        "bids": [
+            recording, "--pictures", str(root / "pictures"), "--events", str(root / "shown.csv"),
+            "--output", str(output / "bids"),
         ],
+        "live": ["--output", str(output / "live")],
+        "inspect": [recording, "--picture", str(output / "inspect.png")],
         "datasets": ["list"],
         "protocols": ["list"],
         "stimulate": ["--output", str(output / "stimulate")],

@@ -110,7 +110,7 @@ def load_config(schema: type[Schema], path: Path) -> Schema:
 
 
 def name_option(message: str, config: Schema | None) -> str:
-    """Add the option that gave a path which an error speaks of, where the error does not.
+    """Add the options that gave the paths which an error speaks of, where the error does not.
 
     Parameters
     ----------
@@ -120,15 +120,19 @@ def name_option(message: str, config: Schema | None) -> str:
         Of the command that failed; None where it is not known.
     """
     found = [
-        (len(path), option)
+        (option, path)
         for option, path in ([] if config is None else _paths(config))
         if re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w-])", message)
     ]
-    longest = max(found, default=(0, ""))[0]
-    named = [f"--{option}" for length, option in found if length == longest]
-    if not found or any(re.search(rf"{re.escape(option)}\b", message) for option in named):
+    # A folder is not meant where one below it was given, too.
+    inner = [
+        f"--{option}"
+        for option, path in found
+        if not any(other.startswith(f"{path}/") for _, other in found)
+    ]
+    if not inner or any(re.search(rf"{re.escape(option)}\b", message) for option in inner):
         return message
-    return f"{message} ({', '.join(named)})"
+    return f"{message} ({', '.join(inner)})"
 
 
 def _paths(config: Schema, prefix: str = "") -> list[tuple[str, str]]:
