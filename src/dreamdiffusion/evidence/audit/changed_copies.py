@@ -22,6 +22,9 @@ Spectra = NDArray[np.complexfloating]
 LEAST_CORRELATION = 0.38
 LEAST_Z = 7.0
 """A copy reaches both; what different trials reach was measured in docs/audit.md."""
+LEAST_APART, N_APART = 1.9, 4
+"""A copy is so many times as far from chance as the fourth most alike trial; blinks, of which there
+are many, are all alike, the more the fewer the electrodes."""
 LOWEST_HZ, HIGHEST_HZ = 2.0, 40.0
 LAG_STEP_S, N_LAGS = 0.01, 3
 """A causal filter delays its copy: so many steps to either side are tried."""
@@ -75,7 +78,7 @@ def changed_copies(trials: Trials, stimuli: Ints) -> ChangedCopies:
     mix = _random_mix(2 * spectra[0].size)
     prints = _fingerprints(spectra, mix)
     of_same = _chance_of_same(prints, stimuli)
-    best = np.zeros((3, n))  # z, |correlation|, partner
+    best = np.zeros((4, n))  # z, |correlation|, partner, times as far as the fourth
     compared = np.unique(np.linspace(0, n - 1, min(n, MOST_COMPARED)).astype(int))
     n_lags = N_LAGS if len(compared) == n else 0
     for step in range(-n_lags, n_lags + 1):
@@ -84,8 +87,10 @@ def changed_copies(trials: Trials, stimuli: Ints) -> ChangedCopies:
         for rows in np.array_split(compared, len(compared) // _BLOCK + 1):
             found = _best_matches(prints, moved, rows, stimuli, of_same)
             best[:, rows] = np.where(found[0] > best[0, rows], found, best[:, rows])
-    z, correlation, partner = best
-    copies = np.flatnonzero((z >= LEAST_Z) & (correlation >= LEAST_CORRELATION))
+    z, correlation, partner, apart = best
+    copies = np.flatnonzero(
+        (z >= LEAST_Z) & (correlation >= LEAST_CORRELATION) & (apart >= LEAST_APART)
+    )
     ends = [sorted((int(row), int(partner[row]))) for row in copies]
     pairs = {(first, last) for first, last in ends}
     most = z.argmax()
@@ -167,7 +172,10 @@ def _chance_of_same(prints: Floats, stimuli: Ints) -> tuple[float, float]:
 def _best_matches(
     prints: Floats, moved: Floats, rows: Ints, stimuli: Ints, of_same: tuple[float, float]
 ) -> Floats:
-    """Return z, |correlation| and row of the best match of each row, (3, n_rows)."""
+    """Return of the best match of each row z, |correlation|, its row and `LEAST_APART`'s ratio.
+
+    Shape (4, n_rows).
+    """
     own = np.arange(len(rows))
     correlation = np.clip(prints[rows] @ moved.T, -0.9999, 0.9999)
     correlation[own, rows] = 0
@@ -180,4 +188,5 @@ def _best_matches(
     z = np.where(same, (z - max(middle, 0.0)) / np.maximum(chance, spread), z / chance)
     z[own, rows] = 0
     best = z.argmax(axis=1)
-    return np.stack([z[own, best], np.abs(correlation[own, best]), best])
+    others = np.maximum(np.partition(z, -N_APART, axis=1)[:, -N_APART], 1e-9)
+    return np.stack([z[own, best], np.abs(correlation[own, best]), best, z[own, best] / others])
