@@ -30,6 +30,7 @@ UNTRIED = {
     "completion": "writes nothing",
     "live": "tests/cli/live",
     "stimulate": "waits for a browser",
+    "run": "other commands after each other",
 }
 STAYS = ("stays and is not done again", "is not complete", "is as it was before", "no picture is")
 LIMITS = {"generate": 300, "decode": 300}

@@ -125,6 +125,7 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
         "fit-lda": fit,
         "fit-encoding": fit,
         "fit-reader": reader,
+        "fit-caption": {**reader, "generator": root / "generator"},
         "fit-prior": {
             **reader, "bank_size": 8, "image_size": SIZE, "generator": root / "generator",
         },
@@ -141,11 +142,12 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
         "demo": {"weights": root / "weights", "trials": 24, "runtime": CPU},
     }  # fmt: skip
     recording = str(next((root / "bids").rglob("*_eeg.edf")))
+    shown = [
+        recording, "--pictures", str(root / "pictures"), "--events", str(root / "shown.csv"),
+    ]  # fmt: skip
     lines = {
-        "bids": [
-            recording, "--pictures", str(root / "pictures"), "--events", str(root / "shown.csv"),
-            "--output", str(output / "bids"),
-        ],
+        "bids": [*shown, "--output", str(output / "bids")],
+        "run": [*shown, "--output", str(output / "run")],
         "live": ["--output", str(output / "live")],
         "inspect": [recording, "--picture", str(output / "inspect.png")],
         "datasets": ["list"],
