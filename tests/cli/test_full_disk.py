@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from every_command import command_lines, write_inputs, write_weights
+from every_command import command_lines, has_own_tests, write_inputs, write_weights
 from small_disk import files_of_at_most
 from tiny import SIZE
 
@@ -28,14 +28,11 @@ UNTRIED = {
     "info": "writes nothing",
     "protocols": "writes nothing",
     "completion": "writes nothing",
-    "live": "tests/cli/live",
-    "stimulate": "waits for a browser",
-    "run": "other commands after each other",
 }
 STAYS = ("stays and is not done again", "is not complete", "is as it was before", "no picture is")
 LIMITS = {"generate": 300, "decode": 300}
 """Bytes of a file; others write larger ones, and have written some before."""
-WRITING = [name for name in COMMANDS if name not in UNTRIED]
+WRITING = [name for name in COMMANDS if name not in UNTRIED and not has_own_tests(name)]
 
 
 @pytest.fixture(scope="module")

@@ -164,6 +164,12 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
     return lines
 
 
+def has_own_tests(command: str) -> bool:
+    """Whether a command has tests of its own, as those that wait for a stream or a browser."""
+    tests = Path(__file__).parents[1] / "cli"
+    return (tests / command).is_dir() or (tests / f"test_{command}.py").is_file()
+
+
 def _plain(value: object) -> object:
     """Return what YAML holds: paths as text, tuples as lists."""
     if isinstance(value, dict):
