@@ -1,6 +1,7 @@
 """`run`: from recordings of one's own to a report, and again without doing anything twice."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,7 @@ def test_known_pictures_are_told_apart_and_nothing_is_done_twice(tmp_path, pictu
     content["headline"] |= {"verdict": "withheld", "reasons": [reason]}
     words = in_words(Scores.model_validate(content), drawn=False, data="d")
     assert "Nothing is claimed" in words
-    assert "- not_held_out: these trials were trained on Evaluate the test side" in words
+    assert "- not_held_out: these trials were trained on. Evaluate the test side" in words
 
 
 def test_noise_alone_is_said_to_be_no_better_than_chance(tmp_path, pictures, monkeypatch):
@@ -155,6 +156,22 @@ def test_runs_are_held_out_or_the_end_of_a_single_one():
     assert plan_split(one).test == ["5"]
     one.metadata["stim_file"] = [f"{i}.png" for i in range(100)]
     assert not plan_split(one).allow_shared_stimuli
+
+
+def test_only_pictures_that_generator_and_judge_know_are_drawn():
+    scenes = some_trials(runs=10)
+    scenes.simulated = True
+    scenes.metadata["category"] = ["house", "cat"] * 50
+    assert plan.draws_these(scenes)
+    fit = plan.plan_fit(scenes, plan_split(scenes), Path("d"), Path("o"))
+    assert (type(fit).__name__, fit.steps) == ("PriorConfig", 300)
+    scenes.metadata["category"] = ["house", "aunt"] * 50
+    assert not plan.draws_these(scenes)
+    photos = some_trials(runs=10)
+    assert not plan.draws_these(photos)
+    fit = plan.plan_fit(photos, plan_split(photos), Path("d"), Path("o"))
+    assert (type(fit).__name__, fit.attributes) == ("ReaderConfig", ["category", "stim_file"])
+    assert fit.scale == "trial"  # two channels
 
 
 def test_the_limit_of_amplitude_leaves_out_a_fifth_at_most():

@@ -72,7 +72,7 @@ def test_a_table_by_code_by_order_or_by_onset(tmp_path, pictures, text, name):
 
 def test_class_folders_beside_codes(tmp_path, pictures):
     found = make(tmp_path, write_muse(tmp_path), pictures=pictures, codes={"cat": 1, "dogs": 2})
-    assert found["known"] == "the class of each picture"  # of cats there are two
+    assert found["only_classes"]  # of cats there are two
     shown = pd.read_csv(next((tmp_path / "bids").rglob("*_events.tsv")), sep="\t")
     assert shown.trial_type.tolist() == ["cats", "dogs"]
     assert shown.stim_file.fillna("n/a").tolist() == ["n/a", "dogs/rex.png"]
@@ -81,7 +81,7 @@ def test_class_folders_beside_codes(tmp_path, pictures):
 def test_classes_of_several_pictures_are_known_as_classes(tmp_path, pictures):
     Image.new("RGB", (8, 8)).save(pictures / "dogs" / "max.png")
     found = make(tmp_path, write_muse(tmp_path), pictures=pictures, codes={"cats": 1, "dogs": 2})
-    assert found["known"] == "the class of each picture"
+    assert found["only_classes"]
     assert "--pair_by category --stimuli" in found["next"]
     cut = trials(tmp_path, pair_by="category", stimuli=tmp_path / "bids" / "stimuli")
     assert cut.metadata.pool.tolist() == ["cats", "dogs"]

@@ -42,6 +42,7 @@ from dreamdiffusion.files.schema import Schema, read_yaml, write_yaml
 from dreamdiffusion.files.whole import write_json, write_picture, write_text
 from dreamdiffusion.recordings.bad_channels import spectrum
 from dreamdiffusion.recordings.find import bids_root, find_recordings
+from dreamdiffusion.recordings.formats.sidecar import read_json
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.report.inspection import describe_recording
 from dreamdiffusion.report.inspection_picture import draw_inspection
@@ -143,7 +144,7 @@ def _bring_together(config: RunConfig, steps: Steps) -> tuple[list[Path], bool]:
         recordings=config.recordings, pictures=config.pictures, events=config.events,
         codes=config.codes, output=output, **config.stated(),
     )  # fmt: skip
-    done = output / "README"
+    done = steps.folder / "bids.json"
 
     def make() -> None:
         if (output / "dataset_description.json").is_file():  # of another configuration, or half
@@ -151,15 +152,7 @@ def _bring_together(config: RunConfig, steps: Steps) -> tuple[list[Path], bool]:
         write_json(steps.folder / "bids.json", bids(asked))
 
     steps.do("bids", asked, done, make)
-    tables = sorted(output.rglob("*_events.tsv"))
-    unknown = any("\tn/a" in table.read_text(encoding="utf-8") for table in tables)
-    return [output], unknown and _some_unknown(output)
-
-
-def _some_unknown(folder: Path) -> bool:
-    """Whether an event of a BIDS folder has a class and no picture."""
-    found = [read_recording(path).events for path in find_recordings([folder])]
-    return any(bool((events["stim_file"] == "").any()) for events in found if events is not None)
+    return [output], bool(read_json(steps.folder / "bids.json")["only_classes"])
 
 
 def _inspect(config: RunConfig, inputs: list[Path], steps: Steps) -> list[dict[str, Any]]:

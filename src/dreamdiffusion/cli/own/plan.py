@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from dreamdiffusion.decoders.config import PriorConfig, ReaderConfig
 from dreamdiffusion.files.shipped import find_weights
 from dreamdiffusion.models.config import CompactConfig
 from dreamdiffusion.recordings.config import SignalConfig, StatedConfig
+from dreamdiffusion.recordings.formats.sidecar import read_json
 from dreamdiffusion.training.config import OptimConfig
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
@@ -106,12 +106,10 @@ def draws_these(trials: Trials) -> bool:
     """Whether the bundled generator and judge know such pictures: simulated scenes of theirs."""
     if trials.pairing != "stim_file" or not trials.simulated:
         return False
-    try:
-        config = Path(find_weights(Path("weights/judge"))) / "config.json"
-        labels = json.loads(config.read_text(encoding="utf-8")).get("labels", {})
-    except (OSError, ValueError):
+    config = Path(find_weights(Path("weights/judge"))) / "config.json"
+    if not config.is_file():
         return False
-    known = set(map(str, labels.get("category", labels) if isinstance(labels, dict) else labels))
+    known = set(read_json(config).get("categories", []))
     return set(trials.metadata["category"].astype(str)) <= known
 
 

@@ -83,7 +83,10 @@ def _verdict(scores: Scores, first: Score) -> str:
             f"{100 * head.difference:+.0f} points ({low:+.0f} to {high:+.0f})."
         )
     known = remedies(scores.audit)
-    reasons = [f"- {r.name}: {r.what} {known.get(r.name, '')}".rstrip() for r in head.reasons]
+    reasons = [
+        f"- {one.name}: {one.what.rstrip('.')}. {known.get(one.name, '')}".rstrip()
+        for one in head.reasons
+    ]
     return "Nothing is claimed of it, whatever the figures:\n" + "\n".join(reasons)
 
 

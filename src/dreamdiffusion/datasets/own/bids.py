@@ -105,7 +105,7 @@ def bids(config: BidsConfig) -> dict[str, Any]:
         "output": str(root),
         "recordings": rows,
         "pictures": n_pictures,
-        "known": "the class of each picture" if by_class else "the picture of each trial",
+        "only_classes": by_class,  # which picture of a class was shown is not known
         "next": f"dreamdiffusion prepare --input {root}{how}",
     }
 
