@@ -32,6 +32,7 @@ OPTIONS = {
     "decode": ["--model", "--data"],
     "evaluate": ["--model", "--data", "--judge", "--folds", "--protocol"],
     "demo": ["--weights"],
+    "app": ["--models", "--judge", "--live"],
     "live": ["--model"],
     "bids": ["--pictures", "--events"],
     "run": ["--pictures", "--events"],

@@ -153,6 +153,7 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
         "datasets": ["list"],
         "protocols": ["list"],
         "stimulate": ["--output", str(output / "stimulate")],
+        "app": [],
         "info": [str(root / "trials")],
         "completion": ["bash"],
     }  # fmt: skip

@@ -24,21 +24,23 @@ def app(config: AppConfig) -> dict[str, Any]:
     # These need starlette, and torch.
     from dreamdiffusion.cli.app.drawing import Drawing
     from dreamdiffusion.cli.app.jobs import Jobs
-    from dreamdiffusion.cli.app.live_folder import LiveFolder
+    from dreamdiffusion.cli.app.live_folder import LOG, LiveFolder
     from dreamdiffusion.cli.app.models import Models
     from dreamdiffusion.cli.app.samples import Samples
     from dreamdiffusion.cli.app.server import AppPage
     from dreamdiffusion.cli.app.uploads import Uploads
 
-    if config.live is not None and not config.live.is_dir():
+    if config.live is not None and not (config.live / LOG).is_file():
         raise FileNotFoundError(
-            f"live folder {config.live} does not exist; start dreamdiffusion live first"
+            f"{config.live} holds no live session ({LOG}); start dreamdiffusion live first"
         )
     with tempfile.TemporaryDirectory(prefix="dreamdiffusion-app-") as private:
         folders = {name: Path(private) / name for name in ("samples", "uploads")}
         for folder in folders.values():
             folder.mkdir(mode=0o700)
         models = Models(config.models, config.judge, config.device)
+        for about in models.offered:  # what is wrong with a model is said before a page is opened
+            models.open(about.name)
         samples = Samples(folders["samples"], config.models[0])
         jobs = Jobs(Drawing(models, samples), config.queue, config.keep_s)
         try:

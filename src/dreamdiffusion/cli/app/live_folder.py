@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+LOG = "log.jsonl"
 OLD_S = 10.0
 """Seconds without a new line in the log after which the session counts as silent."""
 _TAIL = 1 << 16
@@ -72,7 +73,7 @@ class LiveFolder:
     def _tail(self) -> list[dict[str, Any]]:
         """Return the last whole lines of the log."""
         try:
-            with (self.folder / "log.jsonl").open("rb") as file:
+            with (self.folder / LOG).open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - _TAIL))
                 texts = file.read().split(b"\n")

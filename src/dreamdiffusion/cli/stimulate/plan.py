@@ -60,7 +60,8 @@ def find_pictures(folder: Path) -> list[Picture]:
         If pictures lie beside class folders, or one cannot be opened.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"picture folder {folder} does not exist")
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise FileNotFoundError(f"picture folder {folder} {what}; name a folder of pictures")
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
     loose = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     if classes and loose:
