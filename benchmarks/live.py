@@ -186,8 +186,8 @@ def loopback(folder: Path) -> dict[str, Any]:
     name = f"benchmark-{os.getpid()}"
     player = Player(name, "--source_id", name, "--markers", "--recording", str(path))
     config = LiveConfig(
-        source=f"lsl:{name}", model=MODEL, judge=JUDGE, output=folder / "loopback", duration=215,
-        device="cpu",
+        source=f"lsl:{name}", marker_streams=[f"{name}-markers"], model=MODEL, judge=JUDGE,
+        output=folder / "loopback", duration=215, device="cpu",
     )  # fmt: skip
     model = LiveModel(config.model, config.judge, config.sample, "cpu")
     spent = time.process_time()
@@ -260,7 +260,7 @@ def cut_stream(folder: Path, n_cuts: int, with_id: bool, pause: float = 1.5) -> 
             time.sleep(1.0)
         session.stop()
 
-    config = LiveConfig(source=f"lsl:{name}", output=folder, stride=0.5)
+    config = LiveConfig(source=f"lsl:{name}", marker_streams=[name], output=folder, stride=0.5)
     session = run(config, stand_in(), cut)
     player.kill()
     raw = read_recording(find_recordings([folder / "recording"])[-1]).raw

@@ -138,6 +138,10 @@ class LiveConfig(Schema):
     markers: list[str] = Field(
         default_factory=list, description="markers that show a picture; empty: every marker does"
     )
+    marker_streams: list[str] = Field(
+        default_factory=list,
+        description="LSL streams of the markers; empty: all of type Markers in this network",
+    )
     stride: PositiveFloat = Field(
         default=1.0, description="s between windows while no marker has come"
     )

@@ -308,7 +308,8 @@ def test_every_kind_of_source_goes_the_same_way(
 
     threading.Thread(target=send, daemon=True).start()
     lsl = [f"lsl:{name}", "--ch_names", "C3", "Cz", "--unit", "uV"]
-    output = ["--output", str(tmp_path / "out"), "--duration", "3", "--source"]
+    output = ["--output", str(tmp_path / "out"), "--duration", "3", "--marker_streams", name]
+    output += ["--source"]  # of that name are no markers: others of this machine do not disturb
     for source in (["brainflow:synthetic"], lsl, ["simulated"]):
         assert main(["live", *output, *source]) == 0
     stop.set()

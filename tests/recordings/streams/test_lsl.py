@@ -71,11 +71,16 @@ def read_until(stream: LSLStream, dog: Watchdog, ends: float) -> list[Chunk]:
 
 @pytest.mark.parametrize("player", [("id", "--markers", "--sfreq", "200")], indirect=True)
 def test_samples_and_markers_arrive_in_volts_and_at_their_time(player: Player) -> None:
-    stream = LSLStream(player.name, [])
+    other = pylsl.StreamInfo("somebody-else", "Markers", 1, 0, pylsl.cf_int32, "z")
+    outlet = pylsl.StreamOutlet(other)
+    stream = LSLStream(player.name, [], None, [f"{player.name}-markers"])
     assert stream.info.ch_names == ["C1", "C2", "C3", "C4"]
     assert stream.info.sfreq == 200.0
     assert stream.warnings == []
-    chunks = read_until(stream, Watchdog(time.monotonic()), time.monotonic() + 5)
+    dog = Watchdog(time.monotonic())
+    chunks = read_until(stream, dog, time.monotonic() + 3)
+    outlet.push_sample([99])
+    chunks += read_until(stream, dog, time.monotonic() + 2)
     stream.close()
     data = np.concatenate([chunk.data for chunk in chunks], axis=1)
     times = np.concatenate([chunk.times for chunk in chunks])

@@ -31,9 +31,9 @@ def open_source(config: LiveConfig) -> Source:
     if kind == "file" and rest:
         return open_file(_one_recording(Path(rest)), config.speed, config.unit, config.ch_names)
     if kind == "lsl":
-        return LSLStream(rest, config.ch_names, config.unit)
+        return LSLStream(rest, config.ch_names, config.unit, config.marker_streams)
     if kind == "brainflow" and rest:
-        return BoardStream(rest, config.ch_names)
+        return BoardStream(rest, config.ch_names, config.marker_streams)
     raise ValueError(
         f"source is {config.source!r}, expected simulated, file:PATH, lsl:, lsl:NAME or "
         "brainflow:BOARD[,PORT]"

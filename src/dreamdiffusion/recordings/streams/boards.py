@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,8 @@ class BoardStream(Source):
         ``muse_s,mac_address=...``, ``playback_file,file=x.csv,master_board=cyton``.
     ch_names
         Names of its EEG channels in order; empty: BrainFlow's.
+    marker_streams
+        As `lsl.LSLMarkers`.
 
     Raises
     ------
@@ -79,7 +82,7 @@ class BoardStream(Source):
         If the board does not answer.
     """
 
-    def __init__(self, board: str, ch_names: list[str]) -> None:
+    def __init__(self, board: str, ch_names: list[str], marker_streams: Sequence[str] = ()) -> None:
         self._flow = import_brainflow()
         name, *rest = board.split(",")
         self._id = board_id(self._flow, name)
@@ -107,7 +110,7 @@ class BoardStream(Source):
         )
         self._markers: LSLMarkers | None = None
         with contextlib.suppress(ValueError):  # without pylsl: the board's own markers only
-            self._markers = LSLMarkers()
+            self._markers = LSLMarkers(marker_streams)
         self._offset = self.clock() - time.time()
         self._clock, self._counter = SampleClock(sfreq), Counter()
         self._shim = shim(self._id, self._params)

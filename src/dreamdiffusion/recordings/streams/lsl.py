@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ class LSLStream(Source):
         Names of all its channels in order; empty: as it says.
     unit
         Of its numbers; None: as it says.
+    marker_streams
+        As `LSLMarkers`.
 
     Attributes
     ----------
@@ -91,7 +94,13 @@ class LSLStream(Source):
         its channels or their unit.
     """
 
-    def __init__(self, name: str, ch_names: list[str], unit: Unit | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        ch_names: list[str],
+        unit: Unit | None = None,
+        marker_streams: Sequence[str] = (),
+    ) -> None:
         self._lsl = import_pylsl()
         self._gone = self._lsl.util.LostError
         self._not_opened = (self._lsl.util.TimeoutError, self._gone)
@@ -112,7 +121,7 @@ class LSLStream(Source):
                 f"{self.info.name} has no source_id: a stream that comes back is known by name, "
                 "type and number of channels only"
             )
-        self._markers = LSLMarkers()
+        self._markers = LSLMarkers(marker_streams)
 
     def clock(self) -> float:
         """Return the time now by LSL's clock, s."""
@@ -165,14 +174,20 @@ class LSLStream(Source):
 class LSLMarkers:
     """All streams of markers that there are, also those that begin later.
 
+    Parameters
+    ----------
+    names
+        Of the streams; empty: all of type Markers.
+
     Raises
     ------
     ValueError
         If pylsl is missing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str] = ()) -> None:
         self._lsl = import_pylsl()
+        self._names = set(names)
         self._resolver = self._lsl.ContinuousResolver(pred=_MARKERS)
         self._inlets: dict[str, _Inlet] = {}
         self._looked = 0.0
@@ -205,7 +220,7 @@ class LSLMarkers:
             return
         self._looked = time.monotonic()
         for found in self._resolver.results():
-            if found.uid() in self._inlets:
+            if found.uid() in self._inlets or (self._names and found.name() not in self._names):
                 continue
             # The resolver finds it again, so liblsl must not: its markers would come twice.
             with contextlib.suppress(self._lsl.util.TimeoutError, self._lsl.util.LostError):
