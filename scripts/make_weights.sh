@@ -34,4 +34,14 @@ cp runs/evaluate-scenes/confidence.json weights/eeg-scenes/confidence.json
 echo '{"generator": "../scenes-generator"}' > weights/eeg-scenes/adapter.json
 # The recording that made it; `make demo` simulates the run after its last.
 echo '{"n_runs": 10, "noise_level": 0.34}' > weights/eeg-scenes/recording.json
+
+"$run" fit-prior --config scenes
+"$run" evaluate --config scenes-prior
+rm -rf weights/prior-scenes
+cp -r runs/prior-scenes/model weights/prior-scenes
+cp runs/evaluate-scenes-prior/scores.json runs/evaluate-scenes-prior/confidence.json weights/prior-scenes
+cp weights/eeg-scenes/recording.json weights/prior-scenes
+# What it draws with lies beside it.
+sed -i 's|"generator": "[^"]*"|"generator": "../scenes-generator"|; s|"clip": "[^"]*"|"clip": "../scenes-generator/clip"|' \
+  weights/prior-scenes/decoder.json
 echo "weights/ is complete: $(du -sh weights | cut -f1)"

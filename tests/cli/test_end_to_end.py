@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from diffusers import StableDiffusionPipeline
 from PIL import Image
@@ -12,7 +13,7 @@ from tiny import SIZES
 
 from dreamdiffusion.cli.commands import main
 from dreamdiffusion.datasets.config import SimulateConfig
-from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig
 from dreamdiffusion.files.schema import Schema, write_yaml
 from dreamdiffusion.models.config import PretrainConfig, TrainGeneratorConfig, TrainJudgeConfig
 from dreamdiffusion.trials.config import PrepareConfig
@@ -53,20 +54,31 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data=root / "trials", generator=root / "generator" / "generator",
             pretrained=root / "pretrain", output=root / "finetune", n_condition_tokens=4,
             split={"by": "run", "test": ["03"], "validation": ["02"]}, **SHORT)),
+        ("fit-prior", PriorConfig(
+            data=root / "trials", generator=root / "generator" / "generator",
+            clip=str(root / "generator" / "generator" / "clip"), output=root / "prior",
+            bank_size=60, image_size=32, compact={"n_temporal": 8, "embed_dim": 16},
+            split={"by": "run", "test": ["03"], "validation": ["02"]}, **SHORT)),
     ]  # fmt: skip
     for i, (command, config) in enumerate(stages):
         path = root / f"{i}-{command}.yaml"
         write_yaml(config, path)
         assert main([command, "--config", str(path)]) == 0, command
+    recipe = json.dumps({"montage": "muse4", "n_runs": 3, "noise_level": 0.3})
+    fitted = root / "prior" / "model"
+    record = json.loads((fitted / "decoder.json").read_text("utf-8"))
+    folder = "../../generator/generator"
+    record |= {"generator": folder, "clip": f"{folder}/clip"}
+    (fitted / "decoder.json").write_text(json.dumps(record), "utf-8")
+    (fitted / "recording.json").write_text(recipe, "utf-8")
+    fitted.rename(weights / "prior-scenes")
     model = root / "finetune" / "model"
     (weights / "eeg-scenes").parent.mkdir(exist_ok=True)
     model.rename(weights / "eeg-scenes")
     (weights / "eeg-scenes" / "adapter.json").write_text(
         json.dumps({"generator": "../../generator/generator"}), "utf-8"
     )
-    (weights / "eeg-scenes" / "recording.json").write_text(
-        json.dumps({"montage": "muse4", "n_runs": 3, "noise_level": 0.3}), "utf-8"
-    )
+    (weights / "eeg-scenes" / "recording.json").write_text(recipe, "utf-8")
     return root
 
 
@@ -100,10 +112,11 @@ def test_evaluate_scores_the_test_run(root: Path, capsys: pytest.CaptureFixture[
     assert category["value"] < 0.3 and category["p"] > 0.001
 
 
-def test_generate_reads_a_recording_directly(root: Path) -> None:
+@pytest.mark.parametrize("model", ["eeg-scenes", "prior-scenes"])
+def test_generate_reads_a_recording_directly(model: str, root: Path) -> None:
     recording = next((root / "recording").rglob("*run-03_eeg.edf"))
     arguments = [
-        "generate", "--model", str(root / "weights" / "eeg-scenes"), "--data", str(recording),
+        "generate", "--model", str(root / "weights" / model), "--data", str(recording),
         "--output", str(root / "images"), "--limit", "3", "--sample.num_inference_steps", "2",
         "--sample.num_images_per_prompt", "2", "--runtime.device", "cpu",
     ]  # fmt: skip
@@ -112,14 +125,19 @@ def test_generate_reads_a_recording_directly(root: Path) -> None:
     assert names == [f"trial-{t:04d}-{j}.png" for t in range(3) for j in range(2)]
     with Image.open(root / "images" / "overview.png") as overview:
         assert overview.size == (2 * 32, 3 * 32)
+    table = pd.read_csv(root / "images" / "trials.csv")
+    assert len(table) == 3
+    if model == "prior-scenes":
+        assert table["drawn_from"].str.match(r"scene \d+ of seed 0: an? .*; scene \d+ of").all()
 
 
+@pytest.mark.parametrize("variant", ["prior", "paper"])
 def test_demo_decodes_a_run_the_model_never_saw(
-    root: Path, capsys: pytest.CaptureFixture[str]
+    variant: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [
         "demo", "--weights", str(root / "weights"), "--output", str(root / "demo"),
-        "--trials", "24", "--runtime.device", "cpu",
+        "--trials", "24", "--runtime.device", "cpu", "--variant", variant,
     ]  # fmt: skip
     assert main(arguments) == 0
     for name in ("scores.json", "gallery.png", "report.html"):

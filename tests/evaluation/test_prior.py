@@ -96,6 +96,10 @@ def test_from_end_to_end(folder: Path, tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "the best guess, the likeliest picture of a bank of 6 that nobody saw" in page
     assert "70% of the drawing anew" in page and "from class " in page
+    assert page.count("drawn by their probability</p>") == 9  # three best, median and worst
+    assert np.shape(scores.trials["judged_draws"]) == (n, 4)
+    with Image.open(tmp_path / "gallery.png") as sheet:
+        assert sheet.width > 3 * 6 * 112  # seen, the best guess, four draws; three times
     assert "The same EEG, drawn otherwise" in page and "draws by probability" in page
 
 

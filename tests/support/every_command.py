@@ -139,7 +139,7 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
             "model": root / "finetuned" / "model", "data": root / "trials", **scoring,
         },
         "ablate": {"finetune": tuning, "evaluate": scoring, "seeds": [0]},
-        "demo": {"weights": root / "weights", "trials": 24, "runtime": CPU},
+        "demo": {"variant": "paper", "weights": root / "weights", "trials": 24, "runtime": CPU},
     }  # fmt: skip
     recording = str(next((root / "bids").rglob("*_eeg.edf")))
     shown = [

@@ -27,7 +27,12 @@ class DemoConfig(Schema):
     weights: Weights = Field(
         default=Path("weights"), validate_default=True, description="folder of the bundled models"
     )
-    trials: PositiveInt = Field(default=96, description="held-out trials that are decoded")
+    variant: Literal["prior", "paper"] = Field(
+        default="prior",
+        description="which decoder: prior chooses from pictures that nobody saw and draws from "
+        "there on; paper: EEG tokens condition the generator",
+    )
+    trials: PositiveInt = Field(default=40, description="held-out trials that are decoded")
     seed: int = 0
     runtime: RuntimeConfig = RuntimeConfig()
 

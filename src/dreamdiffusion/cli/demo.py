@@ -11,18 +11,21 @@ from dreamdiffusion.cli.config import DemoConfig
 from dreamdiffusion.datasets.config import SimulateConfig
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.simulation.bids import simulate
+from dreamdiffusion.decoders.fit import open_image_decoder
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evidence.scores import Scores
 from dreamdiffusion.files.output import writes_output
-from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.trials.config import PrepareConfig
+
+MODELS = {"prior": "prior-scenes", "paper": "eeg-scenes"}
+"""Folder of each variant below ``weights``."""
 
 
 @writes_output()
 def demo(config: DemoConfig) -> Path:
-    """Simulate a session the model has never seen, of the person it was fine-tuned on, and decode.
+    """Simulate a session the model has never seen, of the person it was fitted on, and decode.
 
     Returns
     -------
@@ -35,7 +38,7 @@ def demo(config: DemoConfig) -> Path:
     FileNotFoundError
         If the bundled weights are not where ``config.weights`` says.
     """
-    model = config.weights / "eeg-scenes"
+    model = config.weights / MODELS[config.variant]
     recipe_path = model / "recording.json"
     if not recipe_path.is_file():
         raise FileNotFoundError(
@@ -61,7 +64,7 @@ def demo(config: DemoConfig) -> Path:
             }
         )
     )
-    settings = EEGProcessor.from_pretrained(model / "eeg_processor").config
+    settings = open_image_decoder(model).processor.config
     tmin = float(settings["tmin"])
     trials = prepare(
         PrepareConfig(

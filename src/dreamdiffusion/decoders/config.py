@@ -311,7 +311,9 @@ class GenerateConfig(Schema):
     """Images from a recording or from prepared trials."""
 
     model: Weights = Field(
-        default=Path("weights/eeg-scenes"), validate_default=True, description="a fine-tuned model"
+        default=Path("weights/prior-scenes"),
+        validate_default=True,
+        description="folder of a decoder that gives images",
     )
     data: Path = Field(
         default=Path("runs/trials"),

@@ -65,7 +65,9 @@ class ImageJudgesConfig(Schema):
 class EvaluateConfig(Schema):
     """Scores with chance, shuffled-EEG control, interval and p, and a report."""
 
-    model: Weights = Path("runs/finetune")
+    model: Weights = Field(
+        default=Path("runs/prior/model"), description="folder of a decoder that gives images"
+    )
     data: Path = Field(
         default=Path("runs/trials"), description="folder written by prepare, kind trials"
     )

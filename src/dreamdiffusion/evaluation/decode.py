@@ -12,14 +12,11 @@ from torch import Tensor
 
 from dreamdiffusion.decoders.base import Answer
 from dreamdiffusion.decoders.sampling import collect, decode_batches, join_answers
-from dreamdiffusion.evaluation.confidence.per_trial import (
-    DRAWS,
-    NotScoredError,
-    trials_to_fit_on,
-)
+from dreamdiffusion.evaluation.confidence.per_trial import NotScoredError, trials_to_fit_on
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.control_images import ControlPainter, controls_to_draw
 from dreamdiffusion.evaluation.held_out import HeldOut
+from dreamdiffusion.evaluation.judged import DRAWS
 from dreamdiffusion.evaluation.opening import Fold, Opened, open_evaluation
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.keywords import with_keywords

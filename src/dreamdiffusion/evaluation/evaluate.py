@@ -11,6 +11,7 @@ from typing import Any
 from dreamdiffusion.evaluation.confidence.calibrator import FILE as CONFIDENCE
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.decode import Decoded, decode_folds
+from dreamdiffusion.evaluation.judged import DRAWS
 from dreamdiffusion.evaluation.opening import Fold, Opened, open_evaluation
 from dreamdiffusion.evaluation.qualify import Qualified, qualify
 from dreamdiffusion.evaluation.score import Scored, score_decoded
@@ -109,7 +110,8 @@ def report(
         return result
     occlusion = result.occlusion
     figures = {} if occlusion is None else {"occlusion": draw_occlusion(occlusion)}
-    write_results(output, result, decoded.generated, opened.shown.seen, figures)
+    draws = decoded.controls.get(DRAWS)
+    write_results(output, result, decoded.generated, opened.shown.seen, figures, draws)
     if analyses.calibrator is not None:
         analyses.calibrator.save(output / CONFIDENCE)
     write_yaml(config, output / "config.yaml")

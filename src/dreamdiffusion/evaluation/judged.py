@@ -13,6 +13,8 @@ from torch import Tensor
 
 from dreamdiffusion.models.judge.judge import Judge, label_indices
 
+DRAWS = "posterior_draws"
+"""The control whose images stand beside the best guess in a report."""
 Ints = NDArray[np.int64]
 
 
@@ -90,6 +92,9 @@ class Judged:
             names, chosen = self.names[name], self.chosen["generated"][name]
             found[name] = [names[i] for i in labels]
             found[f"judged_{name}"] = [[names[i] for i in row] for row in chosen]
+        if DRAWS in self.chosen:
+            names, chosen = self.names["category"], self.chosen[DRAWS]["category"]
+            found["judged_draws"] = [[names[i] for i in row] for row in chosen]
         return found
 
 

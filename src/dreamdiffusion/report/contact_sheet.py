@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -20,6 +21,7 @@ RIGHT = (22, 122, 62)
 WRONG = (196, 42, 42)
 
 _TILE = 112
+_COLUMNS = 8
 _GAP = 4
 _BETWEEN = 14  # between what was seen and what was generated
 _CAPTION = 19
@@ -107,6 +109,19 @@ def to_picture(image: Tensor, size: int | None = None) -> Image.Image:
     return picture
 
 
+def with_draws(
+    generated: Tensor, trials: Mapping[str, Any], draws: Tensor | None, n: int = 4
+) -> tuple[Tensor, Sequence[str], Sequence[Sequence[str]] | None]:
+    """Put the first draws behind the images of each trial, as `draw_gallery` takes them."""
+    judged = trials.get("judged_category")
+    if draws is None:
+        return generated, trials["category"], judged
+    if judged is not None:
+        both = zip(judged, trials["judged_draws"], strict=True)
+        judged = [[*own, *drawn[:n]] for own, drawn in both]
+    return torch.cat([generated, draws[:, :n]], dim=1), trials["category"], judged
+
+
 def draw_gallery(
     generated: Tensor,
     categories: Sequence[str],
@@ -114,13 +129,14 @@ def draw_gallery(
     groups: Mapping[str, Sequence[int] | NDArray[np.int64]],
     seen: Tensor | None = None,
     title: str = "",
+    n_generated: int = 4,
 ) -> Image.Image:
     """Draw trials, seen | generated, one column for each group of them.
 
     Parameters
     ----------
     generated : Tensor, (n, k, 3, H, W)
-        In [0, 1]; at most four samples of a trial are drawn, the first.
+        In [0, 1]; at most eight samples of a trial are drawn, the first.
     categories : sequence of str, length n
         What was shown.
     judged : sequence of sequence of str, (n, k), optional
@@ -132,6 +148,8 @@ def draw_gallery(
         Without it the category stands in words.
     title : str
         One line above.
+    n_generated : int
+        Samples that are scored; those behind them were drawn by their probability.
 
     Returns
     -------
@@ -143,7 +161,7 @@ def draw_gallery(
     ValueError
         If there is no trial or the lengths differ.
     """
-    n, k = len(generated), min(4, generated.shape[1] if generated.ndim == 5 else 0)
+    n, k = len(generated), min(_COLUMNS, generated.shape[1] if generated.ndim == 5 else 0)
     n_judged = n if judged is None else len(judged)
     if not n or not k or len(categories) != n or n_judged != n:
         raise ValueError(
@@ -167,7 +185,11 @@ def draw_gallery(
         left = _MARGIN + b * (block + _BLOCK_GAP)
         draw.text((left, top - _GROUP), name, INK, _font(16))
         draw.text((left, top), "seen" if seen is not None else "category seen", FAINT, _font(13))
-        draw.text((left + _TILE + _BETWEEN, top), "generated from EEG", FAINT, _font(13))
+        first = left + _TILE + _BETWEEN
+        draw.text((first, top), "generated from EEG", FAINT, _font(13))
+        if k > n_generated:
+            drawn = first + n_generated * (_TILE + _GAP)
+            draw.text((drawn, top), "drawn by probability", FAINT, _font(13))
         for r, i in enumerate(rows):
             y = top + 20 + r * row
             if seen is not None:

@@ -21,7 +21,13 @@ _N_IMAGES = 4  # of a trial
 _TITLES = {"best": "Best", "median": "Median", "worst": "Worst"}
 
 
-def gallery(scores: Scores, generated: Tensor, seen: Tensor | None, n_each: int) -> dict[str, Any]:
+def gallery(
+    scores: Scores,
+    generated: Tensor,
+    seen: Tensor | None,
+    n_each: int,
+    draws: Tensor | None = None,
+) -> dict[str, Any]:
     """Choose the best, the median and the worst trials, and say by which rule.
 
     Parameters
@@ -32,6 +38,8 @@ def gallery(scores: Scores, generated: Tensor, seen: Tensor | None, n_each: int)
         In [0, 1].
     n_each : int
         Trials of each group.
+    draws : Tensor, (n, m, 3, H, W), optional
+        Further images of the same EEG.
 
     Returns
     -------
@@ -66,6 +74,7 @@ def gallery(scores: Scores, generated: Tensor, seen: Tensor | None, n_each: int)
                 "rank": f"rank {place[int(i)]} of {n} (trial {i})",
                 "value": _value(metric, values[i], k),
                 **_card(trials, i, generated[i, :_N_IMAGES], None if seen is None else seen[i]),
+                "draws": [] if draws is None else _draws(trials, i, draws[i, :_N_IMAGES]),
             }
             for i in chosen[name]
         ]
@@ -110,6 +119,15 @@ def _card(
         # Four images stand in a square beside what was seen, fewer of them in one row with it.
         "form": {1: "two", 2: "three"}.get(len(generated), "many"),
     }
+
+
+def _draws(trials: Mapping[str, Any], i: int, draws: Tensor) -> list[dict[str, Any]]:
+    """Return images that were drawn by their probability, which are no part of the score."""
+    named = trials["judged_draws"][i] if "judged_draws" in trials else [None] * len(draws)
+    return [
+        {"source": picture_source(image), "named": name, "right": name == trials["category"][i]}
+        for image, name in zip(draws, named, strict=False)
+    ]
 
 
 def _rule(scores: Scores, metric: str) -> str:

@@ -39,6 +39,7 @@ def write_report(
     seen: Tensor | None = None,
     figures: Mapping[str, Figure | bytes] | None = None,
     n_each: int = 3,
+    draws: Tensor | None = None,
 ) -> Path:
     """Write the report of one evaluation.
 
@@ -57,6 +58,8 @@ def write_report(
         Drawn elsewhere, as matplotlib figures or PNG: names of `FIGURES`.
     n_each : int
         Best, median and worst trials in the gallery, of each.
+    draws : Tensor, (n, m, 3, H, W), optional
+        Further images of the same EEG, drawn by their probability.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def write_report(
         remedies=remedies(scores.audit),
         checks=checks(scores),
         control_groups=_control_groups(scores),
-        gallery=gallery(scores, generated, seen, n_each),
+        gallery=gallery(scores, generated, seen, n_each, draws),
         costly=_costly(scores.occlusion),
         made=_made(scores),
         FIGURES=FIGURES,

@@ -15,6 +15,7 @@ from dreamdiffusion.report.contact_sheet import (
     rank_trials,
     save_gallery,
     trial_values,
+    with_draws,
 )
 from dreamdiffusion.report.page import write_report
 
@@ -25,10 +26,12 @@ def write_results(
     generated: Tensor,
     seen: Tensor | None,
     figures: Mapping[str, Figure | bytes],
+    draws: Tensor | None = None,
 ) -> None:
     """Write ``scores.json``, ``gallery.png`` and ``report.html`` into a folder.
 
-    Images as `report.page.write_report` takes them: ``(n, k, 3, H, W)`` and ``(n, 3, H, W)``."""
+    Images as `report.page.write_report` takes them: ``(n, k, 3, H, W)`` and ``(n, 3, H, W)``; of
+    ``draws``, further images of the same EEG, ``(n, m, 3, H, W)``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "scores.json", result.model_dump(mode="json"))
     trials = result.trials
@@ -39,7 +42,7 @@ def write_results(
     ranked = rank_trials(trial_values(result.headline.metric, trials)[1], 8)
     groups = {name: ranked[name] for name in ("best", "median", "worst")}
     picture = draw_gallery(
-        generated, trials["category"], trials.get("judged_category"), groups, seen, title
+        *with_draws(generated, trials, draws), groups, seen, title, generated.shape[1]
     )
     save_gallery(folder / "gallery.png", picture)
-    write_report(folder / "report.html", result, generated, seen, figures)
+    write_report(folder / "report.html", result, generated, seen, figures, draws=draws)

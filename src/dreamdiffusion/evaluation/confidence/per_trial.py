@@ -19,16 +19,13 @@ from dreamdiffusion.evaluation.confidence.calibrator import (
     guess,
     trial_names,
 )
+from dreamdiffusion.evaluation.judged import DRAWS
 from dreamdiffusion.evidence.scores import Confidence
 from dreamdiffusion.models.judge.judge import Judge, label_indices
 
 if TYPE_CHECKING:
     from dreamdiffusion.evaluation.decode import Decoded
     from dreamdiffusion.evaluation.opening import Opened
-
-
-DRAWS = "posterior_draws"
-"""The control whose images, drawn by their probability, say how sure the category is."""
 
 
 class NotScoredError(Exception):
