@@ -12,7 +12,7 @@ import pytest
 import torch
 from experiments import experiment, publish, reasons, write_judge
 from PIL import Image
-from tiny import SIZE, prior_config, reader_config
+from tiny import SIZE, caption_config, prior_config, reader_config
 
 from dreamdiffusion.decoders.fit import fit_decoder, open_image_decoder
 from dreamdiffusion.evaluation.config import EvaluateConfig
@@ -51,6 +51,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def score(folder: Path, output: Path, **changes) -> Scores:
+    for log in (folder / "trials", folder / "prior" / "model"):
+        (log / "looks.jsonl").unlink(missing_ok=True)  # of other tests
     settings = {
         "model": folder / "prior" / "model",
         "data": folder / "trials",
@@ -167,3 +169,19 @@ def test_a_split_that_was_changed_after_training(folder: Path, tmp_path: Path) -
     Split(split.test, split.validation, split.train, split.rule).save(model / "split.json")
     found = reasons(score(folder, tmp_path / "scores", model=model))
     assert {"split_changed", "scale_not_of_training"} <= found
+
+
+def test_captions_go_the_same_way(folder: Path, tmp_path: Path) -> None:
+    """A decoder without a bank: what it lacks is named, the rest is scored."""
+    model = fit_decoder(caption_config(folder, split=SPLIT, output=tmp_path / "caption", steps=2))
+    every = EvaluateConfig().controls
+    scores = score(
+        folder, tmp_path / "scores", model=model, confidence=True, occlusion=True, controls=every
+    )
+    assert reasons(scores) == set()
+    assert "bank_picture" not in scores.scores[0].controls
+    assert "bank_picture" not in scores.not_scored
+    assert {"label_only", "nearest_training_image"} <= set(scores.scores[0].controls)
+    assert scores.occlusion is not None and scores.curves
+    assert "has no typical picture" in scores.not_scored["confidence"]
+    assert scores.trials["drawn_from"][0][0].startswith("a ")

@@ -57,12 +57,14 @@ def analyse(opened: Opened, decoded: Decoded, rng: np.random.Generator) -> Analy
         For averages, bootstrap and simulated calibration errors.
     """
     config, found = opened.config, Analyses()
-    known = opened.folds[0].decoder.prototypes()
-    if not known:
+    known, tables = opened.folds[0].decoder.prototypes(), decoded.answer.probabilities or {}
+    if not known and CATEGORY not in tables:
         why = f"{config.model} has no means of its training trials; fine-tune it anew"
         found.not_scored = dict.fromkeys(("confidence", "occlusion", "n_trial_curve"), why)
         return found
-    categories = opened.judge.categories if opened.judge else sorted(known)
+    categories = sorted(known or map(str, tables[CATEGORY]))
+    if opened.judge is not None:
+        categories = opened.judge.categories
     prototypes = prototype_table(known, categories)
     if len(opened.folds) > 1:
         why = "several models: validation trials of one are scored by another"
@@ -89,7 +91,8 @@ def analyse(opened: Opened, decoded: Decoded, rng: np.random.Generator) -> Analy
 
 def prototype_table(prototypes: Mapping[str, Tensor], categories: list[str]) -> Floats:
     """Return prototypes ``(n_categories, clip_dim)``; NaN for a category without one."""
-    missing = torch.full_like(next(iter(prototypes.values())), torch.nan)
+    known = next(iter(prototypes.values()), torch.empty(1))
+    missing = torch.full_like(known, torch.nan)
     return torch.stack([prototypes.get(name, missing) for name in categories]).numpy()
 
 

@@ -45,6 +45,10 @@ def trials_to_fit_on(opened: Opened) -> NDArray[np.int64]:
         raise NotScoredError("it was not asked for")
     if opened.judge is None:
         raise NotScoredError("there is no judge, whose names of the images it would rate")
+    if not fold.decoder.prototypes():
+        raise NotScoredError(
+            f"the decoder {fold.decoder.name} has no typical picture of a category"
+        )
     if len(opened.folds) > 1:
         raise NotScoredError("several models: validation trials of one are scored by another")
     if opened.calibrator is not None:
