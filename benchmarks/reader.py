@@ -128,7 +128,7 @@ class Bench:
             start = time.process_time()
             scores = make()
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(path, **scores)
+            np.savez(path, **scores)  # pyright: ignore[reportArgumentType]
             means = {metric: round(float(of.mean()), 3) for metric, of in scores.items()}
             print(f"{name}: {means}, {time.process_time() - start:.0f} s", flush=True)
         with np.load(path) as kept:
@@ -293,7 +293,9 @@ def main() -> None:
     settings = {"strength": arguments.strength}
     rows |= image_rows(bench, settings, settings)
     side = bench.sides["test"]
-    known = side.place_of.predict(edges(side.shown)) == side.trials.metadata["place"].to_numpy()
+    known = np.equal(
+        side.place_of.predict(edges(side.shown)), side.trials.metadata["place"].to_numpy()
+    )
     found = {
         "n": len(side.trials),
         "simulated": True,

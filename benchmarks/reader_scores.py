@@ -81,7 +81,7 @@ class Side:
             name: self._right(np.array(of)[named[name].argmax(dim=1).numpy()], name)
             for name, of in words.items()
         }
-        scores["place"] = self._right(self.place_of.predict(edges(images)), "place")
+        scores["place"] = self._right(np.asarray(self.place_of.predict(edges(images))), "place")
         scores["retrieval"] = self.retrieval(embeddings)
         one, two = (part.flatten(1) - part.mean(dim=(1, 2, 3))[:, None] for part in
                     (images, self.shown))  # fmt: skip

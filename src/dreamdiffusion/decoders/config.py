@@ -224,7 +224,7 @@ class PriorSampleConfig(Schema):
 
     num_images_per_prompt: PositiveInt = 1
     strength: float = Field(
-        default=0.7,
+        default=0.5,
         ge=0,
         le=1,
         description="share of the drawing that is done anew, from the picture on; 0: the picture "
@@ -288,7 +288,7 @@ class SampleConfig(Schema):
         ge=0,
         le=1,
         description="prior. Share of the drawing that is done anew, from the picture of the bank "
-        "on; 0: that picture itself; 1: from noise; own: 0.7",
+        "on; 0: that picture itself; 1: from noise; own: 0.5",
     )
     temperature: float | None = Field(
         default=None,
