@@ -32,12 +32,14 @@ from dreamdiffusion.decoders.caption.words import caption_of
 from dreamdiffusion.decoders.config import EncodingConfig
 from dreamdiffusion.decoders.encoding import Encoding
 from dreamdiffusion.decoders.fit import decode, fit, load_decoder
+from dreamdiffusion.decoders.generate import to_pil
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.decoders.prior.decoder import Prior
 from dreamdiffusion.decoders.prior.posterior import Evidence, fit_weights
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.pictures import read_images, to_tensor
+from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.models.generator.draw import PromptedGenerator
 from dreamdiffusion.models.generator.generator import Embed, load_embedder
 from dreamdiffusion.trials.config import SplitConfig
@@ -235,13 +237,22 @@ def nearest_training(bench: Bench, answer: Answer) -> torch.Tensor:
     return pictures[(answer.embeddings @ bench.embed(pictures).T).argmax(dim=1)]
 
 
-WAYS = {
-    **{f"strength {s:g}": {"strength": s} for s in (0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)},
-    **{f"strength 0.5, guidance {g:g}": {"strength": 0.5, "guidance_scale": g} for g in (1.5, 4)},
-    "strength 0.5, 20 steps": {"strength": 0.5, "num_inference_steps": 20},
-    "strength 0.5, caption": {"strength": 0.5, "condition": "caption"},
-    "strength 0.5, embedding": {"strength": 0.5, "condition": "embedding"},
-}
+def write_sheet(bench: Bench, settings: dict, path: Path) -> None:
+    """Show the first test trials: seen, the caption drawn, looked up, drawn, a draw drawn."""
+    side = bench.sides["test"]
+    first = replace(side, trials=side.trials.select(np.arange(16)))
+    answer = bench.prior.reader.decode(first.trials)
+    rows = [
+        side.shown[:16],
+        bench.draw(captions=words(answer)),
+        prior_images(bench.prior, first, temperature=0, strength=0),
+        prior_images(bench.prior, first, temperature=0, **settings),
+        prior_images(bench.prior, first, temperature=1, **settings),
+    ]
+    write_picture(path, to_pil(torch.cat([torch.cat(list(row), 2) for row in rows], 1)))
+
+
+WAYS = {f"strength {value:g}": {"strength": value} for value in (0, 0.3, 0.5, 0.7, 0.9, 1)}
 
 
 def choose(bench: Bench) -> dict[str, dict[str, float]]:
@@ -262,19 +273,26 @@ def choose(bench: Bench) -> dict[str, dict[str, float]]:
 
 
 COLUMNS = ("category", "color", "both", "place", "retrieval", "pcc")
+COMPARED = ("both", "pcc")
 
 
 def markdown(rows: dict) -> str:
     """Return the table of the documentation."""
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "| --- |" + " --- |" * len(COLUMNS)]
+    heads = [*COLUMNS, *(f"{name}: final - this" for name in COMPARED)]
+    lines = ["| | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(heads)]
     for row, scores in rows.items():
-        cells = []
-        for name in COLUMNS:
-            entry = scores.get(name)
-            cells.append("" if entry is None else "{:.3f} ({:.3f}-{:.3f})".format(
-                entry["value"], *entry["ci95"]).replace("0.", "."))  # fmt: skip
+        cells = [_cell(scores.get(name, {}), "value", "ci95") for name in COLUMNS]
+        for name in COMPARED:
+            cells.append(_cell(scores.get(name, {}), "final_minus_this", "difference_ci95"))
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(entry: dict, value: str, interval: str) -> str:
+    if value not in entry:
+        return ""
+    low, high = entry[interval]
+    return f"{entry[value]:.3f} ({low:.3f} to {high:.3f})".replace("0.", ".")
 
 
 def main() -> None:
@@ -311,6 +329,7 @@ def main() -> None:
     text = json.dumps(found, indent=1, default=float)
     text = json.dumps(json.loads(text, parse_float=lambda x: round(float(x), 3)), indent=1)
     path.write_text(text + "\n", encoding="utf-8")
+    write_sheet(bench, settings, path.with_suffix(".png"))
     print(markdown(found["rows"]))
 
 
