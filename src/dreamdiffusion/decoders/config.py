@@ -160,6 +160,12 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
         description="a linear encoding model beside the networks; its part in the probabilities is "
         "fitted on validation trials",
     )
+    repair_channels: PositiveFloat | None = Field(
+        default=None,
+        description="a channel of a trial that departs from what the other channels say this many "
+        "times as far as usual (4 is a good start) is replaced by it when the trial is read; "
+        "empty: never",
+    )
     linear_widths_s: list[PositiveFloat] = Field(
         default=[0.03],
         min_length=1,

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from dreamdiffusion.decoders.attributes import find_attributes, value_places
-from dreamdiffusion.decoders.base import Answer, Decoder, read_record, write_record
+from dreamdiffusion.decoders.base import Answer, Decoder, pick_channels, read_record, write_record
 from dreamdiffusion.decoders.config import EncodingConfig, ReaderConfig
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.encoding import Encoding
@@ -25,6 +25,7 @@ from dreamdiffusion.decoders.reader.pooling import (
     mean_table,
     pool,
 )
+from dreamdiffusion.decoders.reader.repair import ChannelRepair
 from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
@@ -39,6 +40,7 @@ from dreamdiffusion.trials.trials import Trials
 
 logger = logging.getLogger(__name__)
 
+REPAIR = "repair.safetensors"
 LINEAR = "linear"
 """Folder of the linear model below the reader's."""
 BATCH = 512
@@ -60,6 +62,8 @@ class Reader(Decoder):
         log-probabilities are averaged; none: the networks answer alone.
     pooling
         How much each attribute's probabilities are the networks' and the linear model's.
+    repair
+        Of channels of the trials that are read; None: trials are read as they are.
     """
 
     name = "reader"
@@ -70,6 +74,7 @@ class Reader(Decoder):
     networks: list[ReaderNetwork]
     linear: list[Encoding] = field(default_factory=list)
     pooling: Pooling = field(default_factory=dict)
+    repair: ChannelRepair | None = None
 
     @classmethod
     def fit(cls, trials: Trials, split: Split, config: ReaderConfig) -> Reader:
@@ -107,6 +112,9 @@ class Reader(Decoder):
             train_task(task, own, config.output / _folder(number), f"reader {number + 1}")
             networks.append(network.eval())
         reader = cls(processor, networks)
+        if config.repair_channels is not None:
+            data = np.asarray(trials.data[split.train])
+            reader.repair = ChannelRepair.fit(data, config.repair_channels)
         if config.linear:
             reader.add_linear(trials, split, config.linear_widths_s)
         return reader
@@ -138,6 +146,10 @@ class Reader(Decoder):
     @torch.no_grad()
     def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give the probabilities of every attribute, and the embedding of the EEG."""
+        if self.repair is not None:
+            names = self.processor.config["ch_names"]
+            data = pick_channels(trials, names, self.processor.config["sfreq"])
+            trials = replace(trials, data=self.repair(data), ch_names=list(names))
         eeg = self.processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
         device = self.networks[0].device
         read = [
@@ -168,6 +180,8 @@ class Reader(Decoder):
             network.save_pretrained(folder / _folder(number))
         for number, linear in enumerate(self.linear):
             linear.save(folder / LINEAR / str(number))
+        if self.repair is not None:
+            self.repair.save(folder / REPAIR)
 
     @classmethod
     def load(cls, folder: Path) -> Reader:
@@ -180,7 +194,10 @@ class Reader(Decoder):
         networks = [
             ReaderNetwork.from_pretrained(folder / _folder(n)) for n in range(record["ensemble"])
         ]
-        return cls(processor, [network.eval() for network in networks], linear, pooling)
+        path = folder / REPAIR
+        repair = ChannelRepair.load(path) if path.is_file() else None
+        networks = [network.eval() for network in networks]
+        return cls(processor, networks, linear, pooling, repair)
 
     def to(self, device: str) -> Reader:
         where: Any = choose_device(RuntimeConfig(device=device))

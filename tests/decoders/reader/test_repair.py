@@ -1,0 +1,64 @@
+"""Repair of single trials' channels: what departs is replaced, nothing else is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import reader_config
+
+from dreamdiffusion.decoders.fit import make_split
+from dreamdiffusion.decoders.reader.decoder import Reader
+from dreamdiffusion.decoders.reader.repair import ChannelRepair
+from dreamdiffusion.trials.trials import Trials
+
+
+def correlated(n: int, seed: int = 0) -> np.ndarray:
+    """Six channels that see two sources, and a little noise of their own; volts."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(9).standard_normal((6, 2))
+    sources = rng.standard_normal((n, 2, 50))
+    return 1e-5 * (mixing @ sources + 0.1 * rng.standard_normal((n, 6, 50)))
+
+
+def test_a_loose_electrode_is_replaced_by_what_the_others_say(tmp_path: Path) -> None:
+    repair = ChannelRepair.fit(correlated(200), 4.0)
+    clean = correlated(30, seed=1)
+    np.testing.assert_array_equal(repair(clean), clean)
+    spoilt = clean.copy()
+    spoilt[3, 2] += 1e-4 * np.random.default_rng(2).standard_normal(50)
+    got = repair(spoilt)
+    assert np.std(got[3, 2] - clean[3, 2]) < 0.2e-5 < np.std(spoilt[3, 2] - clean[3, 2])
+    np.testing.assert_array_equal(np.delete(got, 3, axis=0), np.delete(clean, 3, axis=0))
+    np.testing.assert_array_equal(np.delete(got[3], 2, axis=0), np.delete(clean[3], 2, axis=0))
+    repair.save(tmp_path / "repair.safetensors")
+    again = ChannelRepair.load(tmp_path / "repair.safetensors")
+    np.testing.assert_allclose(again(spoilt), got)
+
+
+def test_where_half_the_channels_depart_the_rest_cannot_tell() -> None:
+    repair = ChannelRepair.fit(correlated(200), 4.0)
+    spoilt = correlated(2, seed=1)
+    spoilt[0, :4] = 1e-3 * np.random.default_rng(2).standard_normal((4, 50))
+    np.testing.assert_array_equal(repair(spoilt), spoilt)
+
+
+@pytest.mark.global_rng
+def test_a_reader_repairs_what_it_reads_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = reader_config(tmp_path, repair_channels=4.0)
+    trials = Trials.load(config.data)
+    reader = Reader.fit(trials, make_split(trials, config), config)
+    assert reader.repair is not None
+    plain = Reader(reader.processor, reader.networks, reader.linear, reader.pooling)
+    trials.data = np.array(trials.data)
+    trials.data[5, 0] *= 500
+    with caplog.at_level("INFO"):
+        got = reader.decode(trials).embeddings
+    assert "were replaced" in caplog.text
+    trials.data = reader.repair(trials.data)
+    assert np.allclose(got, plain.decode(trials).embeddings, atol=1e-5)  # type: ignore[arg-type]
+    reader.save(tmp_path / "saved")
+    assert Reader.load(tmp_path / "saved").repair is not None
