@@ -225,9 +225,11 @@ def test_the_state_of_a_live_session(app):
     (folder / "log.jsonl").write_text(text)
     _, _, body = request(app.place, "GET", "/live")
     answer = json.loads(body)["answer"]
-    assert "has been silent for" in answer and "612 ms" in answer
+    assert "The session is silent for" in answer and "612 ms" in answer
     assert HOSTILE not in answer and "&lt;script&gt;" in answer
     status, headers, body = request(app.place, "GET", "/live/picture")
     assert (status, headers["content-type"], body) == (200, "image/png", b"\x89PNG....")
+    (folder / "log.jsonl").write_text(json.dumps({"time": 4.0, "event": "end"}) + "\n")
+    assert "The session has ended." in json.loads(request(app.place, "GET", "/live")[2])["answer"]
     (folder / "latest.png").write_bytes(b"GIF89a")
     assert request(app.place, "GET", "/live/picture")[0] == 404

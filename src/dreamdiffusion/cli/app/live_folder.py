@@ -64,7 +64,9 @@ class LiveFolder:
             return LiveState(False, words, {}, 0, "")
         age = time.time() - float(lines[-1].get("time", 0))
         running = age <= OLD_S and lines[-1].get("event") != "end"
-        words = "The session runs." if running else f"The session has been silent for {age:.0f} s."
+        words = "The session runs." if running else f"The session is silent for {age:.0f} s."
+        if lines[-1].get("event") == "end":
+            words = "The session has ended."
         newest = next((line for line in lines[::-1] if line.get("event") == "window"), {})
         picture = self.folder / "latest.png"
         number = int(1000 * picture.stat().st_mtime) if picture.is_file() else 0
@@ -99,7 +101,7 @@ def _rows(window: dict[str, Any]) -> dict[str, str]:
         sure = f" ({100 * chance:.0f} % sure)" if isinstance(chance, int | float) else ""
         rows["The EEG says"] = f"{window['label']}{sure}"
     if window.get("marker") is not None:
-        rows["Marker"] = str(window["marker"])
+        rows["What was shown"] = str(window["marker"])
     latency = window.get("latency_ms")
     if isinstance(latency, dict) and isinstance(latency.get("total"), int | float):
         rows["From window to images"] = f"{latency['total']:.0f} ms"

@@ -45,7 +45,7 @@ SAMPLES = (
         About(
             "stranger",
             "A person the model does not know (SIMULATED).",
-            f"{N_TRIALS} pictures, with little noise: heads differ, and a model fits one.",
+            f"{N_TRIALS} pictures, with little noise. Heads differ: it is right less often.",
         ),
         {"first_subject": 7, "first_run": 1},
     ),
