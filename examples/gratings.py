@@ -6,7 +6,9 @@ holding out a run does not help. The recordings are decoded as any others are; w
 that the report tells the order and withholds the headline.
 
 One recording holds trials of two others (docs/audit.md) and is left out. Needs nothing else; writes
-docs/results/gratings/: report.json and the gallery (made by the model). Run from the repository::
+docs/results/gratings/: of each arm the report and the gallery (drawn pictures, none of a person).
+``prior``: a reader, and the likeliest of the eight pictures, looked up; ``paper``: tokens of EEG
+condition the U-Net. Run from the repository::
 
     .venv/bin/python examples/gratings.py --recordings ../shared/data/muse_gratings
 """
@@ -22,11 +24,12 @@ from PIL import Image
 
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.public.muse_gratings import draw_gratings
-from dreamdiffusion.decoders.config import FinetuneConfig, SampleConfig
-from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
+from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig, SampleConfig
+from dreamdiffusion.decoders.fit import fit_decoder
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.files.schema import read_yaml
+from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.models.config import TrainGeneratorConfig, TrainJudgeConfig
 from dreamdiffusion.models.generator.train import train_generator
 from dreamdiffusion.models.judge.train import train_judge
@@ -34,31 +37,57 @@ from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 WORK = Path("runs/gratings")
 LEFT_OUT = "data_2017-08-09-21.26.55.csv"
+
+
+SAMPLES = {
+    # The best guess itself: with eight known pictures there is nothing to draw anew.
+    "prior": SampleConfig(num_images_per_prompt=1, strength=0.0),
+    "paper": SampleConfig(num_images_per_prompt=4, num_inference_steps=15),
+}
+CONTROLS = {
+    # Nothing is drawn, from texts neither.
+    "prior": ["phase_randomised_eeg", "mean_embedding", "no_eeg_prior", "time_removed_eeg"],
+    "paper": EvaluateConfig().controls,
+}
 
 
 def main() -> None:
     """Make the pictures, the generator, the judge, a model for each run, and the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recordings", type=Path, default=Path("../shared/data/muse_gratings"))
+    parser.add_argument("--arms", nargs="+", choices=list(SAMPLES), default=list(SAMPLES))
     parser.add_argument("--output", type=Path, default=Path("docs/results/gratings"))
     options = parser.parse_args()
     pictures = write_pictures(WORK)
-    train_generator(TrainGeneratorConfig(**read_yaml(CONFIGS / "generator-gratings.yaml")))
-    judge = train_judge(TrainJudgeConfig(**read_yaml(CONFIGS / "judge-gratings.yaml")))
+    train_generator(TrainGeneratorConfig(**read_yaml(CONFIGS / "train-generator-gratings.yaml")))
+    judge = train_judge(TrainJudgeConfig(**read_yaml(CONFIGS / "train-judge-gratings.yaml")))
     trials = prepare_trials(options.recordings, pictures, WORK)
-    base = FinetuneConfig(**read_yaml(CONFIGS / "finetune-gratings.yaml"))
+    options.output.mkdir(parents=True, exist_ok=True)
+    for arm in options.arms:
+        scored = run_arm(arm, trials, judge)
+        shutil.copy(scored / "scores.json", options.output / f"report-{arm}.json")
+        with Image.open(scored / "gallery.png") as gallery:
+            # 64 colours: a third of the bytes, and the pictures are grey.
+            gallery.quantize(64).save(options.output / f"gallery-{arm}.png")
+
+
+def run_arm(arm: str, trials: Path, judge: Path) -> Path:
+    """Fit a model for each held-out run and score all of their trials together."""
+    if arm == "prior":
+        base = PriorConfig(**read_yaml(CONFIGS / "fit-prior-gratings.yaml"))
+    else:
+        base = FinetuneConfig(**read_yaml(CONFIGS / "finetune-gratings.yaml"))
     models = []
     for run in sorted(Trials.load(trials).metadata["run"].unique()):
         changes = {
             "data": trials,
-            "output": WORK / f"run-{run}",
+            "output": WORK / arm / f"run-{run}",
             "split": SplitConfig(by="run", test=[run], allow_shared_stimuli=True),
         }
-        models.append(finetune(base.model_copy(update=changes)))
-    scored = WORK / "evaluate"
+        models.append(fit_decoder(base.model_copy(update=changes)))
+    scored = WORK / arm / "evaluate"
     evaluate(
         EvaluateConfig(
             model=models[0],
@@ -69,14 +98,11 @@ def main() -> None:
             protocol="muse-gratings",
             batch_size=64,
             label_prompt="a grating of {category} frequency",
-            sample=SampleConfig(num_inference_steps=15, num_images_per_prompt=4),
+            controls=CONTROLS[arm],
+            sample=SAMPLES[arm],
         )
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    shutil.copy(scored / "scores.json", options.output / "report.json")
-    with Image.open(scored / "gallery.png") as gallery:
-        # 64 colours: a third of the bytes, and the pictures are grey.
-        gallery.quantize(64).save(options.output / "gallery.png")
+    return scored
 
 
 def write_pictures(work: Path) -> Path:

@@ -1,20 +1,9 @@
-"""Faces and houses from a real Muse headset: leave one run out, with and without pre-training.
+"""Faces and houses from a real Muse headset, each run held out in turn, two variants.
 
-Real recordings (`muse_n170`), two people. For every run, the model is fine-tuned on the other runs
-of the same person and decodes the run it has not seen. Which photo was shown is not recorded, only
-whether it was a face or a house, so a training trial is paired with a photo of its class, and the
-scores ask for the class.
-
-Needs the outputs of (see docs/n170.md)::
-
-    dreamdiffusion prepare --config muse-cueing
-    dreamdiffusion pretrain --config muse
-    dreamdiffusion train-generator --config n170
-    dreamdiffusion train-judge --config n170
-
-and writes docs/results/n170/: scores.json, and for each person the report of the pre-trained models
-(all held-out runs together, every control) with its gallery, in which no source photo is. Run from
-the repository::
+Real recordings (`muse_n170`), two people. ``prior``: a reader and a bank of photos of the two
+classes (fit-prior-n170.yaml); ``paper``: tokens of EEG condition the U-Net, pre-trained or not
+(finetune-n170.yaml). Scores of all held-out runs together, with interval and controls. Needs the
+outputs of the commands in docs/n170.md, and writes docs/results/n170/. Run from the repository::
 
     .venv/bin/python examples/n170.py --recordings ../shared/data/muse_n170
 """
@@ -25,6 +14,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,10 +22,10 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from dreamdiffusion.datasets.prepare import prepare
-from dreamdiffusion.decoders.config import FinetuneConfig, SampleConfig
-from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
-from dreamdiffusion.decoders.dreamdiffusion.pairs import load_pairs
-from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.decoders.base import Decoder
+from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig, SampleConfig
+from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
+from dreamdiffusion.decoders.fit import fit_decoder, load_decoder
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
@@ -43,14 +33,19 @@ from dreamdiffusion.evaluation.metrics.pairs import auc_pairs
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import permutation_p
 from dreamdiffusion.files.schema import read_yaml
-from dreamdiffusion.models.generator.generator import load_generator
+from dreamdiffusion.files.shipped import CONFIGS
+from dreamdiffusion.models.generator.generator import load_clip
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 POSITIVE = "faces"
 N_PERMUTATIONS = 2000
+ARMS = ("prior", "paper", "paper-scratch")
+SAMPLES = {
+    "prior": SampleConfig(num_images_per_prompt=1, num_inference_steps=8, guidance_scale=4.0),
+    "paper": SampleConfig(num_images_per_prompt=2, num_inference_steps=8, guidance_scale=8.0),
+}
 
 
 def main() -> None:
@@ -58,30 +53,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recordings", type=Path, default=Path("../shared/data/muse_n170"))
     parser.add_argument("--subjects", nargs="+", default=["1", "2"])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=0.7,
+        help="of the prior; 0: photos of the bank as they are",
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/n170"))
     parser.add_argument("--output", type=Path, default=Path("docs/results/n170"))
     options = parser.parse_args()
-    results = []
+    path = options.output / "scores.json"
+    results = json.loads(path.read_text("utf-8"))["results"] if path.is_file() else []
     for subject in options.subjects:
         trials = prepare_subject(options.recordings, subject, options.work)
-        for pretrained in (True, False):
-            results.append(run_subject(trials, subject, pretrained, options.work))
+        for arm in options.arms:
+            new = run_subject(trials, subject, arm, options)
+            results = [r for r in results if (r["subject"], r["arm"]) != (subject, arm)] + [new]
             options.output.mkdir(parents=True, exist_ok=True)
-            if pretrained:
-                keep_report(subject, options.work, options.output)
+            if arm != "paper-scratch":
+                keep_report(subject, arm, options)
+            results.sort(key=lambda r: (r["subject"], ARMS.index(r["arm"])))
             content = {"data": "muse_n170, real recordings", "results": results}
-            path = options.output / "scores.json"
             path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            print(json.dumps({k: v for k, v in results[-1].items() if k != "folds"}), flush=True)
+            print(json.dumps({k: v for k, v in new.items() if k != "folds"}), flush=True)
 
 
-def keep_report(subject: str, work: Path, output: Path) -> None:
-    """Copy report and gallery of the pre-trained models of one person."""
-    scored = work / f"subject{subject}" / "msm" / "evaluate"
-    shutil.copy(scored / "scores.json", output / f"report-subject{subject}.json")
+def keep_report(subject: str, arm: str, options: argparse.Namespace) -> None:
+    """Copy report and gallery of one person."""
+    scored = options.work / f"subject{subject}" / arm / "evaluate"
+    shutil.copy(scored / "scores.json", options.output / f"report-{arm}-subject{subject}.json")
+    if arm == "prior" and not options.strength:
+        return  # its images are photos of the data, which are no part of this repository
     with Image.open(scored / "gallery.png") as gallery:
         # 64 colours: a third of the bytes, and the pictures are grey.
-        gallery.quantize(64).save(output / f"gallery-subject{subject}.png")
+        gallery.quantize(64).save(options.output / f"gallery-{arm}-subject{subject}.png")
 
 
 def prepare_subject(recordings: Path, subject: str, work: Path) -> Path:
@@ -95,59 +101,74 @@ def prepare_subject(recordings: Path, subject: str, work: Path) -> Path:
     return prepare(PrepareConfig(**settings))
 
 
-def run_subject(folder: Path, subject: str, pretrained: bool, work: Path) -> dict:
-    """Fine-tune and decode with each run held out in turn; return the record of the person."""
+def configure(arm: str, folder: Path, stimuli: Path) -> PriorConfig | FinetuneConfig:
+    """Return the fit of one arm."""
+    if arm == "prior":
+        settings = read_yaml(CONFIGS / "fit-prior-n170.yaml")
+        return PriorConfig(**settings | {"data": folder, "bank": stimuli})
+    settings = read_yaml(CONFIGS / "finetune-n170.yaml") | {"data": folder}
+    return FinetuneConfig(**settings | ({"pretrained": None} if arm == "paper-scratch" else {}))
+
+
+def run_subject(folder: Path, subject: str, arm: str, options: argparse.Namespace) -> dict:
+    """Fit and decode with each run held out in turn; return the record of the person."""
     trials = Trials.load(folder)
-    base = FinetuneConfig(**read_yaml(CONFIGS / "finetune-n170.yaml"))
+    base = configure(arm, folder, options.recordings / "stimuli")
+    output = options.work / f"subject{subject}" / arm
     truth = (trials.metadata["category"] == POSITIVE).to_numpy()
-    pairs = load_pairs(trials, load_generator(base.generator))
-    # The direction from houses to faces among the CLIP embeddings of the photos.
-    axis = pairs.mean_embedding(np.flatnonzero(truth)) - pairs.mean_embedding(
-        np.flatnonzero(~truth)
-    )
-    decision = np.full(len(trials), np.nan)
-    lda = np.full(len(trials), np.nan)
-    folds = []
-    arm = work / f"subject{subject}" / ("msm" if pretrained else "scratch")
-    models, folds = [], []
-    for run in sorted(trials.metadata["run"].unique()):
-        config = base.model_copy(
-            update={
-                "data": folder,
-                "output": arm / f"run-{run}",
-                "pretrained": base.pretrained if pretrained else None,
-                "split": SplitConfig(by="run", test=[run]),
-            }
-        )
-        model = finetune(config)
-        models.append(model)
-        split = Split.load(model / "split.json")
-        test = split.test
-        pipe = EEGToImagePipeline.from_pretrained(model)
-        embedding = pipe.embed(np.asarray(trials.data[test]), trials.ch_names, trials.sfreq)
-        decision[test] = (embedding @ axis).numpy()
-        # The linear baseline sees the same training trials.
-        picks = [trials.ch_names.index(name) for name in ("TP9", "TP10")]
-        decoder = fit_lda(
-            np.asarray(trials.data[split.train])[:, picks], truth[split.train], trials.sfreq, 0.047
-        )
-        lda[test] = decoder.predict_proba(np.asarray(trials.data[test])[:, picks])[:, 1]
-        auc = float(roc_auc_score(truth[test], decision[test]))
-        folds.append({"run": run, "n": len(test), "auc": auc})
     runs = trials.metadata["run"].to_numpy()
+    decision, lda = np.full(len(trials), np.nan), np.full(len(trials), np.nan)
+    models, folds = [], []
+    axis = _axis(trials, truth, base) if arm != "prior" else None
+    for run in sorted(set(runs)):
+        changes = {
+            "output": output / f"run-{run}",
+            "split": SplitConfig(by="run", test=[run], validation_fraction=0.1),
+        }
+        models.append(fit_decoder(base.model_copy(update=changes)))
+        split = Split.load(models[-1] / "split.json")
+        test = trials.select(split.test)
+        decision[split.test] = decide(load_decoder(models[-1]), test, axis)
+        # The linear baseline sees the same training trials.
+        training = np.asarray(trials.data[split.train])
+        linear = fit_lda(training, truth[split.train], trials.sfreq, 0.047)
+        lda[split.test] = linear.predict_proba(np.asarray(test.data))[:, 1]
+        auc = float(roc_auc_score(truth[split.test], decision[split.test]))
+        folds.append({"run": run, "n": len(split.test), "auc": auc})
     return {
         "subject": subject,
-        "pretrained": pretrained,
+        "arm": arm,
+        **({"strength": options.strength} if arm == "prior" else {}),
         "split": "leave one run out; the held-out run is neither trained nor validated on",
         "auc": auc_record(truth, decision, runs),
         "lda_auc": auc_record(truth, lda, runs),
-        "generated_category_top1": evaluate_arm(models, folder, arm / "evaluate", pretrained),
+        "generated_category_top1": evaluate_arm(models, folder, output / "evaluate", arm, options),
         "folds": folds,
     }
 
 
-def evaluate_arm(models: list[Path], trials: Path, output: Path, all_controls: bool) -> dict:
+def _axis(trials: Trials, truth: np.ndarray, base: Any) -> Any:
+    """Return the direction from houses to faces among the CLIP embeddings of the photos."""
+    pairs = load_embeddings(trials, load_clip(str(Path(base.generator) / "clip")).eval())  # type: ignore[arg-type]
+    positive, other = np.flatnonzero(truth), np.flatnonzero(~truth)
+    return pairs.mean_embedding(positive) - pairs.mean_embedding(other)
+
+
+def decide(decoder: Decoder, test: Trials, axis: Any) -> np.ndarray:
+    """Return how much each trial speaks for a face: what is read, or where its embedding lies."""
+    answer = decoder.read(test)  # type: ignore[attr-defined]
+    if axis is None:
+        return answer.probabilities["category"][POSITIVE].to_numpy()
+    return (answer.embeddings @ axis).numpy()
+
+
+def evaluate_arm(
+    models: list[Path], trials: Path, output: Path, arm: str, options: argparse.Namespace
+) -> dict:
     """Score the images of all held-out runs together; return the record of the category."""
+    sample = SAMPLES[arm.split("-")[0]]
+    if arm == "prior":
+        sample = sample.model_copy(update={"strength": options.strength})
     config = EvaluateConfig(
         model=models[0],
         folds=models[1:],
@@ -157,15 +178,18 @@ def evaluate_arm(models: list[Path], trials: Path, output: Path, all_controls: b
         protocol="muse-n170",
         batch_size=64,
         label_prompt="a picture of {category}",
-        sample=SampleConfig(num_images_per_prompt=2, num_inference_steps=8, guidance_scale=8.0),
+        sample=sample,
     )
-    if not all_controls:  # only shuffled EEG, which always is
+    if arm == "paper-scratch":  # only shuffled EEG, which always is
         config = config.model_copy(update={"controls": []})
+    if arm == "prior" and not options.strength:  # nothing is drawn, from texts neither
+        drawn = ["phase_randomised_eeg", "mean_embedding", "no_eeg_prior", "posterior_draws"]
+        config = config.model_copy(update={"controls": drawn})
     scores = evaluate(config).scores
     record = next(record for record in scores if record.metric == "category_top1")
     kept = {"metric", "value", "n", "chance", "ci95", "p"}
-    shuffled = record.controls["shuffled_eeg"].value
-    return record.model_dump(mode="json", include=kept) | {"shuffled_eeg": shuffled}
+    controls = {name: float(one.value) for name, one in record.controls.items()}
+    return record.model_dump(mode="json", include=kept) | {"controls": controls}
 
 
 def auc_record(truth: np.ndarray, decision: np.ndarray, runs: np.ndarray) -> dict:

@@ -148,6 +148,11 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     pretrained: Path | None = Field(
         default=None, description="output of pretrain, with encoder mae; empty: from scratch"
     )
+    init: Weights | None = Field(
+        default=None,
+        description="model folder of an earlier fit-reader, perhaps of other people, of the same "
+        "channels, window and sizes: its networks are the start",
+    )
     attributes: list[str] = Field(
         default=ATTRIBUTES,
         description="columns of the metadata that are read; one that the trials lack is left out",

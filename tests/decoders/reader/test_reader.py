@@ -181,3 +181,18 @@ def test_linear_models_of_several_windows_at_each_trials_own_scale(tmp_path: Pat
     reader.save(tmp_path / "saved")
     again = Reader.load(tmp_path / "saved").decode(trials).probabilities["category"]  # type: ignore[index]
     np.testing.assert_allclose(again, answer, atol=1e-4)
+
+
+def test_a_reader_starts_from_an_earlier_one(tmp_path: Path) -> None:
+    first = fit(reader_config(tmp_path, ensemble=2))
+    first.save(tmp_path / "first")
+    still = {"steps": 1, "optim": {"lr": 1e-12, "weight_decay": 0}}
+    again = fit(reader_config(tmp_path, init=tmp_path / "first", output=tmp_path / "2", **still))
+    torch.testing.assert_close(
+        again.networks[0].clip_head.weight, first.networks[0].clip_head.weight
+    )
+    scratch = fit(reader_config(tmp_path, output=tmp_path / "3", **still))
+    assert not torch.equal(scratch.networks[0].clip_head.weight, again.networks[0].clip_head.weight)
+    other = {"n_temporal": 4, "embed_dim": 16}
+    with pytest.raises(ValueError, match=r"init\) has sizes .* both have to be the same"):
+        fit(reader_config(tmp_path, init=tmp_path / "first", output=tmp_path / "4", compact=other))

@@ -148,7 +148,7 @@ class Prior(PromptedDecoder):
             which = "the best guess, the likeliest picture"
         else:
             which = f"the {sample.num_images_per_prompt} likeliest pictures"
-        start = f"{which} of a bank of {len(self.bank):,} that nobody saw"
+        start = f"{which} of a bank of {len(self.bank):,}"
         if not sample.strength:
             return f"{start}, as it is; nothing is drawn"
         return (
