@@ -42,7 +42,7 @@ UNNAMED = {
     "inspect": [], "info": [], "stimulate": [], "datasets": ["show"], "protocols": ["show"],
 }  # fmt: skip
 """Commands that take their input without an option, and the words before it."""
-BAD = ("missing", "empty", "empty.file", "wrong.txt", "foreign")
+BAD = ("missing", "empty", "empty.file", "wrong.txt", "foreign", "deep")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (foreign / "adapter.json").write_text("[]")
     (foreign / "decoder.json").write_text('{"decoder": "something"}')
     (foreign / "model_index.json").write_text("[1]")
+    deep = root / "deep"
+    deep.mkdir()
+    for name in ("info", "adapter", "decoder", "split", "dataset_description"):
+        (deep / f"{name}.json").write_text(100_000 * "[")
     return root
 
 

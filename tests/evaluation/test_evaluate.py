@@ -389,8 +389,44 @@ def test_evaluate_of_a_new_recording(folder):
         "eeg_retrieval_top1",
     ]
     assert result.split.startswith("new: a recording that no training trial comes from")
+    # The recording is new, its pictures are not.
+    assert "; 4 of its 4 pictures were shown in training" in result.split
+    assert result.headline.known_pictures
     with pytest.raises(ValueError, match=r"01/01/1 took part in the fine-tuning"):
         evaluate(config(folder, "old", **changes))
+
+
+@pytest.mark.parametrize("how", ["unseen", "compressed", "unknown"])
+def test_a_new_recording_claims_no_unseen_pictures_that_were_seen(folder, tmp_path, how):
+    trials = Trials.load(folder / "trials").select(np.arange(4))
+    stimuli = tmp_path / "stimuli"
+    stimuli.mkdir()
+    for i, path in enumerate(trials.images()):
+        picture = Image.open(path)
+        if how == "unseen":
+            noise = np.random.default_rng(i).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+            picture = Image.fromarray(noise)
+        kind, options = (
+            ("jpg", {"quality": 95, "subsampling": 0}) if how == "compressed" else ("png", {})
+        )
+        picture.save(stimuli / f"other-{i}.{kind}", **options)
+    names = sorted(path.name for path in stimuli.iterdir())
+    metadata = trials.metadata.assign(run="9", stim_file=names)
+    new = dataclasses.replace(trials, metadata=metadata, stimuli_root=stimuli)
+    new.save(tmp_path / "later")
+    model = shutil.copytree(folder / "finetune" / "model", tmp_path / "model")
+    (model / "adapter.json").write_text(json.dumps({"generator": str(folder / "generator")}))
+    if how == "unknown":
+        (model / "pictures_trained_on.safetensors").unlink()
+    place = {"data": tmp_path / "later", "model": model, "output": tmp_path / "scores"}
+    result = evaluate(config(folder, "x", split="new", controls=[]).model_copy(update=place))
+    assert result.headline.known_pictures == (how == "compressed")
+    said = {
+        "unseen": "; 0 of its 4 pictures were shown in training",
+        "compressed": "; 4 of its 4 pictures were shown in training",
+        "unknown": "; the model does not say which pictures it was trained on",
+    }
+    assert said[how] in result.split
 
 
 def test_judge_of_other_data_is_refused_before_decoding(folder):

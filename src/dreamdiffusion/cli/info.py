@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -14,6 +13,7 @@ from typing import Any
 from dreamdiffusion import __version__
 from dreamdiffusion.cli.config import InfoConfig
 from dreamdiffusion.files.shipped import find_weights
+from dreamdiffusion.files.whole import parse_json
 
 PACKAGES = ("torch", "diffusers", "transformers", "mne", "mne-bids", "numpy", "scikit-learn")
 
@@ -203,8 +203,8 @@ def _parameters(folder: Path) -> int:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected an object")

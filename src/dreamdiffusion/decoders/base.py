@@ -8,7 +8,6 @@ decoder of `registry` to this.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.files.whole import write_json
+from dreamdiffusion.files.whole import parse_json, write_json
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -176,10 +175,11 @@ def read_record(folder: Path, name: str | None = None) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no decoder ({RECORD}); give the folder of a fit")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
         found = record["decoder"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not the record of a decoder: {error!r}") from error
+        why = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} is not the record of a decoder: {why}") from error
     if name is not None and found != name:
         raise ValueError(f"{folder} holds the decoder {found!r}, expected {name!r}")
     return record

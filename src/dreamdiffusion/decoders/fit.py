@@ -23,6 +23,7 @@ from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.whole import LOOK_LOG, whole_folder, write_json
+from dreamdiffusion.models.picture_prints import save_shown
 from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.trials.config import SplitConfig
 from dreamdiffusion.trials.splits import Split, split_trials, subset_training
@@ -192,6 +193,7 @@ def fit_stage(
         split.save(unfinished / "split.json")
         write_audit(unfinished / "audit.json", audited)
         fit_baselines(trials, split, unfinished)
+        save_shown(unfinished, trials, split.train)
         write_json(unfinished / "about.json", about)
     return folder
 

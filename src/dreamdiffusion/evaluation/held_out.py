@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dreamdiffusion.evaluation.config import EvaluateConfig
+from dreamdiffusion.models.picture_prints import shown_before
 from dreamdiffusion.trials.averages import average_repeats
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -29,12 +30,15 @@ class HeldOut:
         Whether they are averages.
     description
         Which trials these are, and the rule that held them out.
+    shared
+        Whether pictures of them were shown in training too.
     """
 
     rows: np.ndarray
     tested: Trials
     averaged: bool
     description: str
+    shared: bool = False
 
 
 def check_folds(folds: Sequence[HeldOut]) -> None:
@@ -72,9 +76,11 @@ def hold_out(
         Trials of one picture (or category) that are averaged into one, as a protocol says.
     """
     rows, description = choose_trials(split, config.split, len(trials), config.limit)
+    tested, shared = trials.select(rows), split is not None and split.shared_stimuli
     if split is None:
         check_new(model, trials)
-    tested = trials.select(rows)
+        said, shared = describe_pictures_shown(model, tested)
+        description += said
     if repeats > 1:
         rng = np.random.default_rng([config.sample.seed, 2])
         by = "stim_file" if trials.pairing == "stim_file" else "category"
@@ -83,7 +89,7 @@ def hold_out(
         metadata = metadata.assign(session="", run="averages", onset=np.arange(float(len(data))))
         tested = replace(tested, data=data, metadata=metadata)
         description += f"; AVERAGES of {repeats} trials each, {len(tested)} of them"
-    return HeldOut(rows, tested, repeats > 1, description)
+    return HeldOut(rows, tested, repeats > 1, description, shared)
 
 
 def choose_trials(
@@ -134,6 +140,17 @@ def choose_trials(
     if len(rows) < n_side:
         description += f"; the first {len(rows)} of its {n_side} trials"
     return rows, description
+
+
+def describe_pictures_shown(model: Path, tested: Trials) -> tuple[str, bool]:
+    """Say how many pictures of a new recording a model was trained on, and whether any."""
+    if tested.pairing != "stim_file":
+        return "", False  # only their class is known
+    before = shown_before(model, tested)
+    if before is None:
+        return "; the model does not say which pictures it was trained on", False
+    n, m = int(before.sum()), len(before)
+    return f"; {n} of its {m} pictures were shown in training", n > 0
 
 
 def check_new(model: Path, trials: Trials) -> None:

@@ -111,8 +111,8 @@ class Opened:
 
     @property
     def shares_pictures(self) -> bool:
-        """Whether pictures that are scored were shown in training too, as the split allows."""
-        return any(fold.split is not None and fold.split.shared_stimuli for fold in self.folds)
+        """Whether pictures that are scored were shown in training too."""
+        return any(fold.held.shared for fold in self.folds)
 
     @property
     def image_size(self) -> int:

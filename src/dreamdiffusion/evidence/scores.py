@@ -84,8 +84,9 @@ class Headline(Schema):
     )
     known_pictures: bool = Field(
         default=False,
-        description="pictures that were scored were shown in training too, as the split allows: "
-        "the claim is which of the known pictures was seen, not that unseen ones are reconstructed",
+        description="pictures that were scored were shown in training too, as the split allows or "
+        "in another recording: the claim is which of the known pictures was seen, not that unseen "
+        "ones are reconstructed",
     )
 
     @model_validator(mode="after")

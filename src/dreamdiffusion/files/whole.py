@@ -275,6 +275,20 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def parse_json(text: str) -> Any:
+    """Return what a JSON text says.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or brackets in it are nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
+
+
 def read_info(folder: Path, kind: str) -> dict[str, Any]:
     """Read `info.json` of a prepared folder and check that it is of the expected kind."""
     path = folder / "info.json"
@@ -284,7 +298,7 @@ def read_info(folder: Path, kind: str) -> dict[str, Any]:
             f"{folder} {found}; --data names a folder of {kind}, as prepare writes it"
         )
     try:
-        info = json.loads(path.read_text("utf-8"))
+        info = parse_json(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(info, dict) or info.get("kind") != kind:

@@ -11,16 +11,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from dreamdiffusion.files.pictures import is_square, picture_path, read_images
+from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.files.whole import write_tensors
-from dreamdiffusion.models.picture_descriptors import describe_pictures
+from dreamdiffusion.models.picture_descriptors import alike_pictures, describe_pictures
+from dreamdiffusion.trials.trials import Trials
 
 FILE = "pictures_trained_on.safetensors"
+SHOWN_SIZE = 64
+"""Pixels at which pictures of trials are compared."""
 
 
 def picture_prints(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -51,6 +57,38 @@ def save_prints(
     descriptions += [] if other_descriptions is None else [other_descriptions]
     every = np.unique(np.concatenate(descriptions), axis=0)
     write_tensors(folder / FILE, {"prints": prints, "descriptions": every})
+
+
+def save_shown(folder: Path, trials: Trials, rows: NDArray[np.integer]) -> None:
+    """Write the prints of the pictures that training trials showed, as far as they are known.
+
+    An evaluation of another recording asks for them: what it showed may have been shown before.
+    """
+    names = sorted(set(trials.metadata["stim_file"].iloc[rows].astype(str)) - {""})
+    if trials.pairing != "stim_file" or not names or trials.stimuli_root is None:
+        return
+    paths = [trials.stimuli_root / name for name in names]
+    if all(path.is_file() for path in paths):  # some decoders need no picture
+        paths = [picture_path(trials.stimuli_root, name) for name in names]
+        save_prints(folder, trials.read_pictures(paths, SHOWN_SIZE))
+
+
+def shown_before(folder: Path, trials: Trials) -> NDArray[np.bool_] | None:
+    """Return which of the pictures of trials a decoder was trained on, each once (m,).
+
+    Also cropped, mirrored or compressed anew. None where the decoder or the trials do not say.
+    """
+    prints, descriptions = load_prints(folder), load_descriptions(folder)
+    if prints is None or descriptions is None or trials.pairing != "stim_file":
+        return None
+    paths = list(dict.fromkeys(trials.images()))
+    found = np.zeros(len(paths), bool)
+    for fit in get_args(PictureFit):  # those of training may have been made square in another way
+        pixels = read_images(paths, SHOWN_SIZE, fit)
+        found |= np.isin(picture_prints(pixels), prints) | alike_pictures(pixels, descriptions)
+        if all(map(is_square, paths)):
+            break
+    return found
 
 
 def load_prints(folder: Path) -> NDArray[np.uint64] | None:

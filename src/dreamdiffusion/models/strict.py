@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
+
+from dreamdiffusion.files.whole import parse_json
 
 
 class StrictModel(ModelMixin, ConfigMixin):
@@ -67,7 +68,7 @@ def check_class(folder: Path, name: str) -> None:
         found = "holds no config.json" if folder.is_dir() else "is no folder"
         raise FileNotFoundError(f"{folder} {found}; expected the folder of one {name}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     found = content.get("_class_name") if isinstance(content, dict) else None

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dreamdiffusion.files.whole import write_json
+from dreamdiffusion.files.whole import parse_json, write_json
 from dreamdiffusion.trials.config import SplitConfig, ValidationBy
 
 
@@ -77,14 +77,15 @@ class Split:
         if not path.is_file():
             raise FileNotFoundError(f"split {path} does not exist")
         try:
-            content = json.loads(path.read_text("utf-8"))
+            content = parse_json(path.read_text("utf-8"))
             return cls(
                 content["train"], content["validation"], content["test"], content["rule"],
                 # Splits made before pictures could be shared say nothing of it.
                 bool(content.get("shared_stimuli", False)),
             )  # fmt: skip
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not a split: {error!r}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            why = f"it lacks {error}" if isinstance(error, KeyError) else error
+            raise ValueError(f"{path} is not a split: {why}") from error
 
 
 def split_by(

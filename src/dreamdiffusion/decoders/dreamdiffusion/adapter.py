@@ -6,7 +6,6 @@ the cross-attention that was trained beside them.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
-from dreamdiffusion.files.whole import write_json, write_tensors
+from dreamdiffusion.files.whole import parse_json, write_json, write_tensors
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import PAPER_CLIP, load_generator
@@ -133,7 +132,7 @@ def _read_content(folder: Path) -> dict[str, str]:
     """Read the file of an adapter; a ValueError names it where it is something else."""
     path = folder / ADAPTER
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict) or "generator" not in content:

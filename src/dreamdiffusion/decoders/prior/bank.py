@@ -6,7 +6,6 @@ only the embeddings are kept; a folder of pictures stays where it is.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, reso
 from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_images
 from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.schema import PictureFit
-from dreamdiffusion.files.whole import write_json, write_tensors
+from dreamdiffusion.files.whole import parse_json, write_json, write_tensors
 from dreamdiffusion.models.generator.generator import Embed
 
 RECORD, EMBEDDINGS = "bank.json", "bank.safetensors"
@@ -149,7 +148,7 @@ class Bank:
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no bank of pictures ({RECORD})")
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = parse_json(path.read_text(encoding="utf-8"))
             embeddings = load_file(folder / EMBEDDINGS)["embeddings"].float()
             scenes = draw_scenes(record["n_scenes"], record["seed"])
             paths = _paths_of(record, folder)

@@ -6,7 +6,6 @@ begins with it. What each check finds and how often it is wrong: docs/audit.md.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -32,7 +31,7 @@ from dreamdiffusion.evidence.audit.signal import drift, rates, units
 from dreamdiffusion.evidence.audit.trial_order import TrialOrder
 from dreamdiffusion.evidence.config import AuditConfig
 from dreamdiffusion.files.output import writes_output
-from dreamdiffusion.files.whole import write_json
+from dreamdiffusion.files.whole import parse_json, write_json
 from dreamdiffusion.trials.splits import Split, split_trials
 from dreamdiffusion.trials.trials import Trials
 
@@ -279,7 +278,7 @@ def read_audit(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         known = {"severe", "acknowledged", "findings"} <= content.keys()
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not an audit: {error}") from error
