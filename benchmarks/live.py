@@ -121,9 +121,10 @@ def with_data(trials: Trials, data: np.ndarray) -> Trials:
     return changed
 
 
-def shown_right(decoder: Any, trials: Trials) -> np.ndarray:
+def shown_right(decoder: Any, trials: Trials, numbers: np.ndarray | None = None) -> np.ndarray:
     """Whether the judge sees the category of each trial in its first image, bool (n,)."""
-    images = decoder.decode(trials, num_images_per_prompt=1, seed=0).images[:, 0]
+    settings = {"numbers": numbers, "num_images_per_prompt": 1, "seed": 0}
+    images = decoder.decode(trials, **settings).images[:, 0]
     judge = load_judge(JUDGE)
     named = judge.predict(images)["category"].argmax(dim=1).numpy()
     return np.array(judge.categories)[named] == trials.metadata["category"].to_numpy()
@@ -179,7 +180,7 @@ class Player:
         self._process.wait()
 
 
-def loopback(folder: Path) -> dict[str, Any]:
+def loopback(folder: Path, seconds: float) -> dict[str, Any]:
     """Play the person over LSL, decode it live, and the recording of that again offline."""
     person(folder / "person")
     (path,) = find_recordings([folder / "person"])
@@ -187,30 +188,42 @@ def loopback(folder: Path) -> dict[str, Any]:
     player = Player(name, "--source_id", name, "--markers", "--recording", str(path))
     config = LiveConfig(
         source=f"lsl:{name}", marker_streams=[f"{name}-markers"], model=MODEL, judge=JUDGE,
-        output=folder / "loopback", duration=215, device="cpu",
+        output=folder / "loopback", duration=seconds, device="cpu",
     )  # fmt: skip
     model = LiveModel(config.model, config.judge, config.sample, "cpu")
     spent = time.process_time()
     session = run(config, model, watch := Watch())
     spent = time.process_time() - spent
     player.kill()
+    held = watch.summary()
     lines = [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
     windows = [line for line in lines if line["event"] == "window" and line["rejected"] is None]
-    live_right = float(np.mean([line["shows"] == line["marker"] for line in windows]))
     recorded = read_recording(find_recordings([config.output / "recording"])[-1])
     decoder = load_decoder(MODEL)
-    offline = shown_right(decoder, prepared(recorded, expected_of(decoder, MODEL)))
+    trials, places = same_trials(prepared(recorded, expected_of(decoder, MODEL)), windows)
+    offline = shown_right(decoder, trials, np.array([line["window"] for line in windows])[places])
+    live_right = np.array([line["shows"] == line["marker"] for line in windows])[places]
     return {
         **session.summary(),
-        **watch.summary(),
+        **held,
         "threads": torch.get_num_threads(),
         "processor_s_per_window": round(spent / max(1, len(windows)), 3),
         "load_of_the_machine": round(os.getloadavg()[0], 1),
-        "category_live": live_right,
-        "n_live": len(windows),
+        "n": len(places),
+        "category_live": float(live_right.mean()),
         "category_offline": float(offline.mean()),
-        "n_offline": len(offline),
     }
+
+
+def same_trials(trials: Trials, windows: list[dict[str, Any]]) -> tuple[Trials, np.ndarray]:
+    """Return the trials that are windows of the log, and which windows those are."""
+    shown = trials.metadata["category"].tolist()
+    for offset in range(3):  # markers before the first sample have a window and no trial
+        pairs = [(i, line["window"] - offset) for i, line in enumerate(windows)]
+        pairs = [(i, place) for i, place in pairs if 0 <= place < len(shown)]
+        if all(windows[i]["marker"] == shown[place] for i, place in pairs):
+            return trials.select(np.array([p for _, p in pairs])), np.array([i for i, _ in pairs])
+    raise ValueError("the windows of the log are not those of the recording")
 
 
 def run(config: LiveConfig, model: Any, beside: Callable[[Session], None] | None = None) -> Session:
@@ -310,7 +323,7 @@ class Watch:
         late = self.seen[len(self.seen) // 2 :]
         slope = np.polyfit([at for at, _ in late], [mib for _, mib in late], 1)[0]
         return {
-            "mib": self.seen,
+            "mib": {"first": self.seen[0][1], "half": late[0][1], "last": late[-1][1]},
             "growth_mib_per_minute_in_the_second_half": round(60 * float(slope), 2),
         }
 
@@ -335,7 +348,7 @@ def main() -> None:
     parser.add_argument("what", choices=["filters", "loopback", "cuts", "memory"])
     parser.add_argument("--folder", type=Path, help="where to work; empty: a temporary one")
     parser.add_argument("--cuts", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, help="loopback: 215, memory: 600")
     parser.add_argument("--light", action="store_true", help="memory: without the decoder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -344,11 +357,11 @@ def main() -> None:
         if options.what == "filters":
             found = filters(folder)
         elif options.what == "loopback":
-            found = loopback(folder)
+            found = loopback(folder, options.seconds or 215)
         elif options.what == "cuts":
             found = cuts(folder, options.cuts)
         else:
-            found = memory(folder, options.seconds, options.light)
+            found = memory(folder, options.seconds or 600, options.light)
     write(options.what + "_light" * options.light, found)
 
 
