@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 
 import pytest
 import score_records as records
+from browser import BROWSER, QUIET
 
 from dreamdiffusion.evidence.scores import Scores
 from dreamdiffusion.report.page import write_report
 
-BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome")
-                if (path := shutil.which(name))), None)  # fmt: skip
 RUNS = "document.documentElement.id='ran'"
 HOSTILE = {
     "script": f"<script>{RUNS}</script>",
@@ -66,10 +64,9 @@ def opened(page: str, folder: Path) -> str:
     assert BROWSER is not None
     path = folder / "opened.html"
     path.write_text(page, encoding="utf-8")
-    quiet = ["background-networking", "component-update", "sync", "gpu", "quic"]
     command = [
         BROWSER, "--headless", "--no-sandbox", "--no-first-run",
-        *(f"--disable-{one}" for one in quiet), f"--user-data-dir={folder / 'profile'}",
+        *(f"--disable-{one}" for one in QUIET), f"--user-data-dir={folder / 'profile'}",
         "--window-size=390,900", "--virtual-time-budget=2000", "--dump-dom", path.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome")
                 if (path := shutil.which(name))), None)  # fmt: skip
-_QUIET = ["background-networking", "component-update", "sync", "gpu", "quic"]
+QUIET = ["background-networking", "component-update", "sync", "gpu", "quic"]
 
 
 class Page:
@@ -103,7 +103,7 @@ def opened(
     assert BROWSER is not None
     command = [
         BROWSER, "--headless", "--no-sandbox", "--no-first-run",
-        *(f"--disable-{one}" for one in _QUIET), f"--user-data-dir={folder / 'profile'}",
+        *(f"--disable-{one}" for one in QUIET), f"--user-data-dir={folder / 'profile'}",
         "--remote-debugging-port=0", f"--window-size={width},{height}", "about:blank",
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
