@@ -192,6 +192,7 @@ class Flaky(Source):
     def __init__(self, raises: bool) -> None:
         self.info = StreamInfo("flaky", NAMES, 100.0)
         self.raises, self.reopened = raises, 0
+        self.sent: list[np.ndarray] = []
         self._began = self._last = time.monotonic()
 
     def clock(self) -> float:
@@ -210,7 +211,10 @@ class Flaky(Source):
         times = self._last + np.arange(1, n + 1) / 100
         self._last += n / 100
         data = np.random.default_rng(n).normal(0, 1e-5, (3, n))
-        return None if passed > 4.5 else Chunk(data, times)
+        if passed > 4.5:
+            return None
+        self.sent.append(data)
+        return Chunk(data, times)
 
     def reopen(self) -> bool:
         self.reopened += 1
@@ -230,6 +234,11 @@ def test_a_stream_that_is_gone_is_looked_for_and_the_session_goes_on(
     assert found.count("lost") == found.count("gap") == found.count("resumed") == 1
     assert len(model.windows) >= 2
     assert session.summary()["lost"] == 1
+    sent = np.concatenate(source.sent, axis=1)
+    np.testing.assert_allclose(recorded(tmp_path / "out"), sent, atol=1e-11)
+    (path,) = find_recordings([tmp_path / "out" / "recording"])
+    notes = read_recording(path).raw.annotations
+    assert [a["description"] for a in notes].count("BAD_gap") == 1
     said = capsys.readouterr().err
     assert "signal lost" in said
     assert "signal is back" in said
