@@ -34,10 +34,10 @@ def test_words_by_their_probability(decoder: Caption) -> None:
     best = decoder.write(tables, CaptionSampleConfig(num_images_per_prompt=2), one)
     assert best == [["a blue key", "a blue key"]]
     many = CaptionSampleConfig(num_images_per_prompt=1000, temperature=1.0)
-    drawn = pd.Series(decoder.write(tables, many, one)[0]).value_counts(normalize=True)
+    drawn = decoder.write(tables, many, one)[0]
     for words, chance in (("a blue key", 0.56), ("a red key", 0.14), ("a blue cat", 0.24)):
-        assert drawn[words] == pytest.approx(chance, abs=0.04)
-    assert not any("fish" in words for words in drawn.index)
+        assert drawn.count(words) / 1000 == pytest.approx(chance, abs=0.04)
+    assert not any("fish" in words for words in drawn)
 
 
 def test_it_draws_what_it_says(decoder: Caption) -> None:
@@ -47,7 +47,7 @@ def test_it_draws_what_it_says(decoder: Caption) -> None:
     assert answer.drawn_from == [[f"a picture of {label}"] for label in labels or []]
     opened = PromptedGenerator.from_pretrained(decoder.generator)
     sample = decoder.settings(num_inference_steps=2)
-    texts = [row[0] for row in answer.drawn_from]
+    texts = [row[0] for row in answer.drawn_from or []]
     again = decoder.draw_texts(texts, sample, np.arange(2))
     assert answer.images is not None and opened.image_size == answer.images.shape[-1]
     torch.testing.assert_close(again, answer.images)
