@@ -67,7 +67,9 @@ def test_known_pictures_are_told_apart_and_nothing_is_done_twice(tmp_path, pictu
     found = run(config)
     report = tmp_path / "own" / "scores" / "report.html"
     assert found["report"] == str(report)
-    assert "Right picture before another" in report.read_text("utf-8")
+    page = report.read_text("utf-8")
+    assert "Right picture before another" in page
+    assert "<b>Nothing is drawn.</b>" in page and 'alt="generated' not in page
     scores = Scores.model_validate_json(report.with_name("scores.json").read_text("utf-8"))
     assert [s.metric for s in scores.scores] == [
         "picture_two_way", "picture_top1", "category_top1"

@@ -130,6 +130,7 @@ def draw_gallery(
     seen: Tensor | None = None,
     title: str = "",
     n_generated: int = 4,
+    made: str = "generated from EEG",
 ) -> Image.Image:
     """Draw trials, seen | generated, one column for each group of them.
 
@@ -150,6 +151,8 @@ def draw_gallery(
         One line above.
     n_generated : int
         Samples that are scored; those behind them were drawn by their probability.
+    made : str
+        What stands over them.
 
     Returns
     -------
@@ -186,7 +189,7 @@ def draw_gallery(
         draw.text((left, top - _GROUP), name, INK, _font(16))
         draw.text((left, top), "seen" if seen is not None else "category seen", FAINT, _font(13))
         first = left + _TILE + _BETWEEN
-        draw.text((first, top), "generated from EEG", FAINT, _font(13))
+        draw.text((first, top), made, FAINT, _font(13))
         if k > n_generated:
             drawn = first + n_generated * (_TILE + _GAP)
             draw.text((drawn, top), "drawn by probability", FAINT, _font(13))
