@@ -363,7 +363,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path):
 def test_a_finished_training_gets_more_steps_from_its_weights(tmp_path):
     write_windows(tmp_path / "windows", sinusoids(40))
     first = pretrain(tiny_config(tmp_path))
-    wanted = rf"written with steps = 12, .* another output folder, and init {first} to start"
+    wanted = rf"written with steps = 12, .* another output folder, and --init {first} to start"
     with pytest.raises(ValueError, match=wanted):
         pretrain(tiny_config(tmp_path, steps=16))
     changes = {"output": tmp_path / "more", "init": first, "steps": 4}
