@@ -19,6 +19,7 @@ import itertools
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -74,9 +75,9 @@ def main() -> None:
     draw(table, options.output / "pretraining_worth.png")
 
 
-def configure(folder: Path, output: Path, seed: int, **changes: object) -> ReaderConfig:
+def configure(folder: Path, output: Path, seed: int, **changes: Any) -> ReaderConfig:
     """Return the fit of one network."""
-    settings = read_yaml(CONFIGS / "fit-reader-n170.yaml")
+    settings: dict[str, Any] = read_yaml(CONFIGS / "fit-reader-n170.yaml")
     changes = {"data": folder, "output": output, "seed": seed, "ensemble": 1} | changes
     return ReaderConfig(**settings | changes)
 

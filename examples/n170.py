@@ -103,10 +103,10 @@ def prepare_subject(recordings: Path, subject: str, work: Path) -> Path:
 
 def configure(arm: str, folder: Path, stimuli: Path) -> PriorConfig | FinetuneConfig:
     """Return the fit of one arm."""
+    name = "fit-prior-n170.yaml" if arm == "prior" else "finetune-n170.yaml"
+    settings: dict[str, Any] = read_yaml(CONFIGS / name) | {"data": folder}
     if arm == "prior":
-        settings = read_yaml(CONFIGS / "fit-prior-n170.yaml")
-        return PriorConfig(**settings | {"data": folder, "bank": stimuli})
-    settings = read_yaml(CONFIGS / "finetune-n170.yaml") | {"data": folder}
+        return PriorConfig(**settings | {"bank": stimuli})
     return FinetuneConfig(**settings | ({"pretrained": None} if arm == "paper-scratch" else {}))
 
 

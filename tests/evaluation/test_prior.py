@@ -93,11 +93,11 @@ def test_from_end_to_end(folder: Path, tmp_path: Path) -> None:
     sample = read_yaml(tmp_path / "config.yaml")["sample"]
     assert sample == {
         "num_images_per_prompt": 1, "num_inference_steps": 2, "guidance_scale": 2.5,
-        "strength": 0.7, "temperature": 0.0, "condition": "both", "seed": 0,
+        "strength": 0.5, "temperature": 0.0, "condition": "both", "seed": 0,
     }  # fmt: skip
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "the best guess, the likeliest picture of a bank of 6" in page
-    assert "70% of the drawing anew" in page and "from class " in page
+    assert "50% of the drawing anew" in page and "from class " in page
     assert page.count("drawn by their probability</p>") == 9  # three best, median and worst
     assert np.shape(scores.trials["judged_draws"]) == (n, 4)
     with Image.open(tmp_path / "gallery.png") as sheet:
