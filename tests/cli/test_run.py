@@ -15,6 +15,7 @@ from dreamdiffusion.cli.own.plan import add_parts, plan_prepare, plan_split, rej
 from dreamdiffusion.cli.own.words import in_words
 from dreamdiffusion.evidence.scores import Scores
 from dreamdiffusion.recordings.config import StatedConfig
+from dreamdiffusion.report import write
 from dreamdiffusion.studies.known_pictures import _before_others
 from dreamdiffusion.trials.trials import Trials
 
@@ -58,6 +59,14 @@ def shown(tmp_path):
 
 
 def test_known_pictures_are_told_apart_and_nothing_is_done_twice(tmp_path, pictures, monkeypatch):
+    made = []
+    drawn = write.draw_gallery
+
+    def draw_gallery(*arguments, **named):
+        made.append(named["made"])
+        return drawn(*arguments, **named)
+
+    monkeypatch.setattr(write, "draw_gallery", draw_gallery)
     monkeypatch.setattr(plan, "LEAST_STEPS", 40)
     monkeypatch.setattr(plan, "MOST_STEPS", 40)
     config = RunConfig(
@@ -91,6 +100,7 @@ def test_known_pictures_are_told_apart_and_nothing_is_done_twice(tmp_path, pictu
     before = [path.stat().st_mtime_ns for path in results]
     assert run(config)["scores"] == found["scores"]
     assert [path.stat().st_mtime_ns for path in results] == before
+    assert made == ["known, most probable"]
     content = json.loads(report.with_name("scores.json").read_text())
     assert len(content["looks"]) == 1
     reason = {"name": "not_held_out", "what": "these trials were trained on"}
