@@ -189,7 +189,8 @@ def draw_gallery(
         draw.text((left, top - _GROUP), name, INK, _font(16))
         draw.text((left, top), "seen" if seen is not None else "category seen", FAINT, _font(13))
         first = left + _TILE + _BETWEEN
-        draw.text((first, top), made, FAINT, _font(13))
+        scored = "best guess" if n_generated == 1 < k else made
+        draw.text((first, top), scored, FAINT, _font(13))
         if k > n_generated:
             drawn = first + n_generated * (_TILE + _GAP)
             draw.text((drawn, top), "drawn by probability", FAINT, _font(13))
