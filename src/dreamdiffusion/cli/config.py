@@ -32,7 +32,7 @@ class DemoConfig(Schema):
         description="which decoder: prior chooses from pictures that nobody saw and draws from "
         "there on; paper: EEG tokens condition the generator",
     )
-    trials: PositiveInt = Field(default=40, description="held-out trials that are decoded")
+    trials: PositiveInt = Field(default=64, description="held-out trials that are decoded")
     seed: int = 0
     runtime: RuntimeConfig = RuntimeConfig()
 
