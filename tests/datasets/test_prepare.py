@@ -57,6 +57,19 @@ def test_trials(muse):
     assert not trials.simulated
 
 
+def test_a_run_that_repeats_another_is_named(muse, caplog):
+    """Its EEG is another, so only the pictures and their moments say that it may be a copy."""
+    for run in (1, 2):
+        path = muse / "subject1" / "session1" / f"data_{run}.csv"
+        table = pd.read_csv(path)
+        table.loc[np.arange(200, 2200, 200), "Marker0"] = [1, 2, 2, 1, 1, 2, 1, 2, 2, 1]
+        table.to_csv(path, index=False)
+    prepare(by_class(muse))
+    (message,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert message.startswith("the same pictures at the same moments in ")
+    assert "data_1 and " in message and "audit --data" in message
+
+
 def test_trials_tell_where_they_come_from(muse):
     folder = prepare(by_class(muse, tmax=0.25))
     source = Trials.load(folder).source

@@ -12,7 +12,9 @@ from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials, source_of
+from dreamdiffusion.trials.repeats import repeated_runs
 from dreamdiffusion.trials.stimuli import check_shown
+from dreamdiffusion.trials.trials import Trials
 from dreamdiffusion.trials.windows.cut import build_windows
 
 logger = logging.getLogger(__name__)
@@ -59,4 +61,17 @@ def prepare(config: PrepareConfig) -> Path:
     trials.source |= source_of(config)
     folder = trials.save(config.output)
     logger.info("%d trials of %d channels in %s", len(trials), trials.n_chans, folder)
+    _warn_of_repeats(trials, folder)
     return folder
+
+
+def _warn_of_repeats(trials: Trials, folder: Path) -> None:
+    pairs = repeated_runs(trials.metadata)
+    if not pairs:
+        return
+    named = ", ".join(f"{one} and {other}" for one, other in pairs[:3])
+    logger.warning(
+        "the same pictures at the same moments in %s%s; if one of a pair is the other, exported "
+        "again, leave it out: `dreamdiffusion audit --data %s` compares their EEG",
+        named, f" and {len(pairs) - 3} pairs more" if len(pairs) > 3 else "", folder,
+    )  # fmt: skip
