@@ -126,7 +126,9 @@ class LiveConfig(Schema):
         "brainflow:BOARD[,PORT]",
     )
     model: Weights = Field(
-        default=Path("weights/eeg-scenes"), validate_default=True, description="folder of a decoder"
+        default=Path("weights/prior-scenes"),
+        validate_default=True,
+        description="folder of a decoder",
     )
     output: Path = Path("runs/live")
     judge: Weights | None = Field(
@@ -172,7 +174,7 @@ class AppConfig(Schema):
     """A page in three steps, recording, model, picture, for a browser of this machine."""
 
     models: list[Weights] = Field(
-        default=[Path("weights/eeg-scenes")],
+        default=[Path("weights/prior-scenes"), Path("weights/eeg-scenes")],
         min_length=1,
         validate_default=True,
         description="model folders; the first one's recording.json makes the sample recordings",

@@ -72,9 +72,13 @@ def test_an_upload_becomes_images_beside_their_control(drawing, model, dial, tmp
     html, stages = draw(drawing, path, model, dial=dial, text="a red square")
     assert stages[0] == "Reading the recording." and stages[-1] == "Writing the page."
     assert html.count("<article") == 3  # two moments, and the text
-    for caption in ("Drawn from the EEG of this moment", "Control: the EEG of another moment"):
+    captions = {
+        "Drawn from the EEG of this moment": 1 if model == "prior" else 4,
+        "Control: the EEG of another moment": 1 if model == "prior" else 4,
+    } | ({"Drawn by how likely this EEG makes them": 4} if model == "prior" else {})
+    for caption, n in captions.items():
         rows = re.findall(rf"<figcaption>{caption}</figcaption>(.*?)</figure>", html, re.S)
-        assert [row.count("<img ") for row in rows] == [4, 4]
+        assert [row.count("<img ") for row in rows] == [n, n]
         assert all("data:image/png;base64," in row for row in rows)
     assert len(re.findall(r"Drawn from the text a red square", html)) == 2
     assert re.search(r"in \d+ of 24 pictures", html)

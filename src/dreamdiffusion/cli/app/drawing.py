@@ -16,7 +16,6 @@ from dreamdiffusion.cli.app.models import Model, Models
 from dreamdiffusion.cli.app.pages import Moment, Row, fill, png_uri
 from dreamdiffusion.cli.app.samples import Samples
 from dreamdiffusion.cli.app.verdict import judge_recording
-from dreamdiffusion.decoders.base import Answer
 from dreamdiffusion.decoders.generate import to_pil
 from dreamdiffusion.files.pictures import open_picture, picture_path
 from dreamdiffusion.recordings.read import read_recording
@@ -27,6 +26,9 @@ from dreamdiffusion.trials.trials import Trials
 N_IMAGES = 4
 WIDTH = 128
 """Pixels of an image on the page."""
+DRAWN = "Drawn from the EEG of this moment"
+BY_PROBABILITY = "Drawn by how likely this EEG makes them"
+CONTROL = "Control: the EEG of another moment"
 
 
 class Drawing:
@@ -88,14 +90,23 @@ class Drawing:
     ) -> list[Moment]:
         places = np.sort(rng.permutation(len(trials))[: order.moments])
         shuffled = another_of_each(len(trials), places, rng)
-        answer = model.draw(trials.select(places), order.dial, N_IMAGES)
+        chosen = trials.select(places)
+        draws = model.draw_by_probability(chosen, order.dial)
+        # Where images are drawn by their probability beside it, one best guess is enough.
+        n_images = N_IMAGES if draws is None else 1
+        answer = model.draw(chosen, order.dial, n_images)
         # The same random numbers, another moment's EEG: what differs is due to the EEG.
         control = None
         if shuffled is not None:
-            control = model.draw(trials.select(shuffled), order.dial, N_IMAGES)
-        words = model.confidence(trials.select(places), answer)
+            control = model.draw(trials.select(shuffled), order.dial, n_images)
+        words = model.confidence(chosen, answer, draws)
+        images = {
+            DRAWN: answer.images,
+            BY_PROBABILITY: draws,
+            CONTROL: None if control is None else control.images,
+        }
         return [
-            _moment(trials, int(place), number, answer, control, stimuli, words[number])
+            _moment(trials, int(place), number, images, stimuli, words[number])
             for number, place in enumerate(places)
         ]
 
@@ -114,8 +125,7 @@ def _moment(
     trials: Trials,
     place: int,
     number: int,
-    answer: Answer,
-    control: Answer | None,
+    images: Mapping[str, torch.Tensor | None],
     stimuli: Path | None,
     words: str,
 ) -> Moment:
@@ -126,10 +136,7 @@ def _moment(
         picture = open_picture(picture_path(stimuli, str(row["stim_file"])))
         caption = "The picture that was shown"
         rows.append(Row(caption, f"{caption}: {seen}", [_image(picture)]))
-    if answer.images is not None:
-        rows.append(_row("Drawn from the EEG of this moment", answer.images[number]))
-    if control is not None and control.images is not None:
-        rows.append(_row("Control: the EEG of another moment", control.images[number]))
+    rows += [_row(kind, drawn[number]) for kind, drawn in images.items() if drawn is not None]
     return Moment(float(row["onset"]), seen, rows, words)
 
 

@@ -14,7 +14,9 @@ from dreamdiffusion.decoders.base import CATEGORY, RECORD, Answer, read_record
 from dreamdiffusion.decoders.fit import load_decoder
 from dreamdiffusion.decoders.generate import prepare_settings, to_pil
 from dreamdiffusion.decoders.images import ImageDecoder, NotDrawnError
-from dreamdiffusion.evaluation.confidence.calibrator import FILE, Calibrator, guess, trial_names
+from dreamdiffusion.evaluation.confidence.calibrator import FILE, Calibrator, trial_names
+from dreamdiffusion.evaluation.confidence.per_trial import gather
+from dreamdiffusion.evaluation.judged import DRAWS
 from dreamdiffusion.files.progress import hidden
 from dreamdiffusion.models.judge.judge import Judge, load_judge
 from dreamdiffusion.trials.config import PrepareConfig
@@ -27,11 +29,11 @@ DIALS = {
     "prior": Dial(
         "strength",
         "How much is drawn anew",
-        "the nearest known picture",
+        "the likeliest picture of the bank",
         "all of it",
         0.0,
         1.0,
-        0.7,
+        0.5,
     ),
 }
 """By the decoder's name; a decoder that is not here has no dial."""
@@ -93,6 +95,18 @@ class Model:
         with hidden():
             return self.decoder.decode(trials, self._sample(dial, n_images))
 
+    def draw_by_probability(self, trials: Trials, dial: float | None) -> torch.Tensor | None:
+        """Draw images that differ as much as the EEG leaves open, ``(n, k, 3, height, width)``.
+
+        None where the images of `draw` are such already.
+        """
+        changes = self.decoder.other_drawings.get(DRAWS)
+        if changes is None:
+            return None
+        sample = self._sample(dial, 1).model_copy(update=dict(changes))
+        with hidden():
+            return self.decoder.decode(trials, sample).images
+
     def draw_text(self, text: str, dial: float | None) -> list[str]:
         """Draw a text by the generator alone, and return the images' addresses.
 
@@ -115,9 +129,9 @@ class Model:
             fields[DIALS[self.decoder.name].field] = dial
         return self.decoder.settings(**fields)
 
-    def confidence(self, trials: Trials, answer: Answer) -> list[str]:
+    def confidence(self, trials: Trials, answer: Answer, draws: torch.Tensor | None) -> list[str]:
         """Say of each trial which kind its images show, how sure that is, and what else is near."""
-        sure = self._sure(trials, answer)
+        sure = self._sure(trials, answer, draws)
         near = None
         if self._prototypes is not None and answer.embeddings is not None:
             near = self._near(answer)
@@ -144,7 +158,7 @@ class Model:
         assert self._prototypes is not None and answer.embeddings is not None
         return (answer.embeddings.cpu().float() @ self._prototypes.cpu().float().T).numpy()
 
-    def _sure(self, trials: Trials, answer: Answer) -> list[str]:
+    def _sure(self, trials: Trials, answer: Answer, draws: torch.Tensor | None) -> list[str]:
         """Rate the images as the report does; nothing where it cannot be done for these."""
         judge, calibrator = self._judge, self._calibrator
         if judge is None or calibrator is None or self._prototypes is None:
@@ -153,14 +167,9 @@ class Model:
             return []
         if set(judge.categories) != set(self.kinds):
             return []
-        images = answer.images
-        chances = judge.predict(images.flatten(0, 1))["category"].unflatten(0, images.shape[:2])
         order = [self.kinds.index(name) for name in judge.categories]
-        guesses = guess(
-            chances.cpu().numpy(),
-            answer.embeddings.cpu().float().numpy(),
-            self._prototypes[order].cpu().float().numpy(),
-        )
+        prototypes = self._prototypes[order].cpu().float().numpy()
+        guesses = gather(judge, prototypes, answer, answer.images, draws)
         try:
             rated = calibrator.predict(guesses, trial_names(trials.metadata))
         except ValueError:  # fitted on these very trials, or on other features

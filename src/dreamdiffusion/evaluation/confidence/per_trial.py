@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dreamdiffusion.decoders.base import CATEGORY
+from dreamdiffusion.decoders.base import CATEGORY, Answer
 from dreamdiffusion.evaluation.confidence.calibrator import (
     FILE,
     MIN_FITTED,
@@ -123,26 +123,47 @@ def _fit(
 def _guesses(
     decoded: Decoded, prototypes: NDArray[np.floating], judge: Judge
 ) -> tuple[Guesses, NDArray[np.int64]]:
-    """Return the guess at each trial's category, and the true one, int (n,).
-
-    Images that were drawn by their probability, and the decoder's own probability of the category,
-    speak for it too, where there are such.
-    """
+    """Return the guess at each trial's category, and the true one, int (n,)."""
     truth = np.array(label_indices(judge.categories, decoded.tested.metadata["category"]))
-    draws, own = decoded.controls.get(DRAWS), None
-    tables = decoded.answer.probabilities
+    draws = decoded.controls.get(DRAWS)
+    return gather(judge, prototypes, decoded.answer, decoded.generated, draws), truth
+
+
+def gather(
+    judge: Judge,
+    prototypes: NDArray[np.floating],
+    answer: Answer,
+    images: Tensor,
+    draws: Tensor | None,
+) -> Guesses:
+    """Gather what speaks for the category that the images of each trial show.
+
+    Parameters
+    ----------
+    prototypes
+        ``(n_categories, clip_dim)``, in the judge's order.
+    answer
+        Embeddings of the EEG and, where the decoder gives one, its own probability.
+    images
+        ``(n, k, 3, height, width)`` in [0, 1].
+    draws
+        The same, of images that were drawn by their probability; None where there are none.
+    """
+    own, tables = None, answer.probabilities
     if tables is not None and CATEGORY in tables:
         own = tables[CATEGORY].reindex(columns=judge.categories, fill_value=0.0).to_numpy()
-    guesses = guess(
-        _probabilities(judge, decoded.generated),
-        decoded.embeddings,
+    assert answer.embeddings is not None
+    return guess(
+        _probabilities(judge, images),
+        answer.embeddings.cpu().float().numpy(),
         prototypes,
         draws=None if draws is None else _probabilities(judge, draws),
         own=own,
     )
-    return guesses, truth
 
 
 def _probabilities(judge: Judge, images: Tensor) -> NDArray[np.floating]:
     """Return what the judge sees in each image, ``(n, k, C)``."""
-    return judge.predict(images.flatten(0, 1))["category"].unflatten(0, images.shape[:2]).numpy()
+    return (
+        judge.predict(images.flatten(0, 1))["category"].unflatten(0, images.shape[:2]).cpu().numpy()
+    )
