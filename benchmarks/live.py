@@ -48,7 +48,7 @@ from dreamdiffusion.trials.cut import cut_trials
 from dreamdiffusion.trials.trials import Trials
 
 ROOT = Path(__file__).parents[1]
-MODEL, JUDGE = ROOT / "weights" / "eeg-scenes", ROOT / "weights" / "judge"
+MODEL, JUDGE = ROOT / "weights" / "prior-scenes", ROOT / "weights" / "judge"
 PLAYER = ROOT / "tests" / "support" / "lsl_player.py"
 RESULTS = ROOT / "docs" / "results" / "live.json"
 RUN = 10
