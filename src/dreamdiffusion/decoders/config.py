@@ -137,8 +137,8 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     output: Path = Path("runs/reader")
     init: Weights | None = Field(
         default=None,
-        description="output of an earlier fit-reader or fit-prior, of the same sizes and "
-        "attributes: its weights are the start, the schedule is new",
+        description="output of an earlier fit-reader or fit-prior, perhaps of other people, of the "
+        "same sizes and attributes: its weights are the start, the schedule is new",
     )
     encoder: Literal["compact", "mae"] = Field(
         default="compact", description="mae: the paper's transformer, under the same losses"
@@ -147,11 +147,6 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     mae: EncoderConfig = EncoderConfig()
     pretrained: Path | None = Field(
         default=None, description="output of pretrain, with encoder mae; empty: from scratch"
-    )
-    init: Weights | None = Field(
-        default=None,
-        description="model folder of an earlier fit-reader, perhaps of other people, of the same "
-        "channels, window and sizes: its networks are the start",
     )
     attributes: list[str] = Field(
         default=ATTRIBUTES,

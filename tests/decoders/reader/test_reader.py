@@ -194,5 +194,6 @@ def test_a_reader_starts_from_an_earlier_one(tmp_path: Path) -> None:
     scratch = fit(reader_config(tmp_path, output=tmp_path / "3", **still))
     assert not torch.equal(scratch.networks[0].clip_head.weight, again.networks[0].clip_head.weight)
     other = {"n_temporal": 4, "embed_dim": 16}
-    with pytest.raises(ValueError, match=r"init\) has sizes .* both have to be the same"):
+    wrong = r"is a ReaderNetwork with sizes .* set it as it was there"
+    with pytest.raises(ValueError, match=wrong):
         fit(reader_config(tmp_path, init=tmp_path / "first", output=tmp_path / "4", compact=other))

@@ -62,7 +62,7 @@ def test_the_synthetic_board_streams_evenly_and_is_opened_again() -> None:
     assert 300 < len(times) < 700
     assert np.diff(times).min() > 0.5 / 250
     assert not any(chunk.lost for chunk in chunks)
-    assert 1e-6 < np.abs(data).max() < 1e-3  # volts
+    assert 1e-6 < np.abs(data).max() < 1e-2  # volts; the board draws about 1 mV of noise
     assert sum(len(chunk.times) for chunk in again) > 100
     assert again[-1].times[-1] > times[-1]
 

@@ -100,13 +100,10 @@ class Reader(Decoder):
             )
             for name, values in attributes.items()
         }
-        start = None if config.init is None else cls.load(config.init)
         networks = []
         for number in range(config.ensemble):
             own = config.model_copy(update={"seed": config.seed + number})
             network = _make_network(trials, own, attributes, pairs.embeddings.shape[1])
-            if start is not None:
-                _copy_weights(start, number, network)
             if config.init is not None:
                 folder = part_of(part_of(config.init, "model"), "reader")  # that of a prior too
                 start_from(network, folder / _folder(number))
@@ -249,15 +246,3 @@ def _make_network(
     if pretrained is not None:
         network.encoder.load_state_dict(pretrained.state_dict())
     return network
-
-
-def _copy_weights(start: Reader, number: int, network: ReaderNetwork) -> None:
-    """Let a network begin where one of an earlier reader ended."""
-    old = start.networks[number % len(start.networks)]
-    for name in ("encoder_type", "sizes", "attributes", "clip_dim"):
-        if old.config[name] != network.config[name]:
-            raise ValueError(
-                f"the reader to start from (init) has {name} {old.config[name]}, this one has "
-                f"{network.config[name]}; both have to be the same"
-            )
-    network.load_state_dict(old.state_dict())
