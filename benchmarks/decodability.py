@@ -1,9 +1,10 @@
-"""How much a linear decoder reads from SIMULATED EEG, beside real recordings.
+"""How much is read from SIMULATED EEG, by noise level, beside real recordings.
 
     python benchmarks/decodability.py
 
-writes ``docs/results/decodability.json`` and ``.png`` (about 4 minutes on one core). The comparison
-with real recordings is made only where ``../shared/data/muse_n170`` exists.
+writes ``docs/results/decodability.json`` and ``.png`` (about half an hour on one core, most of it
+for the curve of `noise_curve.py`). The comparison with real recordings is made only where
+``../shared/data/muse_n170`` exists. Each part is kept in ``--parts`` and not computed again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -19,6 +22,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import mne
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from noise_curve import CHANCE, LDA_ROW, noise_curve
+from reader import FINAL
 from scipy.signal import welch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
@@ -134,8 +141,11 @@ def pair_auc(data: np.ndarray, labels: np.ndarray) -> tuple[float, float, int]:
     return scores[0], scores[1], len(labels)
 
 
-def headset_pairs(levels: tuple[float, ...]) -> tuple[list[dict], np.ndarray]:
-    """AUC of two categories with a Muse, for pairs of categories each seen by another person."""
+def headset_pairs(levels: tuple[float, ...]) -> tuple[list[dict], list[float]]:
+    """AUC of two categories with a Muse, for pairs of categories each seen by another person.
+
+    Returns the records and the spectrum at noise level 1.
+    """
     rng = np.random.default_rng(5)
     records, spectra = [], []
     for i in range(PAIRS):
@@ -174,7 +184,7 @@ def headset_pairs(levels: tuple[float, ...]) -> tuple[list[dict], np.ndarray]:
                 }
             )
             print(f"simulated Muse, {pair}, noise level {level}: AUC {auc:.3f}", flush=True)
-    return records, np.median(spectra, axis=0)
+    return records, np.median(spectra, axis=0).tolist()
 
 
 def spectrum(data: np.ndarray) -> np.ndarray:
@@ -182,7 +192,7 @@ def spectrum(data: np.ndarray) -> np.ndarray:
     return welch(1e6 * data, SFREQ, nperseg=512, average="median")[1].mean(axis=0)
 
 
-def real_faces_houses() -> tuple[list[dict], np.ndarray | None]:
+def real_faces_houses() -> tuple[list[dict], list[float] | None]:
     """The same measure on the real recordings of people who saw faces and houses."""
     records, spectra = [], []
     for subject in (1, 2):
@@ -211,7 +221,7 @@ def real_faces_houses() -> tuple[list[dict], np.ndarray | None]:
                 }
             )
             print(f"real Muse N170, person {subject}: AUC {auc:.3f}", flush=True)
-    return records, np.median(spectra, axis=0) if spectra else None
+    return records, np.median(spectra, axis=0).tolist() if spectra else None
 
 
 def evoked() -> mne.EvokedArray:
@@ -228,10 +238,34 @@ def evoked() -> mne.EvokedArray:
     return average
 
 
-def draw(result: dict, spectra: dict[str, np.ndarray | None], path: Path) -> None:
-    """One figure: accuracy, AUC, topographies, average, spectrum."""
-    figure = plt.figure(figsize=(13, 8), layout="constrained")
-    grid = figure.add_gridspec(2, 6)
+def draw_curve(curve: dict[str, dict], figure: Figure, grid: GridSpec) -> None:
+    """Category, colour and both by noise level: LDA, the reader, the prior's images."""
+    levels = sorted(curve, key=float)
+    names = {LDA_ROW: "LDA, pooled", "reader": "reader", FINAL: "prior, image"}
+    for i, metric in enumerate(("category", "color", "both")):
+        axes = figure.add_subplot(grid[1, 2 * i : 2 * i + 2])
+        for shift, (row, label) in zip((0.98, 1, 1.02), names.items(), strict=True):
+            entries = [curve[level]["rows"][row][metric] for level in levels]
+            values = np.array([entry["value"] for entry in entries])
+            low, high = np.array([entry["ci95"] for entry in entries]).T
+            axes.errorbar(
+                [shift * float(level) for level in levels], 100 * values,
+                100 * np.array([values - low, high - values]), fmt="o-", capsize=2, label=label,
+            )  # fmt: skip
+        axes.axhline(100 * CHANCE[metric], color="k", ls=":", label="chance")
+        axes.set(xscale="log", xlabel="noise level (1 = realistic)", ylim=(0, 100))
+        axes.set_xticks([float(level) for level in levels], levels)
+        axes.minorticks_off()
+        title = {"color": "colour", "both": "category and colour"}.get(metric, metric)
+        axes.set_title(f"SIMULATED: {title} right, %, single trials", fontsize=10)
+        axes.legend(fontsize=8)
+
+
+def draw(result: dict, spectra: dict[str, list[float] | None], path: Path) -> None:
+    """One figure: accuracy, AUC, the noise curve, topographies, average, spectrum."""
+    figure = plt.figure(figsize=(13, 12), layout="constrained")
+    grid = figure.add_gridspec(3, 6)
+    draw_curve(result["noise_curve"], figure, grid)
     axes = figure.add_subplot(grid[0, :3])
     category = [r for r in result["within_person"] if r["target"] == "category"]
     for covariance, marker in (("class", "o"), ("pooled", "s")):
@@ -274,12 +308,12 @@ def draw(result: dict, spectra: dict[str, np.ndarray | None], path: Path) -> Non
 
     average = evoked()
     for i, when in enumerate((0.1, 0.17, 0.28)):
-        axes = figure.add_subplot(grid[1, i])
+        axes = figure.add_subplot(grid[2, i])
         data = 1e6 * average.data[:, average.time_as_index(when)[0]]
         limit = np.abs(data).max()
         mne.viz.plot_topomap(data, average.info, axes=axes, show=False, vlim=(-limit, limit))
         axes.set_title(f"SIMULATED {1000 * when:.0f} ms\n±{limit:.1f} µV", fontsize=9)
-    axes = figure.add_subplot(grid[1, 3:5])
+    axes = figure.add_subplot(grid[2, 3:5])
     freqs = np.fft.rfftfreq(512, 1 / SFREQ)
     for name, values in spectra.items():
         if values is not None:
@@ -287,7 +321,7 @@ def draw(result: dict, spectra: dict[str, np.ndarray | None], path: Path) -> Non
     axes.loglog(freqs[4:90], 30 / freqs[4:90], "k:", label="1/f")
     axes.set(xlabel="Hz", ylabel="µV²/Hz", title="TP9, TP10, noise level 1")
     axes.legend(fontsize=8)
-    axes = figure.add_subplot(grid[1, 5])
+    axes = figure.add_subplot(grid[2, 5])
     for name in ("Oz", "PO8", "TP10", "Cz"):
         axes.plot(
             1000 * average.times, 1e6 * average.data[average.ch_names.index(name)], label=name
@@ -297,25 +331,42 @@ def draw(result: dict, spectra: dict[str, np.ndarray | None], path: Path) -> Non
     figure.savefig(path, dpi=110)
 
 
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    """Return a part that is kept, or make and keep it."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(make()) + "\n", "utf-8")
+    return json.loads(path.read_text("utf-8"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--parts", type=Path, default=ROOT / "runs" / "decodability")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    within = within_person(1, LEVELS)
+    curve = noise_curve(args.parts / "noise-curve")
+    pairs, simulated = kept(
+        args.parts / "pairs.json", lambda: headset_pairs((DEFAULT_NOISE_LEVEL, 1.0))
+    )
+    within = kept(args.parts / "person-1.json", lambda: within_person(1, LEVELS))
     for subject in (2, 3, 4):
-        within += within_person(subject, (DEFAULT_NOISE_LEVEL,))
-    pairs, simulated = headset_pairs((DEFAULT_NOISE_LEVEL, 1.0))
+        within += kept(
+            args.parts / f"person-{subject}.json",
+            lambda subject=subject: within_person(subject, (DEFAULT_NOISE_LEVEL,)),
+        )
     real, measured = real_faces_houses()
     result = {
         "default_noise_level": DEFAULT_NOISE_LEVEL,
         "within_person": within,
+        "noise_curve": curve,
         "headset_pairs": pairs,
         "real": real,
         "real_available": bool(real),
     }
-    (args.output / "decodability.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    text = json.dumps(result, indent=1, default=float)
+    (args.output / "decodability.json").write_text(text + "\n", "utf-8")
     draw(
         result, {"SIMULATED": simulated, "REAL (N170)": measured}, args.output / "decodability.png"
     )
