@@ -78,6 +78,11 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Case(request.param, tmp_path_factory.mktemp(request.param))
 
 
+gives_images = pytest.mark.parametrize(
+    "case", [name for name in registry if "images" in registry[name].gives], indirect=True
+)
+
+
 def same(one: Answer, two: Answer) -> None:
     """Assert that two answers hold the same."""
     assert one.parts == two.parts
@@ -134,11 +139,11 @@ def test_the_answer_is_the_same_again_and_for_each_trial_alone(case: Case) -> No
     same(first, Answer(*parts, tables or None))
 
 
+@gives_images
 def test_an_image_depends_on_seed_and_numbers_alone(case: Case) -> None:
     """A selection of trials that keep their numbers gets the images of the whole."""
     decoder = case.decoder
-    if not isinstance(decoder, ImageDecoder):
-        pytest.skip("it gives no images")
+    assert isinstance(decoder, ImageDecoder)
     few = FEW[case.name] | ({"temperature": 1.0} if case.name == "prior" else {})
     numbers = np.array([7, 3, 40, 11])
     chosen = case.test.select(np.array([0, 1, 2, 3]))
@@ -162,10 +167,10 @@ def test_an_image_depends_on_seed_and_numbers_alone(case: Case) -> None:
         decoder.decode(chosen, numbers=numbers[:2], **few)
 
 
+@gives_images
 def test_a_setting_of_another_decoder_is_refused_by_name(case: Case) -> None:
     decoder = case.decoder
-    if not isinstance(decoder, ImageDecoder):
-        pytest.skip("it gives no images")
+    assert isinstance(decoder, ImageDecoder)
     assert set(decoder.sample_schema.model_fields) <= set(SampleConfig.model_fields)
     own = decoder.settings(SampleConfig(seed=3))
     assert own == decoder.sample_schema(seed=3)
@@ -176,10 +181,10 @@ def test_a_setting_of_another_decoder_is_refused_by_name(case: Case) -> None:
         decoder.decode(case.test, guidance=1)
 
 
+@gives_images
 def test_what_an_image_decoder_says_of_itself(case: Case) -> None:
     decoder = case.decoder
-    if not isinstance(decoder, ImageDecoder):
-        pytest.skip("it gives no images")
+    assert isinstance(decoder, ImageDecoder)
     assert decoder.image_size == SIZE
     assert list(decoder.processor.config["ch_names"]) == case.trials.ch_names
     assert (Path(decoder.clip_source()) / "config.json").is_file()
@@ -189,11 +194,11 @@ def test_what_an_image_decoder_says_of_itself(case: Case) -> None:
     same(read, replace(answer, images=None, drawn_from=None))
 
 
+@gives_images
 def test_images_without_the_eeg(case: Case, tmp_path: Path) -> None:
     """Those that controls are drawn from, of one that was loaded as of one that was fitted."""
     decoder = case.decoder
-    if not isinstance(decoder, ImageDecoder):
-        pytest.skip("it gives no images")
+    assert isinstance(decoder, ImageDecoder)
     sample, numbers = decoder.settings(**FEW[case.name]), np.array([4, 9])
     decoder.save(tmp_path / "saved")
     again = load_decoder(tmp_path / "saved")
