@@ -5,18 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from dreamdiffusion.evidence.controls import CONTROLS
+from dreamdiffusion.files.templates import open_templates
 from dreamdiffusion.report import charts, strips, words
 
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+TEMPLATES = open_templates(Path(__file__).parent / "templates")
 TEMPLATES.globals |= {
     "CONTROLS": CONTROLS,
     "NBSP": words.NBSP,
