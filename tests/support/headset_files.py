@@ -43,6 +43,21 @@ def write_mind_monitor(
     return folder / "a.csv"
 
 
+def write_mind_monitor_stream(folder: Path) -> Path:
+    """What MindMonitorPython writes of the app's stream: 12 samples arrive at one time."""
+    data, times = microvolts(0), stamps(0.0)
+    arrived = times[np.minimum(np.arange(N_TIMES) // 12 * 12 + 11, N_TIMES - 1)] - times[0]
+    lines = [",".join(["TimeStamp", *[f"RAW_{name}" for name in EEG], "AUX1", "Marker"])]
+    for row in range(N_TIMES):
+        text = str(datetime(2020, 1, 31, 10) + timedelta(microseconds=round(1e6 * arrived[row])))
+        text += "" if "." in text else ".000000"
+        if row in MARKED:
+            lines.append(f"{text}{',' * (len(EEG) + 2)}/Marker/{MARKED[row]}")
+        lines.append(",".join([text, *[f"{value:.1f}" for value in data[:, row]], "850.5"]))
+    (folder / "a.csv").write_text("\n".join(lines) + "\n")
+    return folder / "a.csv"
+
+
 def write_emotivpro(
     folder: Path, names: Sequence[str] = EEG, factor: int = 1, hole: float = 0.0
 ) -> Path:
@@ -97,6 +112,36 @@ def write_openbci(folder: Path, hole: float = 0.0) -> Path:
         )
     (folder / "a.txt").write_text("\n".join(lines) + "\n")
     return folder / "a.txt"
+
+
+OPENBCI_BOARDS = {
+    "BoardCytonSerial": (8, 250, ["Other"] * 7 + [f"Analog Channel {n}" for n in range(3)]),
+    "BoardCytonSerialDaisy": (16, 125, ["Other"] * 7 + [f"Analog Channel {n}" for n in range(3)]),
+    "BoardGanglionNative": (4, 200, ["Other"] * 5),
+}
+"""Board of the OpenBCI GUI -> channels, Hz, columns between motion and clock."""
+
+
+def write_openbci_board(
+    folder: Path, board: str, marker: str = "Marker Channel"
+) -> tuple[Path, np.ndarray, int]:
+    """Return the file, its microvolts (n_chans, 1000) and its rate; markers 3 and 4."""
+    n_chans, sfreq, between = OPENBCI_BOARDS[board]
+    data = np.random.default_rng(6).normal(0, 20, (n_chans, 1000)).round(2)
+    data += 100.0 * np.arange(n_chans)[:, None]
+    head = ["Sample Index", *[f"EXG Channel {n}" for n in range(n_chans)]]
+    head += [*[f"Accel Channel {n}" for n in range(3)], *between]
+    head += ["Timestamp", marker, "Timestamp (Formatted)"]
+    lines = ["%OpenBCI Raw EXG Data", f"%Number of channels = {n_chans}"]
+    lines += [f"%Sample Rate = {sfreq} Hz", f"%Board = OpenBCI_GUI${board}", ", ".join(head)]
+    for row in range(1000):
+        values = [row % 256, *data[:, row], 0.1, 0.0, 0.9, *[0.0] * len(between)]
+        values += [1.6e9 + (row // 8 * 8 + 7) / sfreq, {200: 3, 900: 4}.get(row, 0)]
+        cells = [f"{value:.6f}" for value in map(float, values)]
+        lines.append(", ".join([*cells, "2020-09-13 12:26:40.123"]))
+    path = folder / f"OpenBCI-RAW-{board}.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path, data, sfreq
 
 
 def write_old_openbci(folder: Path, clock: bool = True) -> Path:
@@ -232,5 +277,22 @@ def write_xdf(
     content += xdf_numbers(2, 1000 + np.arange(400) / 50, motion)
     content += xdf_texts(3, [(times[row], f"class {code}") for row, code in MARKED.items()])
     content += more + _footer(1, N_TIMES) + _footer(2, 400) + _footer(3, 2)
+    (folder / "a.xdf").write_bytes(content)
+    return folder / "a.xdf"
+
+
+def write_xdf_reset(folder: Path) -> Path:
+    """After 20 s without a sample the EEG's clock has begun anew; the markers' has not."""
+    data = microvolts(0).round(1).astype("<f8").T.copy()
+    times = stamps(20.0, begin=1000.0)
+    content = b"XDF:" + _chunk(1, b'<?xml version="1.0"?><info><version>1.0</version></info>')
+    content += _stream(1, "Headset", "EEG", "double64", SFREQ, xdf_channels(EEG))
+    content += _stream(3, "Pictures", "Markers", "string", 0, "")
+    for part, ahead in ((slice(None, JUMP), 0.0), (slice(JUMP, None), times[JUMP] - 3.0)):
+        for time in np.arange(times[part][0], times[part][-1], 0.25):
+            content += xdf_offset(1, time - ahead, ahead) + xdf_offset(3, time, 0.0)
+        content += xdf_numbers(1, times[part] - ahead, data[part])
+    content += xdf_texts(3, [(times[row], f"class {code}") for row, code in MARKED.items()])
+    content += _footer(1, N_TIMES) + _footer(3, 2)
     (folder / "a.xdf").write_bytes(content)
     return folder / "a.xdf"

@@ -15,9 +15,9 @@ from dreamdiffusion.models.generator.build import (
     build_clip,
     build_unet,
     build_vae,
-    train_tokenizer,
 )
 from dreamdiffusion.models.generator.folder import save_generator
+from dreamdiffusion.models.generator.vocabulary import train_tokenizer
 from dreamdiffusion.trials.trials import Trials
 
 SIZE = 16

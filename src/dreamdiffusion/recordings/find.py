@@ -13,7 +13,7 @@ from dreamdiffusion.recordings.formats.extensions import (
     TEXT_EXTENSIONS,
     extension_of,
 )
-from dreamdiffusion.recordings.formats.headsets import headset_format
+from dreamdiffusion.recordings.formats.headsets import headset_format, names_no_channel
 from dreamdiffusion.recordings.formats.openvibe import START
 from dreamdiffusion.recordings.formats.uci import TRIAL, is_trial_folder
 from dreamdiffusion.recordings.formats.vendors import is_nihon_kohden
@@ -75,13 +75,16 @@ def find_recordings(inputs: Iterable[Path | str]) -> list[Path]:
 
 
 def _is_table(path: Path) -> bool:
-    """Whether a text file is a recording: not a list of events, and a .txt of a known format."""
+    """Whether a text file is a recording: not a list of events, and a .txt of a known format.
+
+    A csv that names its columns and none that could be a channel is a list of something.
+    """
     extension = path.suffix.lower()
-    if extension in TEXT_EXTENSIONS and path.stem.lower().endswith("events"):
-        return False
-    if extension not in (".txt", ".tsv"):
+    if extension not in TEXT_EXTENSIONS:
         return True
-    return path.is_file() and (headset_format(path) is not None)
+    if path.stem.lower().endswith("events") or not path.is_file():
+        return False
+    return headset_format(path) is not None or (extension == ".csv" and not names_no_channel(path))
 
 
 def bids_root(path: Path) -> Path | None:

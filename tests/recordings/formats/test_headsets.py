@@ -292,3 +292,121 @@ def test_the_settings_of_files_are_those_of_every_command():
         "unit", "board", "file_sfreq", "file_channels", "stream"
     }  # fmt: skip
     assert ROWS == [512, 1408]
+
+
+# --- as published ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("board", files.OPENBCI_BOARDS)
+@pytest.mark.parametrize("marker", ["Marker Channel", "Other"])
+def test_openbci_columns_of_every_board(tmp_path, board, marker):
+    """As the GUI writes them: version 6 names the column of markers, version 5 calls it Other."""
+    path, data, sfreq = files.write_openbci_board(tmp_path, board, marker)
+    recording = read_recording(path)
+    assert recording.raw.info["sfreq"] == sfreq
+    assert eeg_names(recording.raw) == [f"EXG Channel {n}" for n in range(len(data))]
+    same(recording, eeg_names(recording.raw), data)
+    assert recording.events.code.tolist() == [3, 4]
+    np.testing.assert_allclose(recording.events.onset, [200 / sfreq, 900 / sfreq])
+    assert stretches(recording.raw) == [(0, len(data.T))]
+
+
+def test_mind_monitor_of_a_muse_s(tmp_path):
+    """Both auxiliary inputs, light sensors, and a first row that holds an element alone."""
+    path = files.write_mind_monitor(tmp_path)
+    lines = path.read_text().splitlines()
+    added = "AUX_LEFT,PPG_Ambient,PPG_IR,PPG_Red,Heart_Rate"
+    lines[0] = lines[0].replace("AUX_RIGHT", f"AUX_RIGHT,{added}")
+    lines[1:] = [
+        line.replace(",850.5,", ",850.5,820.5,1,2,3,60,")
+        if ",850.5," in line
+        else line.replace("/", ",,,,,/", 1)
+        for line in lines[1:]
+    ]
+    empty = "," * lines[0].count(",")
+    lines.insert(1, f"2020-01-31 09:59:59.900{empty}/muse/event/connected MuseS-84AC")
+    path.write_text("\n".join(lines) + "\n")
+    recording = read_recording(path)
+    same(recording, PLACES, microvolts(0))
+    assert recording.raw.ch_names == [*PLACES, "AUX_RIGHT", "AUX_LEFT"]
+    assert recording.events.code.tolist() == list(CODES)
+    np.testing.assert_allclose(recording.events.onset, ONSETS, atol=1e-9)
+
+
+def test_the_stream_of_mind_monitor_as_its_author_records_it(tmp_path):
+    """MindMonitorPython: raw columns, AUX, and `Marker` in place of `Elements`; arrival times."""
+    recording = read_recording(files.write_mind_monitor_stream(tmp_path))
+    assert recording.format == "Mind Monitor csv"
+    assert recording.raw.info["sfreq"] == SFREQ
+    same(recording, PLACES, microvolts(0))
+    assert recording.events.code.tolist() == list(CODES)
+    np.testing.assert_allclose(recording.events.onset, ONSETS, atol=0.025)  # bursts of 12
+
+
+def test_times_of_muse_lsl_have_three_digits(tmp_path):
+    path = write_muse(tmp_path)
+    table = pd.read_csv(path)
+    table["timestamps"] = (1606398355.528 + np.arange(len(table)) / SFREQ).round(3)
+    table["Right AUX"] = 0.0
+    table.to_csv(path, index=False, float_format="%.3f")
+    recording = read_recording(path)
+    assert recording.raw.info["sfreq"] == SFREQ
+    assert recording.events.code.tolist() == list(CODES)
+
+
+def test_a_list_of_emotivs_markers_is_no_recording(tmp_path):
+    """EmotivPRO lays one beside each recording it exports."""
+    path = files.write_emotivpro(tmp_path)
+    rows = [
+        "latency,duration,type,marker_value,key,timestamp,marker_id",
+        "4.1,15.0,cat,1,-1,1.6e9,1",
+    ]
+    (tmp_path / "a_intervalMarker.csv").write_text("\n".join(rows) + "\n")
+    assert find_recordings([tmp_path]) == [path]
+
+
+WRITERS = {
+    "Mind Monitor csv": files.write_mind_monitor,
+    "Emotiv csv": files.write_emotivpro,
+    "TestBench": files.write_testbench,
+    "OpenBCI txt": files.write_openbci,
+    "OpenBCI before 5": files.write_old_openbci,
+    "BrainFlow csv": files.write_brainflow,
+    "XDF": files.write_xdf,
+    "Muse csv": write_muse,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_samples_at_the_end_of_the_range_are_named_in_every_format(name, tmp_path, monkeypatch):
+    def railed(*given):
+        data = microvolts(*given).copy()
+        data[0, ::5] = -1000.0
+        return data
+
+    for module in ("headset_files", "recording_files"):
+        monkeypatch.setattr(f"{module}.microvolts", railed)
+    path = WRITERS[name](tmp_path)
+    recording = read_recording(path, board="MUSE_2" if name == "BrainFlow csv" else None)
+    first = eeg_names(recording.raw)[0]
+    found = describe_recording(recording)
+    assert found["clipped"] == {first: pytest.approx(0.2, abs=1e-3)}
+    assert "20% of its samples are clipped, at " in found["bad_channels"][first]
+
+
+def test_a_gap_of_neurosky(tmp_path):
+    path = files.write_eegid(tmp_path)
+    table = pd.read_csv(path)
+    table.loc[JUMP:, "timestampMs"] += 30_000
+    table.to_csv(path, index=False)
+    recording = read_recording(path)
+    assert stretches(recording.raw) == [(0, JUMP), (JUMP, 2048)]
+
+
+def test_xdf_of_a_clock_that_was_reset(tmp_path):
+    """The computer of the headset started anew: its clock counts from 0, the recorder's goes on."""
+    recording = read_recording(files.write_xdf_reset(tmp_path))
+    assert recording.raw.info["sfreq"] == SFREQ
+    same(recording, PLACES, microvolts(0))
+    assert stretches(recording.raw) == [(0, JUMP), (JUMP, 2048)]
+    np.testing.assert_allclose(recording.events.onset, ONSETS, atol=2e-3)

@@ -21,6 +21,7 @@ from dreamdiffusion.models.config import (
 from dreamdiffusion.models.generator.folder import FEW_STEPS, SCHEDULE, copy_weights
 from dreamdiffusion.models.generator.generator import image_size, open_text_pipeline
 from dreamdiffusion.models.generator.image_projection import ImageProjection, open_projection
+from dreamdiffusion.models.generator.vocabulary import train_tokenizer
 
 
 @dataclass
@@ -127,15 +128,6 @@ def build_projection(
         )
     projection.set_statistics(embeddings)
     return projection
-
-
-def train_tokenizer(captions: list[str], sizes: ClipSizes) -> CLIPTokenizer:
-    """Learn CLIP's byte-pair encoding from the captions."""
-    tokenizer = CLIPTokenizer().train_new_from_iterator(
-        sorted(set(captions)), vocab_size=sizes.vocab_size, show_progress=False
-    )
-    tokenizer.model_max_length = sizes.max_length
-    return tokenizer
 
 
 def build_clip(tokenizer: CLIPTokenizer, sizes: ClipSizes, image_size: int) -> CLIPModel:

@@ -8,7 +8,9 @@ from typing import Any
 import mne
 import pandas as pd
 
+from dreamdiffusion.recordings.channels import standard_name
 from dreamdiffusion.recordings.formats.brainflow import is_numbers, read_brainflow
+from dreamdiffusion.recordings.formats.csv_table import separator_of
 from dreamdiffusion.recordings.formats.emotiv import is_emotiv, read_emotiv
 from dreamdiffusion.recordings.formats.mind_monitor import is_mind_monitor, read_mind_monitor
 from dreamdiffusion.recordings.formats.muse import read_muse_csv
@@ -36,6 +38,22 @@ def headset_format(path: Path) -> str | None:
     with path.open("rb") as file:
         head = decode_text(file.read(4096).replace(b"\r\n", b"\n"))
     return next((form for form, is_one in _KNOWN if is_one(head)), None)
+
+
+def names_no_channel(path: Path) -> bool:
+    """Whether a csv has a line of column names of which none is that of an electrode."""
+    with path.open("rb") as file:
+        line = decode_text(file.read(4096)).split("\n", 1)[0].strip()
+    names = [name.strip(' "') for name in line.split(separator_of(line))] if line else []
+    return bool(names) and not any(map(standard_name, names)) and not any(map(_is_number, names))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_headset(path: Path, stated: dict[str, Any]) -> tuple[mne.io.RawArray, pd.DataFrame, str]:

@@ -1,7 +1,8 @@
 """Mind Monitor csv (the phone app for Muse headsets): microvolts around 800, a wall clock -> Raw.
 
 The columns: a forum entry by the app's author (forum.choosemuse.com/t/6425: markers stand in the
-last column), and headers of published recordings. Rows of samples and rows that hold only an
+last column), headers of published recordings, and what the author's receiver of the app's stream
+writes (github Enigma644/MindMonitorPython, which calls that column `Marker`). Rows of samples and rows that hold only an
 element (`/Marker/1`, `/muse/elements/blink`) alternate; those of samples may lack the last field.
 """
 
@@ -17,6 +18,8 @@ import pandas as pd
 from dreamdiffusion.recordings.formats.csv_table import events_of, raw_of, read_table, to_numbers
 from dreamdiffusion.recordings.gaps import arrival_rate, sample_clock
 
+_ELEMENTS = ("Elements", "Marker")
+"""Column of what is no sample: of the app, and of its author's MindMonitorPython."""
 _HEAD = re.compile(r"TimeStamp,.*\bRAW_", re.IGNORECASE)
 
 
@@ -55,7 +58,8 @@ def read_mind_monitor(path: Path) -> tuple[mne.io.RawArray, pd.DataFrame]:
     sfreq, gaps = arrival_rate(stamps, name)
     raw = raw_of(table.iloc[rows], eeg, sfreq, gaps)
     clock, begin = sample_clock(stamps, sfreq, gaps)
-    said = table["Elements"].fillna("").astype(str) if "Elements" in table else pd.Series([""])
+    column = next((name for name in _ELEMENTS if name in table), None)
+    said = pd.Series([""]) if column is None else table[column].fillna("").astype(str)
     places = np.flatnonzero((said != "").to_numpy())
     texts = [said.iloc[place] for place in places]
     onsets = np.round(clock.place(seconds[places] - begin) * sfreq) / sfreq  # a clock of 1 ms
