@@ -2,8 +2,9 @@
 
 The columns: a forum entry by the app's author (forum.choosemuse.com/t/6425: markers stand in the
 last column), headers of published recordings, and what the author's receiver of the app's stream
-writes (github Enigma644/MindMonitorPython, which calls that column `Marker`). Rows of samples and rows that hold only an
-element (`/Marker/1`, `/muse/elements/blink`) alternate; those of samples may lack the last field.
+writes (github Enigma644/MindMonitorPython, which calls that column `Marker`). Rows of samples and
+rows that hold only an element (`/Marker/1`, `/muse/elements/blink`) alternate; those of samples may
+lack the last field.
 """
 
 from __future__ import annotations
