@@ -12,6 +12,7 @@ the run is one that nothing was fitted or chosen on.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ from PIL import Image
 from scipy.signal import butter, sosfilt, sosfilt_zi
 
 from dreamdiffusion.cli.config import LiveConfig
+from dreamdiffusion.cli.live.memory import settled
 from dreamdiffusion.cli.live.model import Expected, LiveModel, Named, expected_of
 from dreamdiffusion.cli.live.session import Session
 from dreamdiffusion.cli.live.sources import open_source
@@ -51,6 +53,8 @@ ROOT = Path(__file__).parents[1]
 MODEL, JUDGE = ROOT / "weights" / "prior-scenes", ROOT / "weights" / "judge"
 PLAYER = ROOT / "tests" / "support" / "lsl_player.py"
 RESULTS = ROOT / "docs" / "results" / "live.json"
+EVERY = 15.0
+"""s between two looks at the memory."""
 RUN = 10
 """The test run; the lag of the filters was chosen on run 9."""
 
@@ -208,7 +212,6 @@ def loopback(folder: Path, seconds: float) -> dict[str, Any]:
         **held,
         "threads": torch.get_num_threads(),
         "processor_s_per_window": round(spent / max(1, len(windows)), 3),
-        "load_of_the_machine": round(os.getloadavg()[0], 1),
         "n": len(places),
         "category_live": float(live_right.mean()),
         "category_offline": float(offline.mean()),
@@ -228,15 +231,14 @@ def same_trials(trials: Trials, windows: list[dict[str, Any]]) -> tuple[Trials, 
 
 def run(config: LiveConfig, model: Any, beside: Callable[[Session], None] | None = None) -> Session:
     """Run a session to its end, with something else in a thread beside it."""
-    source = open_source(config)
-    session = Session(config, model, source)
-    thread = threading.Thread(target=beside or (lambda _: None), args=(session,), daemon=True)
-    thread.start()
-    try:
-        session.run()
-    finally:
-        session.close()
-        source.close()
+    with settled(), contextlib.closing(open_source(config)) as source:
+        session = Session(config, model, source)
+        thread = threading.Thread(target=beside or (lambda _: None), args=(session,), daemon=True)
+        thread.start()
+        try:
+            session.run()
+        finally:
+            session.close()
     return session
 
 
@@ -316,16 +318,26 @@ class Watch:
         while True:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             self.seen.append((round(session.lasted), round(pages * page, 1)))
-            time.sleep(15)
+            time.sleep(EVERY)
 
     def summary(self) -> dict[str, Any]:
-        """Return the memory, and how it grows in the second half."""
-        late = self.seen[len(self.seen) // 2 :]
-        slope = np.polyfit([at for at, _ in late], [mib for _, mib in late], 1)[0]
+        """Return the memory, how it grows after a minute, and how well that is known."""
+        late = self.seen[4:]
+        slope, error = growth(np.array(late))
         return {
-            "mib": {"first": self.seen[0][1], "half": late[0][1], "last": late[-1][1]},
-            "growth_mib_per_minute_in_the_second_half": round(60 * float(slope), 2),
+            "mib": {f"{at // 60} min": mib for at, mib in self.seen if at % 60 < EVERY},
+            "growth_mib_per_minute": round(slope, 3),
+            "growth_se": round(error, 3),
+            "load_of_the_machine": round(os.getloadavg()[1], 1),
         }
+
+
+def growth(seen: np.ndarray) -> tuple[float, float]:
+    """Return slope and its standard error, MiB per minute, of rows of s and MiB."""
+    design = np.stack([seen[:, 0] / 60, np.ones(len(seen))], axis=1)
+    found, left, *_ = np.linalg.lstsq(design, seen[:, 1])
+    spread = left[0] / (len(seen) - 2) * np.linalg.inv(design.T @ design)
+    return float(found[0]), float(np.sqrt(spread[0, 0]))
 
 
 def memory(folder: Path, seconds: float, light: bool) -> dict[str, Any]:

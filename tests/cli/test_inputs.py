@@ -120,7 +120,7 @@ def test_a_grid_with_a_bad_setting_ends_before_anything_is_run(
 def test_every_option_that_names_a_path_is_walked() -> None:
     """New options of this kind join `OPTIONS`; other commands have tests of their own."""
     written = {"output", "picture", "scheduler"}
-    elsewhere = {"live": {"--judge"}}  # tests/cli/live
+    elsewhere = {"live": {"--judge", "--pictures"}}  # tests/cli/live
     for name, command in COMMANDS.items():
         fields = command.load_schema().model_fields.items()
         named = {key for key, field in fields if "Positional" not in str(field.metadata)} - written

@@ -161,7 +161,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         ),
         "live": Command(
             "decode a stream of EEG as it comes: images, signal quality, a recording",
-            "cli.live.session:live",
+            "cli.live.command:live",
             "cli.config:LiveConfig",
         ),
         "app": Command(
@@ -226,7 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 2 wrong arguments or input, 130 interrupted (Ctrl-C, or a scheduler's SIGTERM).
+        0 done, 1 a check that found something wrong, 2 wrong arguments or input, 130 interrupted
+        (Ctrl-C, or a scheduler's SIGTERM).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -259,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, head perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return 1 if getattr(result, "failed", False) else 0
 
 
 @contextlib.contextmanager

@@ -134,6 +134,9 @@ class LiveConfig(Schema):
     judge: Weights | None = Field(
         default=None, description="judge that names what the images show, such as weights/judge"
     )
+    record_only: bool = Field(
+        default=False, description="decode nothing: no model has to fit the headset yet"
+    )
     ch_names: list[str] = Field(
         default_factory=list,
         description="names of all channels of the stream, in its order, where it says none or "
@@ -149,6 +152,11 @@ class LiveConfig(Schema):
         default_factory=list,
         description="LSL streams of the markers; empty: all of type Markers in this network",
     )
+    pictures: Path | None = Field(
+        default=None,
+        description="folder of the pictures that markers name, such as cat/3.png: those markers "
+        "alone show a picture, which is drawn beside the images and kept with the recording",
+    )
     stride: PositiveFloat = Field(
         default=1.0, description="s between windows while no marker has come"
     )
@@ -160,6 +168,11 @@ class LiveConfig(Schema):
         "filters of prepared trials",
     )
     sample: SampleConfig = SampleConfig(num_images_per_prompt=1)
+    check: bool = Field(
+        default=False,
+        description="run 20 s of a session that is thrown away, and say whether stream, markers, "
+        "model, disk and latency are as they should be (exit code 1: they are not)",
+    )
     duration: PositiveFloat | None = Field(
         default=None, description="s after which the session ends; empty: Ctrl-C ends it"
     )

@@ -6,23 +6,27 @@ import json
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from live_stand_in import SIGNAL, StandIn
 from PIL import Image
 from tiny import finetune_config
 
 from dreamdiffusion.cli.commands import main
 from dreamdiffusion.cli.config import LiveConfig
+from dreamdiffusion.cli.live.command import live
 from dreamdiffusion.cli.live.model import Expected, Named
-from dreamdiffusion.cli.live.session import Session, live
+from dreamdiffusion.cli.live.pictures import NamedPictures
+from dreamdiffusion.cli.live.session import Session
+from dreamdiffusion.datasets.config import SimulateConfig
+from dreamdiffusion.datasets.simulation.headset import open_headset
 from dreamdiffusion.decoders.fit import make_split
 from dreamdiffusion.decoders.registry import registry
+from dreamdiffusion.files.pictures import open_picture
 from dreamdiffusion.recordings.causal import WindowFilter
-from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.streams.player import open_file
@@ -31,25 +35,7 @@ from dreamdiffusion.recordings.streams.source import Chunk, Marker, Source, Stre
 from dreamdiffusion.trials.trials import Trials
 
 NAMES = ["C1", "C2", "C3"]
-SIGNAL = SignalConfig(l_freq=1.0, h_freq=30.0, sfreq=100.0)
 ONSETS = [1.0, 2.0, 3.0, 4.5, 6.0]
-
-
-class StandIn:
-    """In place of a model: keeps the windows, and answers in a given time."""
-
-    def __init__(self, takes: float = 0.0) -> None:
-        self.expected = Expected(["C3", "C1"], 0.0, 40, SIGNAL)
-        self.decoder = SimpleNamespace(name="stand-in")
-        self.windows: dict[int, np.ndarray] = {}
-        self._takes = takes
-
-    def warm_up(self) -> None: ...
-
-    def decode(self, window: np.ndarray, number: int) -> Named:
-        time.sleep(self._takes)
-        self.windows[number] = window
-        return Named([Image.new("RGB", (8, 8), (number, 0, 0))], "cat", 0.5)
 
 
 def write_recording(root: Path, seconds: float = 8.0, gap: float | None = None) -> Path:
@@ -96,7 +82,9 @@ def test_every_window_is_decoded_as_it_lies_in_the_recording(tmp_path: Path) -> 
     session = run(tmp_path, open_file(path, speed=5), model)
     data = np.asarray(read_recording(path).raw.get_data())
     live_filter = WindowFilter(SIGNAL, 100.0, ["C3", "C1"], 40, lag=0.2)
-    assert len(model.windows) + session.dropped.get("late", 0) == 5  # late: on a busy machine
+    assert (
+        len(model.windows) + session.summary()["dropped"].get("late", 0) == 5
+    )  # late: on a busy machine
     assert 4 in model.windows
     for number in model.windows:
         onset = ONSETS[number]
@@ -105,7 +93,7 @@ def test_every_window_is_decoded_as_it_lies_in_the_recording(tmp_path: Path) -> 
         part = data[[2, 0], first - before : first + 40 + 20]
         wanted = live_filter(part, before)
         np.testing.assert_allclose(model.windows[number], wanted, atol=1e-9)
-    assert set(session.dropped) <= {"late"}
+    assert set(session.summary()["dropped"]) <= {"late"}
     summary = session.summary()
     assert summary["named"] == len(model.windows)
     assert summary["named_as_the_marker"] == 0  # it says cat, whatever the marker
@@ -141,17 +129,17 @@ def test_a_decoder_that_draws_nothing_says_what_it_read(tmp_path: Path) -> None:
 def test_a_window_that_comes_too_late_is_dropped_and_never_queued(tmp_path: Path) -> None:
     model = StandIn(takes=0.7)  # while a second passes in 0.2 s
     session = run(tmp_path, open_file(write_recording(tmp_path / "bids"), 5), model)
-    assert len(model.windows) + session.dropped["late"] == 5
-    assert session.dropped["late"] >= 2
+    assert len(model.windows) + session.summary()["dropped"]["late"] == 5
+    assert session.summary()["dropped"]["late"] >= 2
     assert 4 in model.windows  # the newest was kept
 
 
 def test_a_gap_is_marked_in_the_recording_and_its_windows_dropped(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "bids", gap=3.2)
     session = run(tmp_path, open_file(path, 5), model := StandIn())
-    assert session.dropped["gap"] == 1  # the one of 3 s
+    assert session.summary()["dropped"]["gap"] == 1  # the one of 3 s
     assert 2 not in model.windows
-    assert len(model.windows) + session.dropped.get("late", 0) == 4
+    assert len(model.windows) + session.summary()["dropped"].get("late", 0) == 4
     (found,) = find_recordings([tmp_path / "out" / "recording"])
     notes = read_recording(found).raw.annotations
     assert [a["onset"] for a in notes if a["description"] == "BAD_gap"] == [3.2]
@@ -165,7 +153,7 @@ def test_without_markers_windows_follow_each_other(tmp_path: Path) -> None:
     )
     session = run(tmp_path, source, model := StandIn(), stride=1.0)
     # From 0.5 s on, what is needed before a window, to the last that ends before 7.8 s.
-    assert len(model.windows) + session.dropped.get("late", 0) == 7
+    assert len(model.windows) + session.summary()["dropped"].get("late", 0) == 7
     assert max(model.windows) == 6
 
 
@@ -181,7 +169,7 @@ def test_a_word_and_its_code_are_one_picture(tmp_path: Path) -> None:
         )
     )
     session = run(tmp_path, source, model := StandIn())
-    assert len(model.windows) + session.dropped.get("late", 0) == 5
+    assert len(model.windows) + session.summary()["dropped"].get("late", 0) == 5
     markers = log(tmp_path / "out").query("event == 'window'")["marker"]
     assert not (markers == "3").any()
 
@@ -252,8 +240,8 @@ class Interrupted(Flaky):
 
 
 def test_ctrl_c_ends_a_session_properly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dreamdiffusion.cli.live.session.open_source", lambda _: Interrupted(True))
-    monkeypatch.setattr("dreamdiffusion.cli.live.session.LiveModel", lambda *_: StandIn())
+    monkeypatch.setattr("dreamdiffusion.cli.live.command.open_source", lambda _: Interrupted(True))
+    monkeypatch.setattr("dreamdiffusion.cli.live.command.LiveModel", lambda *_: StandIn())
     output = live(LiveConfig(output=tmp_path / "out"))
     assert log(output)["event"].tolist()[-1] == "end"
     (path,) = find_recordings([output / "recording"])
@@ -292,7 +280,7 @@ def test_a_fitted_decoder_draws_images_of_a_recording(
 def test_every_kind_of_source_goes_the_same_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("brainflow", reason="brainflow is not installed (extra live)")
+    pytest.importorskip("brainflow", reason="brainflow is not installed (extra brainflow)")
     pylsl = pytest.importorskip("pylsl", reason="pylsl is not installed (extra live)")
     models = []
 
@@ -301,7 +289,7 @@ def test_every_kind_of_source_goes_the_same_way(
         models[-1].expected = Expected(["C3", "Cz"], 0.0, 40, SIGNAL)
         return models[-1]
 
-    monkeypatch.setattr("dreamdiffusion.cli.live.session.LiveModel", model)
+    monkeypatch.setattr("dreamdiffusion.cli.live.command.LiveModel", model)
     name = f"test-{time.monotonic_ns()}"
     about = pylsl.StreamInfo(name, "EEG", 2, 128.0, pylsl.cf_float32, name)
     outlet = pylsl.StreamOutlet(about)  # says neither names nor unit
@@ -327,6 +315,79 @@ def test_every_kind_of_source_goes_the_same_way(
     assert [read_recording(path).raw.info["sfreq"] for path in paths] == [250, 128, 256]
 
 
+def prepared(recording: Path, output: Path) -> Trials:
+    """Cut a recording, which must name the pictures of all its trials."""
+    assert main(["prepare", "--input", str(recording), "--output", str(output)]) == 0
+    return Trials.load(output)
+
+
+def shown_first(source: Source) -> Image.Image:
+    """Return the first picture of a stream."""
+    while not (markers := source.read().markers):
+        pass
+    return markers[0].picture
+
+
+def test_a_simulated_session_is_prepared_with_its_pictures(tmp_path: Path) -> None:
+    person = SimulateConfig(montage="muse4")
+    source = open_headset(person, speed=6, session=3)
+    session = run(tmp_path, source, None, duration=3)
+    assert "decoded" not in session.summary()
+    trials = prepared(tmp_path / "out" / "recording", tmp_path / "trials")
+    assert trials.simulated
+    assert trials.pairing == "stim_file"
+    assert len(trials) >= 5
+    names = zip(trials.metadata["stim_file"], trials.metadata["category"], strict=True)
+    assert all(stim_file.startswith(f"{category}-") for stim_file, category in names)
+    # Which they were: of the same session again, and of no other.
+    first, other = (shown_first(open_headset(person, session=number)) for number in (3, 4))
+    kept = open_picture(trials.images()[0])
+    assert np.array_equal(kept, first)
+    assert not np.array_equal(kept, other)
+
+
+def test_pictures_that_markers_name_are_shown_and_recorded(tmp_path: Path) -> None:
+    for place, name in enumerate(("m1", "m2", "m3", "m4.5")):
+        picture = tmp_path / "pictures" / "cats" / f"{name}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (0, 0, place)).save(picture)
+    model = StandIn()
+    model.decode = lambda window, number: Named([], "cats", 0.75)  # type: ignore[method-assign]
+    source = open_file(write_recording(tmp_path / "bids"), 4)
+    session = run(tmp_path, source, model, pictures=tmp_path / "pictures")
+    summary = session.summary()
+    # m6 names no picture: no window is cut for it.
+    assert summary["named_as_the_marker"] == 4 - session.summary()["dropped"].get("late", 0)
+    (path,) = find_recordings([tmp_path / "out" / "recording"])
+    events = read_recording(path).events
+    wanted = [f"cats/{name}.png" for name in ("m1", "m2", "m3", "m4.5")]
+    assert events["stim_file"].tolist() == [*wanted, ""]
+    assert events["category"].tolist() == [*["cats"] * 4, "m6"]
+    # Played again, the recording knows them by itself.
+    again = run(tmp_path / "again", open_file(path, 6), StandIn())
+    assert again.summary()["named"] >= 1
+    kept = [tmp_path / "out" / "recording" / "stimuli" / name for name in wanted]
+    assert [open_picture(picture).getpixel((0, 0))[2] for picture in kept] == [0, 1, 2, 3]
+
+
+def test_a_picture_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    for folder, words in ((tmp_path / "none", "does not exist"), (tmp_path, "holds no picture")):
+        with pytest.raises(FileNotFoundError, match=words):
+            NamedPictures(folder)
+
+
+def test_a_picture_that_is_gone_is_said_and_the_session_goes_on(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "bids", 4.0)
+    table = path.with_name(path.name.replace("_eeg.vhdr", "_events.tsv"))
+    table.write_text(table.read_text("utf-8").replace("m2\tn/a", "m2\tcats/2.png"))
+    (tmp_path / "bids" / "stimuli").mkdir()
+    source = open_file(path, 4)
+    assert "1 of 1 pictures are not in" in source.warnings[0]
+    assert "cats/2.png" in source.warnings[0]
+    session = run(tmp_path, source, StandIn())
+    assert session.summary()["named"] >= 1
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
@@ -339,7 +400,7 @@ def test_a_source_that_is_none_ends_in_one_line(
     source: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("dreamdiffusion.cli.live.session.LiveModel", lambda *_: StandIn())
+    monkeypatch.setattr("dreamdiffusion.cli.live.command.LiveModel", lambda *_: StandIn())
     assert main(["live", "--source", source, "--output", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert words in error.splitlines()[-1]

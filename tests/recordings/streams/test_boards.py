@@ -36,7 +36,7 @@ def test_a_counter_of_packets_says_nothing_of_samples() -> None:
     assert counter.lost(packets[300:]) == []
 
 
-brainflow = pytest.importorskip("brainflow", reason="brainflow is not installed (extra live)")
+brainflow = pytest.importorskip("brainflow", reason="brainflow is not installed (extra brainflow)")
 
 
 def read(stream: BoardStream, seconds: float) -> list[Chunk]:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from dreamdiffusion.files.pictures import open_picture
 from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.recording import Recording
 from dreamdiffusion.recordings.streams.recorder import Recorder, finish_all
 from dreamdiffusion.recordings.streams.source import Marker, StreamInfo
 
@@ -48,12 +51,68 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert recording.raw.info["sfreq"] == 128.0
     np.testing.assert_allclose(recording.raw.get_data(), data, atol=1e-11)
     assert (recording.subject, recording.run) == ("07", "01")
+    assert recording.events["stim_file"].tolist() == ["", ""]
     events = recording.events
     assert events["category"].tolist() == ["a cat, red", "dog"]
     # The gap takes no time: 105.5 s is 2.5 - 0 s after the second stretch began, at 2 s.
     assert events["onset"].tolist() == [1.0, 2.5]
     gaps = recording.raw.annotations
     assert [a["onset"] for a in gaps if a["description"] == "BAD_gap"] == [2.0]
+
+
+def colour(root: Path, name: str, red: int) -> Path:
+    """Write a picture of one colour."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4), (red, 0, 0)).save(path)
+    return path
+
+
+def record(root: Path, markers: list[Marker]) -> Recording:
+    """Record a second with these markers."""
+    with Recorder(root, "01", INFO) as recorder:
+        recorder.append(volts(128), np.arange(128) / 128, [], markers)
+    return read_recording(recorder.path)
+
+
+def seen(recording: Recording) -> list[tuple[int, int, int]]:
+    """Return the first pixel of the picture of each event."""
+    root = recording.stimuli_root
+    assert root is not None
+    return [open_picture(root / name).getpixel((0, 0)) for name in recording.events["stim_file"]]
+
+
+def test_pictures_are_kept_and_named(tmp_path: Path) -> None:
+    shown = colour(tmp_path, "a/face 1.png", 10)
+    drawn = Image.new("RGB", (4, 4), (20, 0, 0))
+    recording = record(
+        tmp_path / "bids",
+        [Marker(0.1, "face", shown, "faces/face 1.png"), Marker(0.5, "a cat, red", drawn)],
+    )
+    events = recording.events
+    assert events["category"].tolist() == ["face", "a cat, red"]
+    assert events["stim_file"].iloc[0] == "faces/face 1.png"
+    assert events["stim_file"].iloc[1].startswith("a_cat__red-")
+    assert seen(recording) == [(10, 0, 0), (20, 0, 0)]
+
+
+def test_a_name_means_one_picture_in_all_runs(tmp_path: Path) -> None:
+    root = tmp_path / "bids"
+    first = record(root, [Marker(0.1, "face", colour(tmp_path, "a/1.png", 10), "1.png")])
+    other = record(root, [Marker(0.1, "face", colour(tmp_path, "b/1.png", 30), "1.png")])
+    again = record(root, [Marker(0.1, "face", colour(tmp_path, "c/1.png", 10), "1.png")])
+    assert [seen(one)[0][0] for one in (first, other, again)] == [10, 30, 10]
+    names = [one.events["stim_file"].iloc[0] for one in (first, other, again)]
+    assert names[0] == names[2] == "1.png"
+    assert names[1] != "1.png"
+    assert len(list((root / "stimuli").iterdir())) == 2
+
+
+def test_no_picture_is_written_outside_of_its_folder(tmp_path: Path) -> None:
+    picture = colour(tmp_path, "a/1.png", 10)
+    for name in ("../../out.png", "/tmp/out.png"):
+        with pytest.raises(ValueError, match="lies outside"):
+            record(tmp_path / "bids", [Marker(0.1, "face", picture, name)])
 
 
 def test_every_start_is_a_run_of_its_own(tmp_path: Path) -> None:
@@ -107,6 +166,8 @@ def test_a_killed_run_is_readable_at_once_and_completed_by_the_next_start(tmp_pa
         file.write(b"\0\0\0")
     with path.with_suffix(".vmrk").open("a") as file:
         file.write("Mk53=Stimulus,m,99999,1,0\nMk54=Stim")
+    with path.with_name(path.name.replace("_eeg.vhdr", "_events.tsv")).open("a") as file:
+        file.write("781.23\t0\tm\tn/a\t99998\n782.0\t0\tm")
     assert finish_all(tmp_path) == [path]
     assert finish_all(tmp_path) == []
     after = read_recording(path)

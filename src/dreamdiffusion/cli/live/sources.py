@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from dreamdiffusion.cli.config import LiveConfig
@@ -27,7 +28,8 @@ def open_source(config: LiveConfig) -> Source:
     """
     kind, _, rest = config.source.partition(":")
     if kind == "simulated" and not rest:
-        return open_headset(_recipe(config.model), config.speed)
+        # Others than in any session before, or a model would meet pictures that it was fitted on.
+        return open_headset(_recipe(config.model), config.speed, session=int(time.time()))
     if kind == "file" and rest:
         return open_file(_one_recording(Path(rest)), config.speed, config.unit, config.ch_names)
     if kind == "lsl":

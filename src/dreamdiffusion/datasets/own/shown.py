@@ -192,6 +192,24 @@ def _match_codes(events: pd.DataFrame, table: pd.DataFrame, source: Path, name: 
     )
 
 
+def pictures_by_name(folder: Path) -> dict[str, list[str]]:
+    """Return what each text in small letters may mean: a picture's path, its name, its stem.
+
+    The pictures are named relative to the folder, with slashes; several may have one name.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    by_name: dict[str, list[str]] = {}
+    for path in (p.relative_to(folder).as_posix() for p in files):
+        for key in dict.fromkeys((path, Path(path).name, Path(path).stem)):
+            by_name.setdefault(key.lower(), []).append(path)
+    return by_name
+
+
+def class_of_picture(name: str) -> str:
+    """Return the class of a picture of a folder: its class folder, else its own name."""
+    return name.rpartition("/")[0] or Path(name).stem
+
+
 def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int] | None) -> Shown:
     """Say by the names of class folders and pictures what the events of a recording showed.
 
@@ -205,12 +223,8 @@ def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int]
         If no event is one of these; the message names the events and the folders.
     """
     events = recording.events if recording.events is not None else pd.DataFrame({"onset": []})
-    files = sorted(p for p in pictures.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    paths = [p.relative_to(pictures).as_posix() for p in files]
-    by_name: dict[str, list[str]] = {}
-    for path in paths:
-        for key in dict.fromkeys((path, Path(path).name, Path(path).stem)):
-            by_name.setdefault(key.lower(), []).append(path)
+    by_name = pictures_by_name(pictures)
+    paths = sorted({path for found in by_name.values() for path in found})
     folders = {p.name: [f for f in paths if f.startswith(f"{p.name}/")] for p in _folders(pictures)}
     classes = {name.lower(): name for name in folders}
     named = {str(code): name for name, code in (codes or {}).items()}
@@ -226,7 +240,7 @@ def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int]
         picture = by_name.get(text, []) if said not in named else []
         known = _class_of(text, classes)
         if len(picture) == 1:
-            labels.append(picture[0].rpartition("/")[0] or Path(picture[0]).stem)
+            labels.append(class_of_picture(picture[0]))
             shown.append(picture[0])
         else:
             labels.append(known or "")

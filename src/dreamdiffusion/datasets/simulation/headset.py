@@ -23,7 +23,7 @@ _STREAM = 4
 """Of the random numbers; those of recordings are others."""
 
 
-def open_headset(config: SimulateConfig, speed: float = 1.0) -> Player:
+def open_headset(config: SimulateConfig, speed: float = 1.0, session: int = 0) -> Player:
     """Return the stream of a simulated person; its markers are the categories of the pictures.
 
     Parameters
@@ -33,31 +33,33 @@ def open_headset(config: SimulateConfig, speed: float = 1.0) -> Player:
         others than in any recording.
     speed
         Seconds of the stream in one second.
+    session
+        Another number, other pictures and noise of the same person.
     """
     viewer = Viewer.create(config.first_subject, config.montage, config.seed)
     info = StreamInfo("SIMULATED headset", viewer.ch_names, config.sfreq, "none", simulated=True)
-    return Player(info, _blocks(viewer, config), speed)
+    return Player(info, _blocks(viewer, config, session), speed)
 
 
-def _blocks(viewer: Viewer, config: SimulateConfig) -> Iterator[Block]:
+def _blocks(viewer: Viewer, config: SimulateConfig, session: int) -> Iterator[Block]:
     """Simulate block after block, one ahead; the end of each fades into the next."""
     n_faded = round(_FADED * config.sfreq)
     rise = np.linspace(0, 1, n_faded, endpoint=False)
     with ThreadPoolExecutor(1) as pool:
         number = 0
-        coming = pool.submit(_simulate, viewer, config, number)
+        coming = pool.submit(_simulate, viewer, config, session, number)
         tail = None
         while True:
             block, number = coming.result(), number + 1
-            coming = pool.submit(_simulate, viewer, config, number)
+            coming = pool.submit(_simulate, viewer, config, session, number)
             if tail is not None:
                 block.data[:, :n_faded] = (1 - rise) * tail + rise * block.data[:, :n_faded]
             tail = block.data[:, -n_faded:]
             yield Block(block.data[:, :-n_faded], block.times[:-n_faded], block.markers)
 
 
-def _simulate(viewer: Viewer, config: SimulateConfig, number: int) -> Block:
-    rng = np.random.default_rng([config.seed, viewer.subject, number, _STREAM])
+def _simulate(viewer: Viewer, config: SimulateConfig, session: int, number: int) -> Block:
+    rng = np.random.default_rng([config.seed, viewer.subject, session, number, _STREAM])
     scenes = balanced_scenes(rng, TRIALS)
     pictures = [render(scene, config.image_size) for scene in scenes]
     noise = DEFAULT_NOISE_LEVEL if config.noise_level is None else config.noise_level

@@ -182,7 +182,7 @@ def import_brainflow() -> Any:
         from brainflow import board_shim
     except ImportError as error:
         raise ValueError(
-            f"boards need brainflow ({error}): pip install 'dreamdiffusion[live]'"
+            f"boards need brainflow ({error}): pip install 'dreamdiffusion[brainflow]'"
         ) from error
     # Before Python 3.12 brainflow asks for the files of a module, which only packages have, and
     # falls back on pkg_resources, which setuptools no longer brings.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,7 @@ class Player(Source):
         found = []
         while self._marked < len(known) and (ended or known[self._marked].time <= passed):
             marker = known[self._marked]
-            found.append(Marker(self._offset + marker.time, marker.value, marker.picture))
+            found.append(replace(marker, time=self._offset + marker.time))
             self._marked += 1
         return found
 
@@ -116,7 +116,10 @@ def open_file(
     info = StreamInfo(
         path.name, list(ch_names) or names, sfreq, recording.format, recording.simulated
     )
-    return Player(info, iter([as_block(recording, names)]), speed)
+    block = as_block(recording, names)
+    player = Player(info, iter([block]), speed)
+    player.warnings = _forget_missing(block, recording.stimuli_root)
+    return player
 
 
 def as_block(recording: Recording, names: list[str]) -> Block:
@@ -136,5 +139,21 @@ def as_block(recording: Recording, names: list[str]) -> Block:
         root = recording.stimuli_root
         picture = picture_path(root, name) if root is not None and name else None
         at = float(np.interp(place, np.arange(len(times)), times))
-        markers.append(Marker(at, str(row["category"]), picture))
+        named = name if picture is not None else ""
+        markers.append(Marker(at, str(row["category"]), picture, named))
     return Block(data, times, sorted(markers, key=lambda marker: marker.time))
+
+
+def _forget_missing(block: Block, root: Path | None) -> list[str]:
+    """Take pictures that do not exist from the markers, and say so."""
+    named = {m.picture: m.stim_file for m in block.markers if isinstance(m.picture, Path)}
+    missing = {picture: name for picture, name in named.items() if not picture.is_file()}
+    if not missing:
+        return []
+    block.markers = [
+        replace(m, picture=None, stim_file="") if m.picture in missing else m for m in block.markers
+    ]
+    return [
+        f"{len(missing)} of {len(named)} pictures are not in {root}, such as "
+        f"{next(iter(missing.values()))}: they are neither shown nor recorded"
+    ]

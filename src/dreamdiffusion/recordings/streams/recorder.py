@@ -1,7 +1,7 @@
 """A stream on the disk: BrainVision in a BIDS folder, readable at every moment.
 
-Samples are appended to the ``.eeg`` file, which is nothing but samples, so that a process that is
-killed leaves a recording that opens. What is said about it beside the samples (events, duration) is
+Samples are appended to the ``.eeg`` file, which is nothing but samples, and events to
+``events.tsv``, so that a process that is killed leaves a recording that opens. Its duration is
 written when it ends, or by `finish_all` at the next start.
 """
 
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,13 +21,15 @@ from typing import Any
 import numpy as np
 
 from dreamdiffusion.files.whole import naming, write_json, write_text
+from dreamdiffusion.recordings.streams.shown import KeptPictures
 from dreamdiffusion.recordings.streams.source import Marker, StreamInfo
 
 TASK = "live"
 EVERY = 1.0
 """s between two times that samples are put on the disk."""
 _VOLTS = 1e6  # the file holds microvolts
-_MARKER = re.compile(r"^Mk\d+=([^,]*),([^,]*),(\d+),", re.MULTILINE)
+_DURATION = "RecordingDuration"
+_EVENTS = "onset\tduration\ttrial_type\tstim_file\tsample\n"
 
 
 class Recorder:
@@ -56,11 +59,13 @@ class Recorder:
         self.path = folder / f"{start}{max(taken, default=0) + 1:02d}_eeg.vhdr"
         self.n_times = 0
         self._info, self._n_marks = info, 0
+        self._pictures = KeptPictures(root / "stimuli")
         self._recent: tuple[np.ndarray, int] = (np.zeros(0), 0)  # times, place of the first
         self._waiting: list[Marker] = []
         self._written = time.monotonic()
         self._begin()
-        self._samples, self._marks = io.BytesIO(), io.StringIO()  # since the last `flush`
+        # What came since the last `flush`.
+        self._samples, self._marks, self._events = io.BytesIO(), io.StringIO(), io.StringIO()
         self._closed = False
 
     def _begin(self) -> None:
@@ -74,6 +79,7 @@ class Recorder:
             f"Mk1=New Segment,,1,1,0,{began}\n",
         )
         self._n_marks = 1
+        write_text(_events_of(self.path), _EVENTS)
         channels = [f"Ch{i}={_coded(ch)},,1,µV" for i, ch in enumerate(info.ch_names, start=1)]
         _write_sidecars(self.path, info)
         write_text(  # the header last: with it, it is a recording
@@ -122,18 +128,22 @@ class Recorder:
             if times[place] - marker.time > 1.5 / self._info.sfreq:
                 self._mark("Comment", f"in a gap: {marker.value}", first + place)
             else:
-                self._mark("Stimulus", marker.value, first + place)
+                self._mark("Stimulus", marker.value, first + place, self._pictures.keep(marker))
         self._waiting = later
 
-    def _mark(self, kind: str, text: str, place: int) -> None:
+    def _mark(self, kind: str, text: str, place: int, stim_file: str = "") -> None:
         self._n_marks += 1
         self._marks.write(f"Mk{self._n_marks}={kind},{_coded(text)},{place + 1},1,0\n")
+        name = _cell("boundary" if kind == "New Segment" else text)
+        onset = place / self._info.sfreq
+        self._events.write(f"{onset:.6f}\t0\t{name}\t{_cell(stim_file)}\t{place}\n")
 
     def flush(self) -> None:
         """Put everything on the disk, samples first: no marker lies beyond them."""
         _append(self.path.with_suffix(".eeg"), self._samples.getvalue())
         _append(self.path.with_suffix(".vmrk"), self._marks.getvalue().encode("utf-8"))
-        self._samples, self._marks = io.BytesIO(), io.StringIO()
+        _append(_events_of(self.path), self._events.getvalue().encode("utf-8"))
+        self._samples, self._marks, self._events = io.BytesIO(), io.StringIO(), io.StringIO()
         self._written = time.monotonic()
 
     def close(self) -> None:
@@ -164,13 +174,14 @@ def finish_all(root: Path) -> list[Path]:
     """Complete the recordings of a folder that were not ended; return their headers."""
     found = []
     for path in sorted(root.glob(f"sub-*/ses-*/eeg/*_task-{TASK}_*_eeg.vhdr")):
-        if not _events_of(path).is_file() and finish(path):
+        about = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        if _DURATION not in about and finish(path):
             found.append(path)
     return found
 
 
 def finish(path: Path) -> bool:
-    """Write events and duration of a recording; cut off a sample that is not whole.
+    """Write the duration of a recording; cut off a sample, marker or event that is not whole.
 
     Returns
     -------
@@ -187,22 +198,11 @@ def finish(path: Path) -> bool:
             other.unlink()
         return False
     os.truncate(samples, 4 * n_chans * n_times)
-    marks = path.with_suffix(".vmrk")
-    lines = marks.read_text("utf-8").splitlines()
-    whole = [line for line in lines if not line.startswith("Mk") or _reaches(line, n_times)]
-    if whole != lines:
-        write_text(marks, "\n".join(whole) + "\n")
-    rows = ["onset\tduration\ttrial_type\tsample"]
-    for kind, text, place in _MARKER.findall("\n".join(whole)):
-        first = int(place) - 1
-        if kind == "New Segment" and not first:
-            continue
-        name = "boundary" if kind == "New Segment" else _decoded(text)
-        rows.append(f"{first / sfreq:.6f}\t0\t{_cell(name)}\t{first}")
+    _keep_lines(path.with_suffix(".vmrk"), lambda line: _is_marker_within(line, n_times))
+    _keep_lines(_events_of(path), lambda line: _is_event_within(line, n_times))
     sidecar = path.with_suffix(".json")
     about = json.loads(sidecar.read_text("utf-8"))
-    write_json(sidecar, about | {"RecordingDuration": round(n_times / sfreq, 3)})
-    write_text(_events_of(path), "\n".join(rows) + "\n")
+    write_json(sidecar, about | {_DURATION: round(n_times / sfreq, 3)})
     return True
 
 
@@ -213,10 +213,24 @@ def _append(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _reaches(line: str, n_times: int) -> bool:
-    """Whether a marker is written whole, and its sample is there."""
-    match = re.fullmatch(r"Mk\d+=[^,]*,[^,]*,(\d+),1,0(,\d*)?", line)
-    return match is not None and int(match[1]) <= n_times
+def _keep_lines(path: Path, is_kept: Callable[[str], bool]) -> None:
+    """Cut lines off that a power failure, or samples that are lost, left without their meaning."""
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if is_kept(line)]
+    if whole != lines:
+        write_text(path, "".join(whole))
+
+
+def _is_marker_within(line: str, n_times: int) -> bool:
+    """Whether a line is no marker, or one that is written whole and whose sample is there."""
+    match = re.fullmatch(r"Mk\d+=[^,]*,[^,]*,(\d+),1,0(,\d*)?\n", line)
+    return not line.startswith("Mk") or (match is not None and int(match[1]) <= n_times)
+
+
+def _is_event_within(line: str, n_times: int) -> bool:
+    """Whether a line is the header, or an event that is written whole and whose sample is there."""
+    match = re.fullmatch(r"[^\t]+\t0\t[^\t]+\t[^\t]+\t(\d+)\n", line)
+    return line == _EVENTS or (match is not None and int(match[1]) < n_times)
 
 
 def _events_of(path: Path) -> Path:
@@ -265,10 +279,6 @@ def _write_sidecars(path: Path, info: StreamInfo) -> None:
 def _coded(text: str) -> str:
     """Return a text as a field of BrainVision: one line, its commas coded."""
     return " ".join(text.split()).replace(",", "\\1")
-
-
-def _decoded(text: str) -> str:
-    return text.replace("\\1", ",")
 
 
 def _cell(text: str) -> str:

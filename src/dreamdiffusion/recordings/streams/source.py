@@ -50,12 +50,14 @@ class StreamInfo:
 class Marker:
     """Something that happened: its time (s, the clock of the stream) and what it says.
 
-    ``picture`` is what was shown, where the source knows it.
+    ``picture`` is what was shown, where the source knows it, and ``stim_file`` its name, with
+    slashes, in the folder of the pictures.
     """
 
     time: float
     value: str
     picture: Path | Image.Image | None = field(default=None, repr=False)
+    stim_file: str = ""
 
 
 @dataclass(frozen=True)
