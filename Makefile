@@ -42,7 +42,7 @@ site: $(VENV)/.docs  ## build the documentation site into docs/_build/html; warn
 	@echo docs/_build/html/index.html
 
 weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped
-	BIN=$(BIN) scripts/make_weights.sh
+	$(BIN)/python scripts/make_weights.py
 
 bench: $(STAMP)  ## measure generator, simulation, audit, windows, metrics, and the schedule of work (half an hour, 20 GB)
 	$(BIN)/python benchmarks/generator.py

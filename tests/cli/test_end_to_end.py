@@ -9,88 +9,35 @@ import pandas as pd
 import pytest
 from diffusers import StableDiffusionPipeline
 from PIL import Image
-from tiny import SIZES
+from script import load_script
 
 from dreamdiffusion.cli.commands import main
-from dreamdiffusion.datasets.config import SimulateConfig
-from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig
-from dreamdiffusion.files.schema import Schema, write_yaml
-from dreamdiffusion.models.config import PretrainConfig, TrainGeneratorConfig, TrainJudgeConfig
-from dreamdiffusion.trials.config import PrepareConfig
 
 # A module that is built draws its first weights from torch's global numbers.
 pytestmark = pytest.mark.global_rng
 
-CPU = {"device": "cpu", "precision": "fp32"}
-SHORT = {"steps": 3, "batch_size": 8, "runtime": CPU}
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every stage once, each from a config file, as a user would."""
+    """The chain that remakes the weights, rehearsed: every stage once, from nothing."""
     root = tmp_path_factory.mktemp("whole")
-    weights = root / "weights"
-    recipe = SimulateConfig(
-        output=root / "recording", montage="muse4", n_runs=3, trials_per_run=48, noise_level=0.3
-    )
-    signal = {"l_freq": 1.0}
-    stages: list[tuple[str, Schema]] = [
-        ("simulate", recipe),
-        ("prepare", PrepareConfig(
-            input=[root / "recording"], output=root / "trials", signal=signal)),
-        ("prepare", PrepareConfig(
-            input=[root / "recording"], output=root / "windows", kind="windows", signal=signal)),
-        ("train-generator", TrainGeneratorConfig(
-            output=root / "generator", image_size=32, n_scenes=48,
-            clip={"width": 32, "layers": 1, "heads": 2, "projection_dim": 8, "vocab_size": 700},
-            vae={"channels": [16, 16, 16]},
-            unet={"channels": [32, 32], "layers_per_block": 1, "heads": 2},
-            clip_train=SHORT, clip_image_train=SHORT, vae_train=SHORT, unet_train=SHORT)),
-        ("train-judge", TrainJudgeConfig(
-            output=weights / "judge", n_scenes=240, image_size=32, **SHORT)),
-        ("pretrain", PretrainConfig(
-            data=root / "windows", output=root / "pretrain", encoder=SIZES, **SHORT)),
-        ("finetune", FinetuneConfig(
-            data=root / "trials", generator=root / "generator" / "generator",
-            pretrained=root / "pretrain", output=root / "finetune", n_condition_tokens=4,
-            split={"by": "run", "test": ["03"], "validation": ["02"]}, **SHORT)),
-        ("fit-prior", PriorConfig(
-            data=root / "trials", generator=root / "generator" / "generator",
-            clip=str(root / "generator" / "generator" / "clip"), output=root / "prior",
-            bank_size=60, image_size=32, compact={"n_temporal": 8, "embed_dim": 16},
-            split={"by": "run", "test": ["03"], "validation": ["02"]}, **SHORT)),
-    ]  # fmt: skip
-    for i, (command, config) in enumerate(stages):
-        path = root / f"{i}-{command}.yaml"
-        write_yaml(config, path)
-        assert main([command, "--config", str(path)]) == 0, command
-    recipe = json.dumps({"montage": "muse4", "n_runs": 3, "noise_level": 0.3})
-    fitted = root / "prior" / "model"
-    record = json.loads((fitted / "decoder.json").read_text("utf-8"))
-    folder = "../../generator/generator"
-    record |= {"generator": folder, "clip": f"{folder}/clip"}
-    (fitted / "decoder.json").write_text(json.dumps(record), "utf-8")
-    (fitted / "recording.json").write_text(recipe, "utf-8")
-    fitted.rename(weights / "prior-scenes")
-    model = root / "finetune" / "model"
-    (weights / "eeg-scenes").parent.mkdir(exist_ok=True)
-    model.rename(weights / "eeg-scenes")
-    (weights / "eeg-scenes" / "adapter.json").write_text(
-        json.dumps({"generator": "../../generator/generator"}), "utf-8"
-    )
-    (weights / "eeg-scenes" / "recording.json").write_text(recipe, "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dreamdiffusion.files.shipped.WEIGHTS", ())  # nothing is taken from there
+        arguments = ["--rehearsal", "--output", str(root)]
+        assert load_script("scripts/make_weights.py").run(arguments) == 0
     return root
 
 
 def test_generator_draws_a_caption(root: Path) -> None:
-    pipe = StableDiffusionPipeline.from_pretrained(root / "generator" / "generator")
+    pipe = StableDiffusionPipeline.from_pretrained(root / "weights" / "scenes-generator")
     image = pipe("a red sailboat", num_inference_steps=2, height=32, width=32).images[0]
     assert image.size == (32, 32)
 
 
 def test_evaluate_scores_the_test_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
-        "evaluate", "--model", str(root / "weights" / "eeg-scenes"), "--data", str(root / "trials"),
+        "evaluate", "--model", str(root / "weights" / "eeg-scenes"),
+        "--data", str(root / "runs" / "scenes-trials"),
         "--judge", str(root / "weights" / "judge"), "--output", str(root / "scores"),
         "--sample.num_inference_steps", "2", "--sample.num_images_per_prompt", "2",
         "--n_permutations", "99", "--n_bootstrap", "99", "--runtime.device", "cpu",
@@ -114,7 +61,7 @@ def test_evaluate_scores_the_test_run(root: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("model", ["eeg-scenes", "prior-scenes"])
 def test_generate_reads_a_recording_directly(model: str, root: Path) -> None:
-    recording = next((root / "recording").rglob("*run-03_eeg.edf"))
+    recording = next((root / "runs" / "scenes-person").rglob("*run-03_eeg.edf"))
     arguments = [
         "generate", "--model", str(root / "weights" / model), "--data", str(recording),
         "--output", str(root / "images"), "--limit", "3", "--sample.num_inference_steps", "2",
@@ -146,6 +93,21 @@ def test_demo_decodes_a_run_the_model_never_saw(
     told = capsys.readouterr()
     assert "category_top1" in told.out + told.err
     assert "SIMULATED" in told.err
+
+
+def test_live_decodes_a_stream(root: Path, tmp_path: Path) -> None:
+    arguments = [
+        "live", "--model", str(root / "weights" / "prior-scenes"), "--output", str(tmp_path),
+        "--judge", str(root / "weights" / "judge"), "--duration", "3", "--device", "cpu",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    assert (tmp_path / "latest.png").is_file()
+
+
+def test_nothing_is_made_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chain = load_script("scripts/make_weights.py")
+    assert chain.run(["--rehearsal", "--output", str(root)]) == 0
+    assert capsys.readouterr().err.count("is made") == len(chain.STAGES)
 
 
 def test_missing_weights_are_one_clear_line(

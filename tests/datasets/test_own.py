@@ -96,6 +96,23 @@ def test_markers_that_name_their_picture(tmp_path, pictures):
     assert trials(tmp_path).metadata.stim_file.tolist() == ["cats/tom.png", "dogs/rex.png"]
 
 
+def test_a_number_is_no_name_of_a_picture_by_chance(tmp_path, pictures):
+    """Code 2 of a class, and a picture 2.png: it is the name of that picture only if 1 is one."""
+    path = write_muse(tmp_path)
+    (pictures / "cats" / "tom.png").rename(pictures / "cats" / "2.png")
+    with pytest.raises(
+        ValueError, match=r"events 2 are names of pictures \(cats/2\.png\), and 1 are"
+    ):
+        make(tmp_path, path, pictures=pictures)
+    (pictures / "dogs" / "rex.png").rename(pictures / "dogs" / "1.png")
+    make(tmp_path, path, pictures=pictures)
+    assert trials(tmp_path).metadata.stim_file.tolist() == ["dogs/1.png", "cats/2.png"]
+    codes = {"output": tmp_path / "by-code", "codes": {"cats": 1}}
+    found = bids(BidsConfig(recordings=[path], pictures=pictures, **codes))
+    (row,) = found["recordings"].values()
+    assert (row["events"], row["events_without_picture"]) == (1, 1)
+
+
 def test_events_that_showed_no_picture_are_counted_and_kept(tmp_path, pictures):
     shown = table(tmp_path, "picture,code\ncats/tom.png,1\ndogs/rex.png,9\n")
     found = make(tmp_path, write_muse(tmp_path), pictures=pictures, events=shown)

@@ -213,14 +213,16 @@ def class_of_picture(name: str) -> str:
 def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int] | None) -> Shown:
     """Say by the names of class folders and pictures what the events of a recording showed.
 
-    An event whose text is a picture's name (`cats/tom.jpg`, `tom.jpg`, `tom`) showed that picture.
-    One whose text, or whose code by `codes`, is a class folder (`cat` or `cats`) showed a picture
-    of that class; which one, is known where the folder holds one.
+    An event whose text is a picture's name (`cats/tom.jpg`, `tom.jpg`, `tom`) showed that picture;
+    numbers are names only where all of them are, and no codes are given. One whose text, or whose
+    code by `codes`, is a class folder (`cat` or `cats`) showed a picture of that class; which one,
+    is known where the folder holds one.
 
     Raises
     ------
     ValueError
-        If no event is one of these; the message names the events and the folders.
+        If no event is one of these, or some numbers are names of pictures and others are not; the
+        message names the events and the folders.
     """
     events = recording.events if recording.events is not None else pd.DataFrame({"onset": []})
     by_name = pictures_by_name(pictures)
@@ -234,10 +236,11 @@ def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int]
             f"codes names the class {unknown[0]!r}, and {pictures} has the folders "
             f"{', '.join(folders) or 'none'}"
         )
+    _check_numbers(_codes(events), by_name, named, recording.source)
     labels, shown = [], []
     for said in _codes(events):
         text = named.get(said, said).lower()
-        picture = by_name.get(text, []) if said not in named else []
+        picture = by_name.get(text, []) if not (named and said.isdecimal()) else []
         known = _class_of(text, classes)
         if len(picture) == 1:
             labels.append(class_of_picture(picture[0]))
@@ -256,6 +259,22 @@ def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int]
     onsets = events["onset"].to_numpy(float)[matched]
     left = np.setdiff1d(np.arange(len(events)), matched)
     return Shown(_events(onsets, table, events.iloc[matched]), events.iloc[left])
+
+
+def _check_numbers(
+    said: list[str], by_name: Mapping[str, list[str]], codes: Mapping[str, str], source: Path
+) -> None:
+    """Raise where some of the numbers are names of pictures by chance: 12 of class 12, 12.png."""
+    numbers = sorted({text for text in said if text.isdecimal()}, key=int)
+    named = [text for text in numbers if text in by_name]
+    if codes or not named or len(named) == len(numbers):
+        return
+    others = [text for text in numbers if text not in by_name]
+    raise ValueError(
+        f"{source}: the events {', '.join(named[:6])} are names of pictures "
+        f"({by_name[named[0]][0]}), and {', '.join(others[:6])} are none; say which code is which "
+        "class (--codes NAME 1 ...), or give a table of code and picture (--events)"
+    )
 
 
 def _folders(root: Path) -> list[Path]:
