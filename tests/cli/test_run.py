@@ -11,7 +11,13 @@ from PIL import Image
 from dreamdiffusion.cli.config import RunConfig
 from dreamdiffusion.cli.own import plan
 from dreamdiffusion.cli.own.command import run
-from dreamdiffusion.cli.own.plan import add_parts, plan_prepare, plan_split, reject_limit
+from dreamdiffusion.cli.own.plan import (
+    add_parts,
+    check_enough,
+    plan_prepare,
+    plan_split,
+    reject_limit,
+)
 from dreamdiffusion.cli.own.words import in_words
 from dreamdiffusion.evidence.scores import Scores
 from dreamdiffusion.recordings.config import StatedConfig
@@ -155,6 +161,16 @@ def some_trials(n=100, runs=1, amplitude=20.0):
     )  # fmt: skip
     data = rng.normal(0, amplitude * 1e-6, (n, 2, 64))
     return Trials(data=data, ch_names=["Cz", "Pz"], sfreq=128.0, tmin=0.0, metadata=metadata)
+
+
+def test_too_few_trials_of_every_class_are_named():
+    """Two of each kind: none could be set aside to validate."""
+    trials = some_trials()
+    trials.metadata["category"] = [f"kind {i // 2}" for i in range(100)]
+    with pytest.raises(
+        ValueError, match=r"show 50 classes, each 2 times at most .* few"
+    ):
+        check_enough(trials, "run")
 
 
 def test_runs_are_held_out_or_the_end_of_a_single_one():

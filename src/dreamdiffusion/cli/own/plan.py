@@ -28,6 +28,8 @@ MOST_PICTURES = 200
 LEAST_OF_PICTURE = 4
 """Training trials of a picture, in the median, so that it can be learned as such."""
 LEAST_TRIALS = 40
+LEAST_OF_CLASS = 8
+"""Trials of the most frequent class; with fewer none of them can be set aside to validate."""
 LEAST_STEPS, MOST_STEPS = 300, 600
 """Of the training: a minute on 4 channels, ten on 64, with 2 cores."""
 PART, N_PARTS = "part", 5
@@ -161,6 +163,13 @@ def check_enough(trials: Trials, by: str) -> None:
         raise ValueError(
             f"{len(trials)} trials are left ({shown}), expected {LEAST_TRIALS} or more, better "
             f"some hundreds; left out: {_reasons(trials)}"
+        )
+    most = max(counts.values())
+    if most < LEAST_OF_CLASS:
+        raise ValueError(
+            f"{len(trials)} trials show {len(counts)} classes, each {most} times at most ({shown}), "
+            f"expected {LEAST_OF_CLASS} times or more, better 50: show fewer classes, or each more "
+            "often"
         )
     if len(set(trials.metadata[by].astype(str))) < 2:
         raise ValueError(f"the trials have one {by}, so none can be held out; record two or more")
