@@ -351,7 +351,9 @@ def join(records: dict[str, Confidence], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="where the runs of the recipes are")
+    parser.add_argument(
+        "--runs", type=Path, default=ROOT / "runs", help="where the runs of the recipes are"
+    )
     parser.add_argument("--steps", type=int, default=400, help="of the fine-tuning on nine people")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     args = parser.parse_args()

@@ -167,9 +167,7 @@ def test_too_few_trials_of_every_class_are_named():
     """Two of each kind: none could be set aside to validate."""
     trials = some_trials()
     trials.metadata["category"] = [f"kind {i // 2}" for i in range(100)]
-    with pytest.raises(
-        ValueError, match=r"show 50 classes, each 2 times at most .* few"
-    ):
+    with pytest.raises(ValueError, match=r"show 50 classes, each 2 times at most .* few"):
         check_enough(trials, "run")
 
 

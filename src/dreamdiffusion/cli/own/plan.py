@@ -167,9 +167,8 @@ def check_enough(trials: Trials, by: str) -> None:
     most = max(counts.values())
     if most < LEAST_OF_CLASS:
         raise ValueError(
-            f"{len(trials)} trials show {len(counts)} classes, each {most} times at most ({shown}), "
-            f"expected {LEAST_OF_CLASS} times or more, better 50: show fewer classes, or each more "
-            "often"
+            f"the trials show {len(counts)} classes, each {most} times at most ({shown}), expected "
+            f"{LEAST_OF_CLASS} times or more, better 50: show fewer classes, or each more often"
         )
     if len(set(trials.metadata[by].astype(str))) < 2:
         raise ValueError(f"the trials have one {by}, so none can be held out; record two or more")
