@@ -1,15 +1,32 @@
-"""What a reader gains from another person's labelled trials, with few and many of one's own.
+"""What pre-training is worth to a reader, with few and many trials of one's own.
 
-Real recordings (`muse_n170`): faces and houses, two people, one run held out at a time. Networks of
-fit-reader-n170.yaml start from random weights, or where a reader of the other person ended
-(``init``). Some of the training trials are used, the fewer among the more; the score is the AUC
-within the held-out run, of the networks alone and with the linear models beside them. Run from the
-repository, after the trials of examples/n170.py are there::
+``--part n170``: real recordings (`muse_n170`): faces and houses, two people, one run held out at a
+time. Networks of fit-reader-n170.yaml start from random weights, or where a reader of the other
+person ended (``init``). The score is the AUC within the held-out run, of the networks alone and
+with the linear models beside them. Needs the trials of examples/n170.py. A quarter of an hour on
+one core.
 
-    python benchmarks/pretraining_worth.py --seeds 0 1 2
+``--part simulated``: a SIMULATED person and ten others. Both encoders, under the same losses, start
+from random weights (``neither``), from masked signal modelling of the others' recordings without
+labels (``msm``; the transformer alone), from a reader of the others' labelled trials
+(``supervised``), or from such a reader that began with masked signal modelling (``both``). Runs 1-8
+train, run 9 chooses the learning rate, runs 11 and 12 are the test (480 trials).
+Beside it what a linear classifier makes of the same trials. About half an hour on one core::
 
-Writes docs/results/pretraining_worth.json and .png. What was computed stays in ``runs/`` and is not
-computed again. A quarter of an hour on one core.
+    dreamdiffusion simulate --output runs/scenes-person --n_runs 12
+    dreamdiffusion prepare --config scenes --input runs/scenes-person --output runs/scenes-trials
+    dreamdiffusion simulate --output runs/scenes-people --first_subject 2 --n_subjects 10 --n_runs 2
+    dreamdiffusion prepare --config scenes --input runs/scenes-people \\
+        --output runs/scenes-people-trials
+    dreamdiffusion prepare --config scenes-windows
+    dreamdiffusion pretrain --config scenes --encoder.patch_size 8
+
+Of the training trials some are used, the fewer among the more. Run from the repository::
+
+    python benchmarks/pretraining_worth.py --part simulated --seeds 0 1 2
+
+Writes its part of docs/results/pretraining_worth.json and draws all of it. What was computed stays
+in ``--work``, a line for each fit, and is not computed again; a fit that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -18,41 +35,83 @@ import argparse
 import itertools
 import json
 import logging
+import shutil
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-from dreamdiffusion.decoders.config import ReaderConfig
+from dreamdiffusion.decoders.base import Decoder
+from dreamdiffusion.decoders.config import LdaConfig, ReaderConfig
 from dreamdiffusion.decoders.fit import make_split
+from dreamdiffusion.decoders.lda import LDA
 from dreamdiffusion.decoders.reader.decoder import Reader
+from dreamdiffusion.evidence.statistics.bootstrap import seed_interval
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.files.shipped import CONFIGS
 from dreamdiffusion.trials.config import SplitConfig
+from dreamdiffusion.trials.scaling import scale_matrix
+from dreamdiffusion.trials.splits import Split, subset_training
 from dreamdiffusion.trials.trials import Trials
 
 STARTS = ("scratch", "other")
 SIZES: dict[str, tuple[int, ...]] = {"1": (50, 150, 500), "2": (50, 150)}
 """Trials of each person that train; person 2 has no more in one run."""
 
+RUNS = [f"{number:02d}" for number in range(1, 9)]
+CHOICE, TEST = ["09"], ["11", "12"]
+ARMS = (
+    ("mae", "neither"), ("mae", "msm"), ("mae", "supervised"), ("mae", "both"),
+    ("compact", "neither"), ("compact", "supervised"),
+)  # fmt: skip
+LINEAR = "LDA, pooled, 47 ms"
+STEPS = {50: 150, 150: 200, 500: 400, 1920: 600}
+"""Of the training, by the person's trials. All there are of 8 runs are 1,920."""
+OTHERS_STEPS = 600
+BATCH = 64
+RATES = {"mae": (5e-4, 1e-3, 2e-3), "compact": (2e-3,)}
+"""Learning rates that run 9 chooses from, with 500 trials and a network from nothing; that of the
+compact network was chosen before."""
+MAE = {"patch_size": 8, "embed_dim": 128, "depth": 3, "num_heads": 4, "mlp_ratio": 2.0}
+DRAWS = 2000
+
 
 def main() -> None:
     """Fit what is not there yet; write figures and table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=("n170", "simulated"), required=True)
     parser.add_argument("--trials", type=Path, default=Path("runs/n170"))
+    parser.add_argument("--person", type=Path, default=Path("runs/scenes-trials"))
+    parser.add_argument("--others", type=Path, default=Path("runs/scenes-people-trials"))
+    parser.add_argument("--pretrained", type=Path, default=Path("runs/pretrain-scenes"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--runs", type=int, default=2, help="held-out runs of each person")
+    parser.add_argument("--runs", type=int, default=2, help="held-out runs of each person of N170")
     parser.add_argument("--work", type=Path, default=Path("runs/pretraining-worth"))
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     logging.getLogger("dreamdiffusion").setLevel(logging.ERROR)
+    options.work.mkdir(parents=True, exist_ok=True)
+    options.output.mkdir(parents=True, exist_ok=True)
+    part = measure_n170(options) if options.part == "n170" else Simulated(options).measure()
+    path = options.output / "pretraining_worth.json"
+    content = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    content[options.part] = part
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    draw(content, options.output / "pretraining_worth.png")
+
+
+def measure_n170(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what another person's reader is worth on the real recordings."""
     people = {s: Trials.load(options.trials / f"subject{s}" / "trials") for s in SIZES}
     cache = options.work / "aucs.json"
-    options.work.mkdir(parents=True, exist_ok=True)
     done: dict[str, dict[str, float]] = json.loads(cache.read_text()) if cache.is_file() else {}
     for subject, seed in itertools.product(people, options.seeds):
         runs = sorted(people[subject].metadata["run"].unique())[: options.runs]
@@ -62,17 +121,12 @@ def main() -> None:
                 done[name] = score(people, subject, size, start, seed, run, options)
                 cache.write_text(json.dumps(done, indent=1))
                 print(name, done[name], flush=True)
-    table = summarise(done, options.seeds)
-    options.output.mkdir(parents=True, exist_ok=True)
-    content = {
+    return {
         "data": "muse_n170, real recordings",
         "split": f"leave one run out, {options.runs} runs of each person",
         "seeds": options.seeds,
-        "auc": table,
+        "auc": summarise(done, options.seeds),
     }
-    path = options.output / "pretraining_worth.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draw(table, options.output / "pretraining_worth.png")
 
 
 def configure(folder: Path, output: Path, seed: int, **changes: Any) -> ReaderConfig:
@@ -148,34 +202,258 @@ def summarise(done: dict[str, dict[str, float]], seeds: list[int]) -> list[dict]
     return rows
 
 
-def draw(table: list[dict], path: Path) -> None:
-    """Draw AUC against the number of trials."""
+class Simulated:
+    """The fits on simulated people, each done once."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.person = Trials.load(options.person)
+        self.lines = options.work / "simulated.jsonl"
+        text = self.lines.read_text("utf-8") if self.lines.is_file() else ""
+        self.done = {_key(line): line for line in map(json.loads, text.splitlines())}
+
+    @cached_property
+    def others(self) -> Trials:
+        return align(Trials.load(self.options.others))
+
+    def measure(self) -> dict[str, Any]:
+        """Return the table of every arm and size, mean and interval over trials and seeds."""
+        for size, seed in itertools.product(STEPS, self.options.seeds):
+            if size < max(STEPS) or not seed:  # all trials are the same ones with every seed
+                self.short_cut(size, seed)
+            for encoder, start in ARMS:
+                self.reader(encoder, start, size, seed, self.rate(encoder))
+        for encoder, start in ARMS:
+            if start in ("supervised", "both"):
+                self.untrained(encoder, start)
+        return {
+            "data": "SIMULATED: person 1 (target), persons 2-11 with 2 runs each (others)",
+            "split": "runs 1-8 train, 9 chooses, 11 and 12 test (480 trials, chance .042)",
+            "seeds": self.options.seeds,
+            "steps": STEPS,
+            "rates": {encoder: self.rate(encoder) for encoder in RATES},
+            "category": self.summarise(),
+        }
+
+    def rate(self, encoder: str) -> float:
+        """Return the learning rate that names most trials of the run for choosing right."""
+        rates = RATES[encoder]
+        if len(rates) == 1:
+            return rates[0]
+        lines = [self.reader(encoder, "neither", 500, 0, rate) for rate in rates]
+        return max(lines, key=lambda line: line["right"].count("1"))["rate"]
+
+    def rows(self, size: int, seed: int) -> np.ndarray:
+        """Return the trials of the person that train; the fewer are among the more."""
+        train = np.flatnonzero(self.person.metadata["run"].isin(RUNS))
+        split = Split(train, np.arange(0), np.arange(0), "runs 1-8")
+        categories = self.person.metadata["category"].to_numpy()
+        return subset_training(split, categories, size, seed).train
+
+    def reader(self, encoder: str, start: str, size: int, seed: int, rate: float) -> dict[str, Any]:
+        """Fit a reader on some trials of the person; return what it got right when choosing."""
+        line = {"of": encoder, "start": start, "n_trials": size, "seed": seed, "rate": rate}
+        key = _key(line | {"runs": CHOICE})
+        if key in self.done:
+            return self.done[key]
+        begin: dict[str, Any] = {}
+        if start == "msm":
+            begin["pretrained"] = self.options.pretrained
+        elif start in ("supervised", "both"):
+            begin["init"] = self.others_reader(encoder, start)
+        folder = self.options.work / "fits" / "-".join(map(str, line.values()))
+        trials = self.person.select(self.rows(size, seed))
+        reader = fit_reader(trials, encoder, STEPS[size], seed, rate, folder, **begin)
+        self.keep(line, reader, TEST)
+        chosen = self.keep(line, reader, CHOICE)
+        shutil.rmtree(folder)
+        return chosen
+
+    def others_reader(self, encoder: str, start: str) -> Path:
+        """Fit a reader on the other people, once; return its folder."""
+        folder = self.options.work / f"others-{encoder}-{start}"
+        if not (folder / "model" / "decoder.json").is_file():
+            begin = {"pretrained": self.options.pretrained} if start == "both" else {}
+            rate = self.rate(encoder)
+            reader = fit_reader(self.others, encoder, OTHERS_STEPS, 0, rate, folder, **begin)
+            reader.save(folder / "model")
+        return folder / "model"
+
+    def untrained(self, encoder: str, start: str) -> None:
+        """Score the other people's reader on the person, of whom it knows the covariance alone."""
+        line = {"of": encoder, "start": start, "n_trials": 0, "seed": 0}
+        if _key(line | {"runs": TEST}) not in self.done:
+            reader = Reader.load(self.others_reader(encoder, start))
+            train = np.asarray(self.person.data[self.rows(1920, 0)])
+            whitening = 1e-5 * scale_matrix(train, "whiten")
+            data = np.einsum("ij,njt->nit", whitening, np.asarray(self.person.data))
+            self.keep(line, reader, TEST, replace(self.person, data=data.astype(np.float32)))
+
+    def short_cut(self, size: int, seed: int) -> None:
+        """Score what a linear classifier makes of the same trials."""
+        line = {"of": LINEAR, "start": "neither", "n_trials": size, "seed": seed}
+        if _key(line | {"runs": TEST}) not in self.done:
+            split = Split(self.rows(size, seed), np.arange(0), np.arange(0), "runs 1-8")
+            self.keep(line, LDA.fit(self.person, split, LdaConfig(width_s=0.047)), TEST)
+
+    def keep(
+        self,
+        line: dict[str, Any],
+        decoder: Decoder,
+        runs: list[str],
+        person: Trials | None = None,
+    ) -> dict[str, Any]:
+        """Write which trials of some runs a decoder names right."""
+        person = person or self.person
+        side = person.select(np.flatnonzero(person.metadata["run"].isin(runs)))
+        labels = decoder.decode(side).labels
+        assert labels is not None
+        right = np.array(labels) == side.metadata["category"].to_numpy()
+        line = line | {"runs": runs, "right": "".join("01"[int(value)] for value in right)}
+        with self.lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.done[_key(line)] = line
+        print(_key(line), round(float(right.mean()), 3), flush=True)
+        return line
+
+    def summarise(self) -> list[dict[str, Any]]:
+        """Return the share right of every row, and what each start adds to none."""
+        test = self.person.select(np.flatnonzero(self.person.metadata["run"].isin(TEST)))
+        design = Exchange.of(test.metadata)
+        found = {}
+        for line in self.done.values():
+            chosen = line["of"] not in RATES or line.get("rate") in (None, self.rate(line["of"]))
+            if line["runs"] == TEST and chosen:
+                place = (line["of"], line["start"], line["n_trials"])
+                right = [int(letter) for letter in line["right"]]
+                found.setdefault(place, {})[line["seed"]] = np.array(right, float)
+        rows = []
+        for (of, start, size), seeds in found.items():
+            values = np.stack([seeds[seed] for seed in sorted(seeds)])
+            row = {"of": of, "start": start, "n_trials": size, "n_seeds": len(values)}
+            row |= _mean_and_interval("category", values, design)
+            plain = found.get((of, "neither", size))
+            if start != "neither" and plain is not None:
+                less = values - np.stack([plain[seed] for seed in sorted(seeds)])
+                row |= _mean_and_interval("gain", less, design)
+            rows.append(row)
+        return sorted(rows, key=lambda row: (row["of"], row["n_trials"], row["start"]))
+
+
+def fit_reader(
+    trials: Trials, encoder: str, steps: int, seed: int, rate: float, folder: Path, **begin: Any
+) -> Reader:
+    """Fit one network, and no linear model, on all of the trials."""
+    config = ReaderConfig(
+        encoder=encoder,  # type: ignore[arg-type]
+        mae=MAE,  # type: ignore[arg-type]
+        output=folder, seed=seed, linear=False, steps=steps,
+        batch_size=min(BATCH, len(trials)),
+        checkpoint_every=200, validate_every=steps,
+        optim={
+            "lr": rate, "betas": (0.9, 0.99), "weight_decay": 0.5, "warmup_steps": steps // 5,
+            "clip_grad": 1.0,
+        },
+        **begin,
+    )  # fmt: skip
+    split = Split(np.arange(len(trials)), np.arange(0), np.arange(0), "all")
+    return Reader.fit(trials, split, config)
+
+
+def align(trials: Trials) -> Trials:
+    """Whiten each person's trials by their own covariance, as the person's own reader has it."""
+    data = np.array(trials.data)
+    for subject in trials.metadata["subject"].unique():
+        rows = np.flatnonzero(trials.metadata["subject"] == subject)
+        # In volts again, since the reader fits its own scale.
+        data[rows] = 1e-5 * np.einsum("ij,njt->nit", scale_matrix(data[rows], "whiten"), data[rows])
+    return replace(trials, data=data)
+
+
+def _key(line: dict[str, Any]) -> str:
+    names = ("of", "start", "n_trials", "seed", "rate", "runs")
+    return "/".join(str(line[name]) for name in names if name in line)
+
+
+def _mean_and_interval(name: str, values: np.ndarray, design: Exchange) -> dict[str, Any]:
+    interval = seed_interval(values, design, DRAWS, np.random.default_rng(0))
+    return {name: float(values.mean()), f"{name}_ci95": list(interval)}
+
+
+def draw(content: dict[str, Any], path: Path) -> None:
+    """Draw what is there: simulated people above, N170 below."""
     mpl.rcParams["svg.hashsalt"] = "0"
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    parts = [name for name in ("simulated", "n170") if name in content]
+    figure = Figure(figsize=(9, 3.6 * len(parts)), layout="constrained")
     FigureCanvasAgg(figure)
-    colours = {"scratch": "C0", "other": "C1"}
-    names = {"scratch": "from scratch", "other": "from the other person's reader"}
-    for axes, subject in zip(figure.subplots(1, 2, sharey=True), SIZES, strict=True):
-        for start, kind in itertools.product(STARTS, ("networks", "with_linear")):
-            rows = [
-                r for r in table if (r["subject"], r["start"], r["of"]) == (subject, start, kind)
-            ]
-            axes.errorbar(
-                [r["n_trials"] for r in rows],
-                [r["auc"] for r in rows],
-                [r["sd_over_seeds"] or 0 for r in rows],
-                color=colours[start],
-                linestyle="-" if kind == "networks" else "--",
-                marker="o",
-                label=f"{names[start]}, {'networks' if kind == 'networks' else '+ linear models'}",
-            )
-        axes.axhline(0.5, color="0.7")
-        axes.set(xscale="log", xlabel="trials of the person", title=f"person {subject}")
-        axes.set_xticks(SIZES[subject], [str(n) for n in SIZES[subject]])
-        axes.minorticks_off()
-    figure.axes[0].set_ylabel("AUC, faces against houses")
-    figure.axes[0].legend(fontsize=7)
+    rows = figure.subplots(len(parts), 2, sharey="row", squeeze=False)
+    for name, (left, right) in zip(parts, rows, strict=True):
+        if name == "simulated":
+            draw_simulated(content[name]["category"], left, "mae")
+            draw_simulated(content[name]["category"], right, "compact")
+            left.set_ylabel("category right, of 24")
+        else:
+            draw_n170(content[name]["auc"], left, "1")
+            draw_n170(content[name]["auc"], right, "2")
+            left.set_ylabel("AUC, faces against houses")
     figure.savefig(path, dpi=120)
+
+
+def draw_simulated(table: list[dict], axes: Axes, encoder: str) -> None:
+    """Draw the share right against the number of trials: starts and the short cut."""
+    names = {
+        "neither": "from scratch",
+        "msm": "masked signal modelling",
+        "supervised": "other people's labels",
+        "both": "both",
+    }
+    lines = [(encoder, start) for of, start in ARMS if of == encoder]
+    lines += [(LINEAR, "neither")]
+    for number, (of, start) in enumerate(lines):
+        rows = [r for r in table if (r["of"], r["start"]) == (of, start) and r["n_trials"]]
+        middle = np.array([r["category"] for r in rows])
+        edges = np.array([r["category_ci95"] for r in rows]).reshape(-1, 2)
+        axes.errorbar(
+            [r["n_trials"] * 1.03 ** (number - 2) for r in rows],
+            middle,
+            np.abs(edges.T - middle),
+            color="0.5" if of == LINEAR else f"C{list(names).index(start)}",
+            linestyle="--" if of == LINEAR else "-",
+            marker="o",
+            markersize=4,
+            label=of if of == LINEAR else names[start],
+        )
+    axes.axhline(1 / 24, color="0.8", linewidth=1)
+    title = "transformer (mae)" if encoder == "mae" else "compact network"
+    axes.set(xscale="log", xlabel="trials of the person", title=f"SIMULATED, {title}")
+    axes.set_xticks(list(STEPS), [f"{n:,}" for n in STEPS])
+    axes.minorticks_off()
+    axes.legend(fontsize=7)
+
+
+def draw_n170(table: list[dict], axes: Axes, subject: str) -> None:
+    """Draw AUC against the number of trials."""
+    colours = {"scratch": "C0", "other": "C2"}
+    names = {"scratch": "from scratch", "other": "from the other person's reader"}
+    for start, kind in itertools.product(STARTS, ("networks", "with_linear")):
+        rows = [r for r in table if (r["subject"], r["start"], r["of"]) == (subject, start, kind)]
+        axes.errorbar(
+            [r["n_trials"] for r in rows],
+            [r["auc"] for r in rows],
+            [r["sd_over_seeds"] or 0 for r in rows],
+            color=colours[start],
+            linestyle="-" if kind == "networks" else "--",
+            marker="o",
+            markersize=4,
+            label=f"{names[start]}, {'networks' if kind == 'networks' else '+ linear models'}",
+        )
+    axes.axhline(0.5, color="0.8", linewidth=1)
+    axes.set(
+        xscale="log", xlabel="trials of the person", title=f"real recordings, person {subject}"
+    )
+    axes.set_xticks(SIZES[subject], [str(n) for n in SIZES[subject]])
+    axes.minorticks_off()
+    axes.legend(fontsize=7)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pydantic import (
     PositiveInt,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 from dreamdiffusion.files.schema import Schema, Source, Weights
@@ -145,6 +146,11 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     )
     compact: CompactConfig = CompactConfig()
     mae: EncoderConfig = EncoderConfig()
+    montage: Literal["fixed", "any"] = Field(
+        default="fixed",
+        description="any: trials of other headsets are read too, with either encoder; channels "
+        "that they lack are estimated from theirs, by place",
+    )
     pretrained: Path | None = Field(
         default=None, description="output of pretrain, with encoder mae; empty: from scratch"
     )
@@ -192,6 +198,14 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     optim: OptimConfig = OptimConfig(
         lr=2e-3, betas=(0.9, 0.99), weight_decay=0.5, warmup_steps=300, clip_grad=1.0
     )
+
+    @model_validator(mode="after")
+    def _one_montage(self) -> ReaderConfig:
+        if self.mae.montage == "any":
+            raise ValueError(
+                "mae.montage is any, which a reader's encoder does not take; set montage: any"
+            )
+        return self
 
 
 class PriorConfig(ReaderConfig):

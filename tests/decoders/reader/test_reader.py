@@ -197,3 +197,25 @@ def test_a_reader_starts_from_an_earlier_one(tmp_path: Path) -> None:
     wrong = r"is a ReaderNetwork with sizes .* set it as it was there"
     with pytest.raises(ValueError, match=wrong):
         fit(reader_config(tmp_path, init=tmp_path / "first", output=tmp_path / "4", compact=other))
+
+
+def test_a_reader_starts_from_one_that_began_with_a_pretrained_encoder(tmp_path: Path) -> None:
+    encoder = EEGEncoder(n_chans=3, n_times=16, patch_size=4, embed_dim=16, depth=1, num_heads=2)
+    encoder.save_pretrained(tmp_path / "pretrained" / "encoder")
+    mae: dict[str, Any] = {"encoder": "mae", "mae": SIZES}
+    first = fit(reader_config(tmp_path, **mae, pretrained=tmp_path / "pretrained"))
+    first.save(tmp_path / "first")
+    still = {"steps": 1, "optim": {"lr": 1e-12, "weight_decay": 0}, "output": tmp_path / "2"}
+    again = fit(reader_config(tmp_path, **mae, init=tmp_path / "first", **still))
+    torch.testing.assert_close(
+        again.networks[0].clip_head.weight, first.networks[0].clip_head.weight
+    )
+
+
+def test_a_pretrained_encoder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    EEGEncoder(n_chans=32, n_times=16, montage="any", **sizes).save_pretrained(tmp_path / "any")
+    EEGEncoder(n_chans=4, n_times=16, **sizes).save_pretrained(tmp_path / "four")
+    for name, why in (("any", "knows channels by their place"), ("four", "takes 4 channels")):
+        with pytest.raises(ValueError, match=why):
+            fit(reader_config(tmp_path, encoder="mae", mae=SIZES, pretrained=tmp_path / name))

@@ -17,6 +17,8 @@ from dreamdiffusion.decoders.base import Answer, Decoder, pick_channels, read_re
 from dreamdiffusion.decoders.config import EncodingConfig, ReaderConfig
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.encoding import Encoding
+from dreamdiffusion.decoders.reader.build import build_network
+from dreamdiffusion.decoders.reader.montage import CapEstimate
 from dreamdiffusion.decoders.reader.network import ReaderNetwork
 from dreamdiffusion.decoders.reader.pooling import (
     Pooling,
@@ -27,7 +29,6 @@ from dreamdiffusion.decoders.reader.pooling import (
 )
 from dreamdiffusion.decoders.reader.repair import ChannelRepair
 from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
-from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import load_clip
 from dreamdiffusion.models.start import part_of, start_from
@@ -41,6 +42,7 @@ from dreamdiffusion.trials.trials import Trials
 logger = logging.getLogger(__name__)
 
 REPAIR = "repair.safetensors"
+CAP = "cap.safetensors"
 LINEAR = "linear"
 """Folder of the linear model below the reader's."""
 BATCH = 512
@@ -64,6 +66,8 @@ class Reader(Decoder):
         How much each attribute's probabilities are the networks' and the linear model's.
     repair
         Of channels of the trials that are read; None: trials are read as they are.
+    cap
+        Brings trials of other headsets to the channels of the reader; None: such are refused.
     """
 
     name = "reader"
@@ -75,6 +79,7 @@ class Reader(Decoder):
     linear: list[Encoding] = field(default_factory=list)
     pooling: Pooling = field(default_factory=dict)
     repair: ChannelRepair | None = None
+    cap: CapEstimate | None = None
 
     @classmethod
     def fit(cls, trials: Trials, split: Split, config: ReaderConfig) -> Reader:
@@ -85,10 +90,13 @@ class Reader(Decoder):
         Raises
         ------
         ValueError
-            If no attribute has two values among the training trials, or a pre-trained encoder
-            does not fit.
+            If no attribute has two values among the training trials, a pre-trained encoder does
+            not fit, or with ``montage`` any the place of a channel is not known.
         """
         device = choose_device(config.runtime)
+        cap = None
+        if config.montage == "any":  # first, since a channel without a place ends the fit
+            cap = CapEstimate.fit(np.asarray(trials.data[split.train]), trials.ch_names)
         clip = load_clip(config.clip).eval()
         pairs = load_embeddings(trials, clip.to(device))  # pyright: ignore[reportArgumentType]
         processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
@@ -103,7 +111,7 @@ class Reader(Decoder):
         networks = []
         for number in range(config.ensemble):
             own = config.model_copy(update={"seed": config.seed + number})
-            network = _make_network(trials, own, attributes, pairs.embeddings.shape[1])
+            network = build_network(trials, own, attributes, pairs.embeddings.shape[1])
             if config.init is not None:
                 folder = part_of(part_of(config.init, "model"), "reader")  # that of a prior too
                 start_from(network, folder / _folder(number))
@@ -111,7 +119,7 @@ class Reader(Decoder):
             task.given = {"digest of data": trials.digest}
             train_task(task, own, config.output / _folder(number), f"reader {number + 1}")
             networks.append(network.eval())
-        reader = cls(processor, networks)
+        reader = cls(processor, networks, cap=cap)
         if config.repair_channels is not None:
             data = np.asarray(trials.data[split.train])
             reader.repair = ChannelRepair.fit(data, config.repair_channels)
@@ -146,6 +154,8 @@ class Reader(Decoder):
     @torch.no_grad()
     def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give the probabilities of every attribute, and the embedding of the EEG."""
+        if self.cap is not None:
+            trials = self.cap(trials)
         if self.repair is not None:
             names = self.processor.config["ch_names"]
             data = pick_channels(trials, names, self.processor.config["sfreq"])
@@ -182,6 +192,8 @@ class Reader(Decoder):
             linear.save(folder / LINEAR / str(number))
         if self.repair is not None:
             self.repair.save(folder / REPAIR)
+        if self.cap is not None:
+            self.cap.save(folder / CAP)
 
     @classmethod
     def load(cls, folder: Path) -> Reader:
@@ -196,8 +208,9 @@ class Reader(Decoder):
         ]
         path = folder / REPAIR
         repair = ChannelRepair.load(path) if path.is_file() else None
+        cap = CapEstimate.load(folder / CAP) if (folder / CAP).is_file() else None
         networks = [network.eval() for network in networks]
-        return cls(processor, networks, linear, pooling, repair)
+        return cls(processor, networks, linear, pooling, repair, cap)
 
     def to(self, device: str) -> Reader:
         where: Any = choose_device(RuntimeConfig(device=device))
@@ -213,36 +226,3 @@ class Reader(Decoder):
 
 def _folder(number: int) -> str:
     return f"network-{number}"
-
-
-def _make_network(
-    trials: Trials, config: ReaderConfig, attributes: dict[str, list[str]], clip_dim: int
-) -> ReaderNetwork:
-    """Return a new network, its transformer pre-trained where the configuration says so."""
-    size = {"n_chans": trials.n_chans, "n_times": trials.n_times}
-    if config.encoder == "compact":
-        if config.pretrained is not None:
-            raise ValueError("--pretrained goes with encoder mae; the compact encoder has none")
-        sizes = size | config.compact.model_dump()
-    else:
-        keep = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
-        sizes = size | config.mae.model_dump(include=set(keep))
-    pretrained = None
-    if config.pretrained is not None and config.init is not None:
-        raise ValueError("pretrained and init both give the encoder's weights; give one of them")
-    if config.pretrained is not None:
-        path = config.pretrained / "encoder"
-        pretrained = EEGEncoder.from_pretrained(path if path.is_dir() else config.pretrained)
-        sizes = {k: v for k, v in pretrained.config.items() if not k.startswith("_")}
-        if (sizes["n_chans"], sizes["n_times"]) != (trials.n_chans, trials.n_times):
-            raise ValueError(
-                f"pre-trained encoder {config.pretrained} takes {sizes['n_chans']} channels of "
-                f"{sizes['n_times']} time points, the trials have {trials.n_chans} of "
-                f"{trials.n_times}"
-            )
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        network = ReaderNetwork(config.encoder, sizes, attributes, clip_dim)
-    if pretrained is not None:
-        network.encoder.load_state_dict(pretrained.state_dict())
-    return network
