@@ -57,6 +57,7 @@ from dreamdiffusion.evidence.statistics.bootstrap import seed_interval
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.files.shipped import CONFIGS
+from dreamdiffusion.training.config import OptimConfig
 from dreamdiffusion.trials.config import SplitConfig
 from dreamdiffusion.trials.scaling import scale_matrix
 from dreamdiffusion.trials.splits import Split, subset_training
@@ -350,10 +351,9 @@ def fit_reader(
         output=folder, seed=seed, linear=False, steps=steps,
         batch_size=min(BATCH, len(trials)),
         checkpoint_every=200, validate_every=steps,
-        optim={
-            "lr": rate, "betas": (0.9, 0.99), "weight_decay": 0.5, "warmup_steps": steps // 5,
-            "clip_grad": 1.0,
-        },
+        optim=OptimConfig(
+            lr=rate, betas=(0.9, 0.99), weight_decay=0.5, warmup_steps=steps // 5, clip_grad=1.0
+        ),
         **begin,
     )  # fmt: skip
     split = Split(np.arange(len(trials)), np.arange(0), np.arange(0), "all")

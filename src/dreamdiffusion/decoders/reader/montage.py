@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import mne
 import numpy as np
@@ -88,15 +89,14 @@ class CapEstimate:
             If the place of a channel is not known, or a trial has no channel.
         """
         data = np.asarray(trials.data)
-        absent = np.isnan(data).all(axis=2)
-        if absent.all(axis=1).any():
-            raise ValueError(
-                f"trial {int(np.argmax(absent.all(axis=1)))} has no channel that is not NaN; "
-                "leave it out"
-            )
+        absent = np.asarray(np.isnan(data).all(axis=2))
+        silent = np.flatnonzero(absent.sum(axis=1) == trials.n_chans)
+        if len(silent):
+            raise ValueError(f"trial {silent[0]} has no channel that is not NaN; leave it out")
         shown = np.empty((len(data), len(self.ch_names), data.shape[2]), np.float32)
-        for pattern in np.unique(absent, axis=0):
-            which = np.flatnonzero((absent == pattern).all(axis=1))
+        patterns, pattern_of = np.unique(absent, axis=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            which = np.flatnonzero(pattern_of.ravel() == number)
             there = np.flatnonzero(~pattern)
             weights = self.weights([trials.ch_names[place] for place in there])
             shown[which] = weights @ data[np.ix_(which, there)].astype(float)
@@ -176,9 +176,9 @@ def _splines(ch_names: list[str], wanted: list[str]) -> Floats:
     info = mne.create_info(ch_names, 1.0, "eeg", verbose=False)
     each = mne.EvokedArray(np.eye(len(ch_names)), info, verbose=False)
     each.set_montage(template_montage(ch_names), verbose=False)
-    sensors = template_montage(wanted)
+    interpolate: Any = each.interpolate_to  # its hints know neither origins nor what comes out
     with mne.use_log_level("error"):
-        return each.interpolate_to(sensors, origin=ORIGIN, method="spline").data  # pyright: ignore[reportArgumentType]
+        return interpolate(template_montage(wanted), origin=ORIGIN, method="spline").data
 
 
 def _spline_error(ch_names: list[str], covariance: Floats) -> float:
