@@ -47,7 +47,7 @@ from dreamdiffusion.evidence.scores import Confidence
 from dreamdiffusion.files.pictures import to_tensor
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.files.shipped import CONFIGS
-from dreamdiffusion.models.generator.generator import load_embedder
+from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.models.judge.judge import Judge, label_indices, load_judge
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig

@@ -24,8 +24,9 @@ import torch
 from PIL import Image
 
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, Scene, random_scene, render
+from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.models.generator.draw import PromptedGenerator
-from dreamdiffusion.models.generator.generator import decode_latents, encode_images, load_embedder
+from dreamdiffusion.models.generator.generator import decode_latents, encode_images
 from dreamdiffusion.models.generator.sharpness import edges_kept, power_kept, psnr
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.training.config import RuntimeConfig

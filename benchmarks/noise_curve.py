@@ -26,7 +26,7 @@ from dreamdiffusion.decoders.prior.decoder import Prior
 from dreamdiffusion.decoders.prior.posterior import Evidence, fit_weights
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.evidence.statistics.exchange import Exchange
-from dreamdiffusion.models.generator.generator import load_embedder
+from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.trials.trials import Trials
 
 LEVELS = (1.0, 0.7, 0.5, DEFAULT_NOISE_LEVEL)

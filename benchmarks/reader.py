@@ -43,8 +43,8 @@ from dreamdiffusion.decoders.reader.repair import ChannelRepair
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.files.whole import write_picture
+from dreamdiffusion.models.embedder import Embed, load_embedder
 from dreamdiffusion.models.generator.draw import PromptedGenerator
-from dreamdiffusion.models.generator.generator import Embed, load_embedder
 from dreamdiffusion.trials.config import SplitConfig
 from dreamdiffusion.trials.splits import Split, split_trials
 from dreamdiffusion.trials.trials import Trials

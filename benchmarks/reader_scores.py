@@ -15,7 +15,7 @@ from dreamdiffusion.decoders.prior.bank import Bank
 from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_means, percentile_interval
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.pictures import read_images, to_tensor
-from dreamdiffusion.models.generator.generator import Embed
+from dreamdiffusion.models.embedder import Embed
 from dreamdiffusion.models.judge.judge import Judge, load_judge
 from dreamdiffusion.trials.trials import Trials
 

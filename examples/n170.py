@@ -34,7 +34,7 @@ from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import permutation_p
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.files.shipped import CONFIGS
-from dreamdiffusion.models.generator.generator import load_clip
+from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -149,7 +149,7 @@ def run_subject(folder: Path, subject: str, arm: str, options: argparse.Namespac
 
 def _axis(trials: Trials, truth: np.ndarray, base: Any) -> Any:
     """Return the direction from houses to faces among the CLIP embeddings of the photos."""
-    pairs = load_embeddings(trials, load_clip(str(Path(base.generator) / "clip")).eval())  # type: ignore[arg-type]
+    pairs = load_embeddings(trials, load_embedder(Path(base.generator) / "clip"))
     positive, other = np.flatnonzero(truth), np.flatnonzero(~truth)
     return pairs.mean_embedding(positive) - pairs.mean_embedding(other)
 

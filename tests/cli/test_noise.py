@@ -67,8 +67,8 @@ def test_no_command_prints_what_a_library_says(root: Path, tmp_path: Path) -> No
 def test_a_clip_is_opened_without_a_table_of_what_it_does_not_need(root: Path) -> None:
     code = (
         "import sys\n"
-        "from dreamdiffusion.models.generator.generator import load_clip\n"
-        "print('opened', load_clip(sys.argv[1]).num_parameters() > 0)\n"
+        "from dreamdiffusion.models.embedder import load_embedder\n"
+        "print('opened', load_embedder(sys.argv[1]).embed_dim > 0)\n"
     )
     done = run(code, str(root / "generator" / "clip"))
     assert done.stdout == "opened True\n"

@@ -18,7 +18,7 @@ from dreamdiffusion.evaluation.analyses import prototype_table
 from dreamdiffusion.evaluation.control_images import ControlPainter
 from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
 from dreamdiffusion.files.pictures import read_images
-from dreamdiffusion.models.generator.generator import load_embedder
+from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 

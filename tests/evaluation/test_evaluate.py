@@ -28,7 +28,7 @@ from dreamdiffusion.evaluation.pictures import Shown
 from dreamdiffusion.evaluation.scoring import Gallery, score_images
 from dreamdiffusion.evidence.look_log import model_hash
 from dreamdiffusion.evidence.scores import Score
-from dreamdiffusion.models.generator.generator import load_embedder
+from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.models.judge.judge import Judge, load_judge
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials

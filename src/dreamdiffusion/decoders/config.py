@@ -86,7 +86,8 @@ class FinetuneConfig(AugmentConfig, TrainConfig, FitConfig):
     )
     clip: Source | None = Field(
         default=None,
-        description="folder or hub id; empty: the generator's own, else the paper's ViT-L/14",
+        description="folder or hub id of a CLIP, or photos (EfficientNet-Lite0, extra photos); "
+        "empty: the generator's own, else the paper's ViT-L/14",
     )
     init: Weights | None = Field(
         default=None,
@@ -133,7 +134,8 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     clip: Source = Field(
         default="weights/scenes-generator/clip",
         validate_default=True,
-        description="folder or hub id of the CLIP whose image embeddings are learned",
+        description="folder or hub id of the CLIP whose image embeddings are learned, or photos: "
+        "EfficientNet-Lite0 (extra photos), for photographs",
     )
     output: Path = Path("runs/reader")
     init: Weights | None = Field(

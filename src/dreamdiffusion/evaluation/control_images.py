@@ -18,7 +18,7 @@ from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evidence.control_inputs import nearest_pictures, phase_randomised, time_removed
 from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
 from dreamdiffusion.files.pictures import to_tensor
-from dreamdiffusion.models.generator.generator import Embed
+from dreamdiffusion.models.embedder import Embed
 from dreamdiffusion.trials.trials import Trials
 
 logger = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from dreamdiffusion.evidence.look_log import log_look
 from dreamdiffusion.evidence.protocols.follow import Planned, follow
 from dreamdiffusion.evidence.protocols.schema import Protocol, load_protocol
 from dreamdiffusion.evidence.scores import Followed, Look
-from dreamdiffusion.models.generator.generator import Embed, load_embedder
+from dreamdiffusion.models.embedder import Embedder, load_embedder
 from dreamdiffusion.models.judge.judge import Judge, label_indices, load_judge
 from dreamdiffusion.training.device import choose_device, is_main_process, process_count
 from dreamdiffusion.trials.splits import Split
@@ -81,7 +81,7 @@ class Opened:
     folds
         The models, most often one.
     embed
-        Pictures -> CLIP embeddings, in the space that the models' EEG embedding is aligned with.
+        Puts pictures into the space that the models' EEG embedding is aligned with.
     judge
         Names what a picture shows; None where there is none.
     shown
@@ -101,7 +101,7 @@ class Opened:
     trials: Trials
     tested: Trials
     folds: list[Fold]
-    embed: Embed
+    embed: Embedder
     judge: Judge | None
     shown: Shown
     suites: ImageSuites | None

@@ -25,7 +25,7 @@ from dreamdiffusion.evidence.controls import CONTROLS, controls_of_kind
 from dreamdiffusion.evidence.scores import DistributionScore, Score
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score_metric
-from dreamdiffusion.models.generator.generator import Embed
+from dreamdiffusion.models.embedder import Embed
 from dreamdiffusion.models.judge.judge import Judge, check_images
 
 Floats = NDArray[np.float64]

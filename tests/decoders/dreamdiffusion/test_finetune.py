@@ -29,7 +29,7 @@ from dreamdiffusion.decoders.fit import make_split
 from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
-from dreamdiffusion.models.generator.generator import embed_images, encode_images, load_generator
+from dreamdiffusion.models.generator.generator import encode_images, load_generator
 from dreamdiffusion.training.optimizer import trained_parameters
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.trials.trials import Trials
@@ -201,7 +201,7 @@ def test_pairs_belong_to_their_pictures(tmp_path: Path) -> None:
     images = to_tensor(read_images([trials.images()[7], trials.images()[2]], 16, "crop"))
     expected = encode_images(generator.vae, images)
     torch.testing.assert_close(pairs.latents[drawn], expected, atol=1e-5, rtol=1e-4)
-    expected = embed_images(generator.clip, images)
+    expected = generator.clip(images)
     torch.testing.assert_close(pairs.embeddings[drawn], expected, atol=1e-5, rtol=1e-4)
 
 

@@ -26,7 +26,6 @@ from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import (
     NOISE_SCHEDULE,
-    embed_images,
     encode_images,
     load_generator,
 )
@@ -81,7 +80,7 @@ def test_the_papers_encoder_drives_it(tmp_path: Path, kind: str) -> None:
     assert round(count / 1e6) == millions
     picture = torch.rand(1, 3, pixels, pixels)
     assert encode_images(generator.vae, picture).shape == (1, 4, pixels // 8, pixels // 8)
-    embedding = embed_images(generator.clip, picture)
+    embedding = generator.clip(picture)
     assert embedding.shape == (1, 768)
     assert float(embedding.norm()) == pytest.approx(1, abs=1e-3)
 

@@ -17,20 +17,17 @@ from dreamdiffusion.decoders.dreamdiffusion.adapter import clip_source
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
 from dreamdiffusion.files.pictures import to_tensor
+from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.models.generator.generator import (
-    CLIP_MEAN,
-    CLIP_STD,
     PAPER_CLIP,
-    clip_pixels,
     decode_latents,
-    embed_images,
     encode_images,
-    load_clip,
     load_generator,
     unet_extras,
 )
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.models.pictures import Pictures
+from dreamdiffusion.models.pixels import CLIP_MEAN, CLIP_STD, clip_pixels
 from dreamdiffusion.trials.trials import Trials
 
 pytestmark = pytest.mark.global_rng
@@ -110,7 +107,7 @@ def test_the_image_tower_may_lie_elsewhere(tmp_path: Path) -> None:
     model = finetune(config.model_copy(update={"clip": str(tmp_path / "tower")}))
     assert clip_source(model) == (tmp_path / "tower").resolve()
     assert EEGToImagePipeline.from_pretrained(model).conditioner.config["clip_dim"] == 8
-    assert load_clip(tmp_path / "tower").config.projection_dim == 8
+    assert load_embedder(tmp_path / "tower").embed_dim == 8
 
 
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -157,7 +154,7 @@ def test_pictures_have_one_range(tmp_path: Path) -> None:
     assert drawn.min() >= 0 and drawn.max() <= 1
     for take in (
         lambda images: encode_images(generator.vae, images),
-        lambda images: embed_images(generator.clip, images),
+        generator.clip,
         Judge(["a", "b"], image_size=SIZE, channels=[8]).predict,
     ):
         take(drawn)

@@ -18,7 +18,7 @@ from transformers import CLIPModel
 from dreamdiffusion.models.config import ImageConditionConfig, TrainGeneratorConfig
 from dreamdiffusion.models.generator.decoder_task import DecoderTask
 from dreamdiffusion.models.generator.folder import SCHEDULE
-from dreamdiffusion.models.generator.generator import prediction_target, signed
+from dreamdiffusion.models.generator.generator import prediction_target
 from dreamdiffusion.models.generator.image_projection import ImageProjection
 from dreamdiffusion.models.generator.prompt_task import (
     choose_conditions,
@@ -41,6 +41,7 @@ from dreamdiffusion.models.pictures import (
     read_pictures,
     to_tensor,
 )
+from dreamdiffusion.models.pixels import signed
 from dreamdiffusion.training.random_numbers import Draw
 
 # A module that is built draws its first weights from torch's global numbers.

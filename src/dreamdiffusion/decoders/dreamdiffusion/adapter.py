@@ -19,6 +19,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from dreamdiffusion.decoders.dreamdiffusion.condition import EEGConditioner
 from dreamdiffusion.files.whole import parse_json, write_json, write_tensors
+from dreamdiffusion.models.embedder import PHOTOS
 from dreamdiffusion.models.encoders.eeg import EEGEncoder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.generator.generator import PAPER_CLIP, load_generator
@@ -183,12 +184,16 @@ def generator_source(model: Path) -> str | Path | None:
 
 
 def relative_source(source: str | Path, folder: Path) -> str:
-    """Return a folder as seen from another; the id of a repository stays as it is."""
+    """Return a folder as seen from another; an id of the hub and `PHOTOS` stay as they are."""
+    if str(source) == PHOTOS:
+        return PHOTOS
     return os.path.relpath(source, folder) if Path(source).is_dir() else str(source)
 
 
 def resolve_source(source: str, folder: Path) -> str | Path:
     """Undo `relative_source`."""
+    if source == PHOTOS:
+        return source
     path = (folder / source).resolve()
     return path if path.is_dir() or source.startswith(".") else source
 

@@ -83,7 +83,7 @@ def make_conditioner(
             n_condition_tokens=config.n_condition_tokens,
             cross_attention_dim=unet.config["cross_attention_dim"],
             time_embed_dim=unet.time_embedding.linear_2.out_features,
-            clip_dim=generator.clip.config.projection_dim,  # pyright: ignore[reportArgumentType]
+            clip_dim=generator.clip.embed_dim,
         )
 
 

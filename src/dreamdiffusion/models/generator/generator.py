@@ -7,14 +7,12 @@ whose text tower the generator uses and whose image tower is the target of the a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import diffusers
 import torch
-import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -27,12 +25,10 @@ from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from torch import Tensor
-from transformers import CLIPVisionModelWithProjection
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
+from dreamdiffusion.models.embedder import Embedder, load_embedder
+from dreamdiffusion.models.hub import fetch, open_weights
+from dreamdiffusion.models.pixels import signed
 
 NOISE_SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -59,12 +55,12 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 @dataclass
 class Generator:
-    """What draws, and the image tower that the EEG is aligned with."""
+    """What draws, and the space of pictures that the EEG is aligned in."""
 
     vae: AutoencoderKL
     unet: UNet2DConditionModel
     scheduler: Any
-    clip: CLIPVisionModelWithProjection
+    clip: Embedder
 
     @property
     def image_size(self) -> int:
@@ -85,8 +81,8 @@ def load_generator(source: str | Path, clip: str | Path | None = None) -> Genera
     source
         A diffusers folder, or the id of one on the hub. Weights must be safetensors.
     clip
-        The same for the CLIP whose image tower is the target of the alignment. Left out: ``clip``
-        in the generator's folder, else the paper's.
+        The space that the EEG is aligned in, as `load_embedder` opens it. Left out: ``clip`` in the
+        generator's folder, else the paper's.
 
     Raises
     ------
@@ -95,25 +91,25 @@ def load_generator(source: str | Path, clip: str | Path | None = None) -> Genera
     ValueError
         If it is no Stable Diffusion, or its U-Net already takes class labels.
     """
-    parts = _fetch(DiffusionPipeline.load_config, source, "generator")
+    parts = fetch(DiffusionPipeline.load_config, source, "generator")
     if not isinstance(parts, dict) or not {"vae", "unet", "scheduler"} <= parts.keys():
         raise ValueError(
             f"generator {source} is no Stable Diffusion: its model_index.json has "
             f"{', '.join(map(str, parts)) or 'nothing'}, expected vae, unet and scheduler"
         )
     options = {"torch_dtype": torch.float32}
-    unet = _open_weights(UNet2DConditionModel, source, "generator", "unet", **options)
+    unet = open_weights(UNet2DConditionModel, source, "generator", "unet", **options)
     if unet.config["class_embed_type"] not in (None, "identity") or unet.config["num_class_embeds"]:
         raise ValueError(f"the U-Net of {source} takes class labels, where the EEG would go in")
-    vae = _open_weights(AutoencoderKL, source, "generator", "vae", **options)
+    vae = open_weights(AutoencoderKL, source, "generator", "vae", **options)
     kind = getattr(diffusers, parts["scheduler"][1], None)
     # The file names a class; nothing but a scheduler is taken from it.
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise ValueError(f"generator {source} names the unknown scheduler {parts['scheduler'][1]}")
-    scheduler = _fetch(kind.from_pretrained, source, "generator", "scheduler")
+    scheduler = fetch(kind.from_pretrained, source, "generator", "scheduler")
     if clip is None:
         clip = Path(source) / "clip" if (Path(source) / "clip").is_dir() else PAPER_CLIP
-    return Generator(vae, unet, scheduler, load_clip(clip))
+    return Generator(vae, unet, scheduler, load_embedder(clip))
 
 
 def open_text_pipeline(folder: Path) -> StableDiffusionPipeline:
@@ -146,61 +142,12 @@ def check_text_generator(folder: Path) -> None:
         raise FileNotFoundError(
             f"generator {folder} has no model_index.json; give a folder that train-generator wrote"
         )
-    parts = _fetch(DiffusionPipeline.load_config, folder, "generator")
+    parts = fetch(DiffusionPipeline.load_config, folder, "generator")
     if not isinstance(parts, dict) or not {"vae", "unet", "text_encoder"} <= parts.keys():
         raise ValueError(
             f"{folder / 'model_index.json'} is of no generator with a text encoder; give a folder "
             "that train-generator wrote"
         )
-
-
-def load_clip(source: str | Path) -> CLIPVisionModelWithProjection:
-    """Open the image tower of a CLIP, from a folder or the hub; errors as `load_generator`."""
-    return _open_weights(_ImageTower, source, "CLIP", dtype=torch.float32)
-
-
-class _ImageTower(CLIPVisionModelWithProjection):
-    """The image tower; that a whole CLIP lies in the file is no surprise."""
-
-    _keys_to_ignore_on_load_unexpected: ClassVar = [
-        r"text_model\.",
-        "text_projection",
-        "logit_scale",
-    ]
-
-
-def _open_weights(
-    kind: Any, source: str | Path, what: str, subfolder: str = "", **options: Any
-) -> Any:
-    """Open a network; one that would keep random weights is refused."""
-    options |= {"use_safetensors": True, "output_loading_info": True}
-    network, info = _fetch(kind.from_pretrained, source, what, subfolder, **options)
-    if info["missing_keys"]:
-        raise ValueError(
-            f"{what} {source} does not fit: its file {subfolder} lacks "
-            f"{len(info['missing_keys'])} tensors ({', '.join(sorted(info['missing_keys'])[:2])}); "
-            "copy the whole folder again"
-        )
-    return network
-
-
-def _fetch(load: Any, source: str | Path, what: str, subfolder: str = "", **options: Any) -> Any:
-    try:
-        if subfolder:
-            options["subfolder"] = subfolder
-        # Some libraries draw first weights before they read the file's.
-        with torch.random.fork_rng(devices=[]):
-            return load(str(source), **options)
-    except OSError as error:
-        place = f"{source}/{subfolder}" if subfolder else str(source)
-        needed = f"{what} {place} is neither a folder with what is needed, nor"
-        if Path(source).exists() or Path(source).is_absolute() or str(source).count("/") > 1:
-            why = "the id of a repository on the hub"
-        else:
-            why = f"can it be fetched from the hub ({str(error).splitlines()[0]})"
-        raise FileNotFoundError(
-            f"{needed} {why}; dreamdiffusion train-generator makes a small one"
-        ) from error
 
 
 def change_scheduler(scheduler: Any, name: str) -> Any:
@@ -234,23 +181,6 @@ def unet_extras(
         embedding = get_timestep_embedding(scale, config["time_cond_proj_dim"])
         extras["timestep_cond"] = embedding.to(unet.dtype)
     return extras
-
-
-def signed(images: torch.Tensor) -> torch.Tensor:
-    """Turn pictures in [0, 1], which everything takes and gives, into [-1, 1] for a VAE.
-
-    Raises
-    ------
-    ValueError
-        If they are not in [0, 1].
-    """
-    low, high = (float(value) for value in torch.aminmax(images))
-    if not (low >= -1e-3 and high <= 1 + 1e-3):  # also false for NaN
-        raise ValueError(
-            f"pictures lie in [{low:.3g}, {high:.3g}], expected [0, 1]; for pictures in [-1, 1] "
-            "pass (images + 1) / 2"
-        )
-    return images * 2 - 1
 
 
 @torch.no_grad()
@@ -305,46 +235,3 @@ def prediction_target(
         f"the generator's scheduler has prediction_type {kind!r}; "
         "training supports epsilon and v_prediction"
     )
-
-
-def clip_pixels(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Scale images from [0, 1] to what CLIP's image tower takes, ``(n, 3, size, size)``."""
-    images = signed(images)  # as in training, to the last digit
-    if images.shape[-1] != size:
-        images = F.interpolate(images, size=(size, size), mode="bicubic", antialias=True)
-    mean = images.new_tensor(CLIP_MEAN).view(1, 3, 1, 1)
-    std = images.new_tensor(CLIP_STD).view(1, 3, 1, 1)
-    return ((images.clamp(-1, 1) + 1) / 2 - mean) / std
-
-
-@torch.no_grad()
-def embed_images(
-    clip: CLIPVisionModelWithProjection, images: torch.Tensor, batch_size: int = 128
-) -> torch.Tensor:
-    """Return unit-norm CLIP embeddings ``(n, projection_dim)`` of images in [0, 1]."""
-    size = clip.config.image_size
-    parts = [
-        clip(pixel_values=clip_pixels(part, size)).image_embeds  # pyright: ignore[reportArgumentType]
-        for part in images.split(batch_size)
-    ]
-    return F.normalize(torch.cat(parts), dim=-1)
-
-
-Embed = Callable[[Tensor], Tensor]
-"""Pictures (n, 3, H, W) in [0, 1] -> embeddings (n, d)."""
-
-
-def load_embedder(source: str | Path, device: torch.device) -> Embed:
-    """Return the image tower of a CLIP (folder or hub id) as a function of pictures in [0, 1].
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    """
-    clip = load_clip(source).to(device).eval()  # pyright: ignore[reportArgumentType]
-
-    def embed(images: Tensor) -> Tensor:
-        return embed_images(clip, images.to(device, torch.float32)).cpu()
-
-    return embed

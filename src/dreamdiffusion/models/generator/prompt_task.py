@@ -14,7 +14,6 @@ from transformers import CLIPModel
 
 from dreamdiffusion.models.config import ImageConditionConfig
 from dreamdiffusion.models.generator.generator import (
-    clip_pixels,
     encode_images,
     prediction_target,
 )
@@ -22,6 +21,7 @@ from dreamdiffusion.models.generator.image_projection import ImageProjection
 from dreamdiffusion.models.generator.sources import Source
 from dreamdiffusion.models.generator.tasks import loss_weight
 from dreamdiffusion.models.pictures import Pictures
+from dreamdiffusion.models.pixels import clip_pixels
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
 

@@ -10,9 +10,10 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 from transformers import CLIPModel
 
-from dreamdiffusion.models.generator.generator import clip_pixels, prediction_target, signed
+from dreamdiffusion.models.generator.generator import prediction_target
 from dreamdiffusion.models.generator.sources import Source
 from dreamdiffusion.models.pictures import Pictures
+from dreamdiffusion.models.pixels import clip_pixels, signed
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
 
