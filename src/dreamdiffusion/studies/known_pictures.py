@@ -1,24 +1,29 @@
 """Which of the known pictures, or classes, was seen: scores of a decoder that draws nothing.
 
 The answer of a decoder for a trial is a probability of each picture it was trained on (attribute
-`stim_file`), or of each class. The claim is of known pictures alone. Nothing is drawn: the report
-shows the most probable pictures of the training beside the one that was seen.
+`stim_file`), or of each class; the claim is of these alone. Of a decoder that learned no picture as
+such, the embedding of the EEG tells which of the tested trials' pictures is the nearest. Nothing is
+drawn: the report shows the most probable pictures beside the one that was seen.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from scipy.stats import rankdata
 
 from dreamdiffusion.decoders.base import CATEGORY, Answer
 from dreamdiffusion.decoders.baselines import BASELINES, load_baselines
+from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.fit import load_decoder
+from dreamdiffusion.decoders.images import ImageDecoder
+from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.evaluation.evaluate import versions
 from dreamdiffusion.evaluation.metrics.pairs import label_pairs
 from dreamdiffusion.evidence.audit.run import read_audit
@@ -30,6 +35,7 @@ from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score_metric
 from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.files.schema import Schema
+from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.report.write import write_results
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -39,10 +45,11 @@ SHOWN = 4
 """Pictures that the report shows of a trial."""
 SIZE = 96
 """Pixels of a picture in the report."""
-CANNOT_DRAW = (
-    "no generator at hand draws such pictures, so none is drawn: the pictures shown are those of "
-    "the training that the decoder finds most probable"
-)
+CANNOT_DRAW = "no generator at hand draws such pictures, so none is drawn: shown are "
+OF_TRAINING = "the pictures of the training that the decoder finds most probable"
+OF_TESTED = "the tested pictures whose embeddings are the nearest to the EEG's"
+OF_BANK = "photographs of the class that the decoder finds most probable"
+CARDS = "the names of the classes that the decoder finds most probable"
 
 
 @dataclass
@@ -61,6 +68,8 @@ class Named:
         The decoder's answer for EEG of the same spectra, its course in time destroyed.
     frequent
         Value -> how often it was seen in training, of each attribute.
+    by_embedding
+        The column of pictures holds cosines with the EEG's embedding, not probabilities.
     """
 
     tested: Trials
@@ -68,6 +77,12 @@ class Named:
     moved: np.ndarray
     phases: Answer
     frequent: dict[str, pd.Series]
+    by_embedding: bool = False
+
+    @property
+    def tells_pictures(self) -> bool:
+        """Whether the answer is about each picture, not about classes alone."""
+        return PICTURE in (self.answer.probabilities or {})
 
 
 def score_known(model: Path, data: Path, output: Path, config: Schema) -> Scores:
@@ -98,8 +113,7 @@ def score_known(model: Path, data: Path, output: Path, config: Schema) -> Scores
     named = _name(model, trials, split, tested)
     rng = np.random.default_rng([0, 1])
     design = Exchange.of(tested.metadata)
-    known = PICTURE in (named.answer.probabilities or {})
-    scores = correct(_scores(named, design, rng, known))
+    scores = correct(_scores(named, design, rng))
     first = scores[0]
     audit = read_audit(model)
     reasons: list[Reason | None] = [selection_suspected(looks), *audit_reasons(audit)]
@@ -108,23 +122,24 @@ def score_known(model: Path, data: Path, output: Path, config: Schema) -> Scores
     value = first.controls["shuffled_eeg"].value
     reasons.append(control_reason(first.metric, value, first.chance, p))
     shared = bool(split.shared_stimuli) or trials.pairing == "category"
+    pictures, what = _candidates(named, trials)
+    best = _most_probable(named, pictures)
     result = Scores(
         split=split.rule,
         simulated=trials.simulated,
         headline=state_headline(scores, [r for r in reasons if r is not None], shared),
         scores=scores,
         baselines=_baselines(model, tested, named.moved, design, rng),
-        not_scored={"images": CANNOT_DRAW},
-        protocol=_protocol(known),
+        not_scored={"images": CANNOT_DRAW + what},
+        protocol=_protocol(named),
         looks=looks,
         judge={},
         confusion=_confusion(named),
-        trials=_trials(named, known),
+        trials=_trials(named),
         audit=audit,
         made={"config": config.model_dump(mode="json"), "versions": versions()},
     )
-    generated, seen = _pictures(named, trials, known)
-    write_results(output, result, generated, seen, {})
+    write_results(output, result, pictures[torch.from_numpy(best)], _seen(named, trials), {})
     return result
 
 
@@ -134,13 +149,34 @@ def _name(model: Path, trials: Trials, split: Split, tested: Trials) -> Named:
     other = tested.select(np.arange(len(tested)))
     other.data = phase_randomised(np.asarray(tested.data), rng)
     train = trials.metadata.iloc[split.train]
-    answer = decoder.decode(tested)
+    read = decoder.read if isinstance(decoder, ImageDecoder) else decoder.decode
+    answer, phases = read(tested), read(other)
+    space = decoder.clip if isinstance(decoder, Reader) else None
+    files = tested.metadata[PICTURE].astype(str).tolist()
+    by_embedding = (
+        space is not None
+        and PICTURE not in (answer.probabilities or {})
+        and tested.pairing == "stim_file"
+        and len(set(files)) > 1
+    )
+    if by_embedding and space is not None:
+        pairs = load_embeddings(tested, load_embedder(space))
+        known = list(dict.fromkeys(zip(files, pairs.first.tolist(), strict=True)))
+        answer, phases = (_with_cosines(one, known, pairs.embeddings) for one in (answer, phases))
     frequent = {
         name: train[name].astype(str).value_counts(normalize=True)
         for name in answer.probabilities or {}
     }
     moved = Exchange.of(tested.metadata).derangement(rng)
-    return Named(tested, answer, moved, decoder.decode(other), frequent)
+    return Named(tested, answer, moved, phases, frequent, by_embedding)
+
+
+def _with_cosines(answer: Answer, known: list[tuple[str, int]], embeddings: torch.Tensor) -> Answer:
+    """Add how near the EEG's embedding is to each picture's, by their names and places."""
+    assert answer.embeddings is not None
+    cosines = (answer.embeddings @ embeddings[[place for _, place in known]].T).double().numpy()
+    table = pd.DataFrame(cosines, columns=pd.Index([name for name, _ in known]))
+    return replace(answer, probabilities={**(answer.probabilities or {}), PICTURE: table})
 
 
 def _pairs(named: Named, metric: str, answer: Answer | None = None) -> np.ndarray:
@@ -170,9 +206,9 @@ def _before_others(table: pd.DataFrame, truth: list[str], top: int | None) -> np
     return np.where(columns[:, None] >= 0, before.T[columns], 0.0)
 
 
-def _scores(named: Named, design: Exchange, rng: np.random.Generator, known: bool) -> list[Score]:
+def _scores(named: Named, design: Exchange, rng: np.random.Generator) -> list[Score]:
     metrics = ["category_top1"] if len(set(named.tested.metadata[CATEGORY])) > 1 else []
-    if known:
+    if named.tells_pictures:
         metrics = ["picture_two_way", "picture_top1", "picture_top5", *metrics]
         if named.answer.probabilities and named.answer.probabilities[PICTURE].shape[1] <= 5:
             metrics.remove("picture_top5")
@@ -210,15 +246,18 @@ def _baselines(
     return found
 
 
-def _protocol(known: bool) -> dict[str, str]:
+def _protocol(named: Named) -> dict[str, str]:
     of_baselines = {f"{name}_category_top1": b.description for name, b in BASELINES.items()}
     how = {"category_top1": "the most probable class of each trial; nothing is drawn"}
-    if known:
+    if named.tells_pictures:
+        of, nearest = "pictures known from training", "most probable"
+        if named.by_embedding:
+            of, nearest = "pictures of the tested trials", "nearest to the EEG's embedding"
         how |= {
-            "picture_two_way": "share of the other pictures known from training that the right "
-            "one is more probable than; guessing gives a half",
-            "picture_top1": "the most probable of the pictures known from training is the one seen",
-            "picture_top5": "the one seen is among the five most probable",
+            "picture_two_way": f"share of the other {of} that the right one is before; guessing "
+            "gives a half",
+            "picture_top1": f"of the {of} the {nearest} is the one seen",
+            "picture_top5": f"the one seen is among the five {nearest}",
         }
     return how | of_baselines
 
@@ -232,10 +271,10 @@ def _confusion(named: Named) -> dict[str, Any]:
     return {"names": names, "counts": counts.to_numpy().tolist()}
 
 
-def _trials(named: Named, known: bool) -> dict[str, Any]:
+def _trials(named: Named) -> dict[str, Any]:
     metadata = named.tested.metadata
     found: dict[str, Any] = {"category": metadata[CATEGORY].astype(str).tolist()}
-    if not known:  # one picture is shown, of the class that was named
+    if not named.tells_pictures:  # one picture is shown, of the class that was named
         found["judged_category"] = [[label] for label in named.answer.labels or []]
     else:
         found["stim_file"] = metadata[PICTURE].astype(str).tolist()
@@ -243,29 +282,51 @@ def _trials(named: Named, known: bool) -> dict[str, Any]:
     return found
 
 
-def _pictures(
-    named: Named, trials: Trials, known: bool
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the most probable pictures of each trial, and those seen where they are known."""
-    tables = named.answer.probabilities or {}
-    root = trials.stimuli_root
-    table = tables[PICTURE if known else CATEGORY]
-    if known and root is not None:
-        paths = [Path(root) / str(name) for name in table.columns]
+def _candidates(named: Named, trials: Trials) -> tuple[torch.Tensor, str]:
+    """Return a picture of each column of the answer, and what these are, in words."""
+    tables, root = named.answer.probabilities or {}, trials.stimuli_root
+    if named.tells_pictures:
+        paths = [Path(root or ".") / str(name) for name in tables[PICTURE].columns]
+        what = OF_TESTED if named.by_embedding else OF_TRAINING
     elif trials.pairing == "category":
         pools = trials.metadata.drop_duplicates(CATEGORY).set_index(CATEGORY)["pool"]
         all_of = trials.image_pools()
-        paths = [all_of[str(pools[name])][0] for name in table.columns]
+        paths = [all_of[str(pools[name])][0] for name in tables[CATEGORY].columns]
+        what = OF_BANK
+    elif not any(trials.metadata[PICTURE]):
+        return _cards([str(name) for name in tables[CATEGORY].columns]), CARDS
     else:  # pictures that training did not show: one of each class
         first = trials.metadata.drop_duplicates(CATEGORY).set_index(CATEGORY)[PICTURE]
-        paths = [Path(root or ".") / str(first[name]) for name in table.columns]
-    pixels = to_tensor(read_images(paths, SIZE, trials.picture_fit))
-    n_best = min(SHOWN if known else 1, table.shape[1])
-    best = np.argsort(-table.to_numpy(), axis=1, kind="stable")[:, :n_best]
-    seen = None
-    if trials.pairing == "stim_file":
-        shown = named.tested.images()
-        files = list(dict.fromkeys(shown))
-        place = {path: n for n, path in enumerate(files)}
-        seen = to_tensor(read_images(files, SIZE, trials.picture_fit))[[place[p] for p in shown]]
-    return pixels[torch.from_numpy(best)], seen
+        paths = [Path(root or ".") / str(first[name]) for name in tables[CATEGORY].columns]
+        what = OF_TRAINING
+    return to_tensor(read_images(paths, SIZE, trials.picture_fit)), what
+
+
+def _cards(names: list[str]) -> torch.Tensor:
+    """Write names on white, where there are no pictures of them."""
+    cards = []
+    for name in names:
+        card = Image.new("RGB", (SIZE, SIZE), "white")
+        font = ImageFont.load_default(size=max(8, min(20, int(1.6 * SIZE / max(1, len(name))))))
+        centre = (SIZE / 2, SIZE / 2)
+        ImageDraw.Draw(card).text(centre, name, fill="black", anchor="mm", font=font)
+        cards.append(np.asarray(card))
+    return to_tensor(np.stack(cards))
+
+
+def _most_probable(named: Named, pictures: torch.Tensor) -> np.ndarray:
+    """Return the places of the most probable pictures of each trial, int (n, k)."""
+    table = (named.answer.probabilities or {})[PICTURE if named.tells_pictures else CATEGORY]
+    n_best = min(SHOWN if named.tells_pictures else 1, len(pictures))
+    return np.argsort(-table.to_numpy(), axis=1, kind="stable")[:, :n_best]
+
+
+def _seen(named: Named, trials: Trials) -> torch.Tensor | None:
+    """Return what each tested trial showed (n, 3, SIZE, SIZE), where that is known."""
+    if trials.pairing == "category" or not any(trials.metadata[PICTURE]):
+        return None
+    shown = named.tested.images()
+    files = list(dict.fromkeys(shown))
+    place = {path: n for n, path in enumerate(files)}
+    seen = to_tensor(read_images(files, SIZE, trials.picture_fit))
+    return seen[[place[path] for path in shown]]

@@ -30,8 +30,9 @@ from dreamdiffusion.cli.own.words import in_rows, in_words
 from dreamdiffusion.datasets.config import BidsConfig
 from dreamdiffusion.datasets.own.bids import bids
 from dreamdiffusion.datasets.prepare import prepare
-from dreamdiffusion.decoders.config import ReaderConfig
+from dreamdiffusion.decoders.config import FitConfig
 from dreamdiffusion.decoders.fit import MODEL, fit_decoder
+from dreamdiffusion.decoders.registry import registry
 from dreamdiffusion.evaluation.command import evaluate_command
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evidence.audit.run import audit
@@ -73,6 +74,7 @@ def run(config: RunConfig) -> dict[str, Any]:
     steps = Steps(config.output)
     inputs, by_class = _bring_together(config, steps)
     shown = _inspect(config, inputs, steps)
+    by_class = by_class or not any(found["names_pictures"] for found in shown)
     data = _prepare(config, inputs, by_class, shown, steps)
     trials = Trials.load(data)
     split = plan_split(trials)
@@ -82,9 +84,9 @@ def run(config: RunConfig) -> dict[str, Any]:
     fit_config.acknowledge = list(found.get("severe", {}))
     fit_config.seed = config.seed
     is_drawn = draws_these(trials)
-    _fit(fit_config, is_drawn, steps)
+    _fit(fit_config, steps)
     scores = _score(config, fit_config, is_drawn, steps)
-    words = in_words(scores, is_drawn, str(data))
+    words = in_words(scores, fit_config, is_drawn)
     write_text(steps.folder / "result.txt", words + "\n")
     write_text(steps.folder / "steps.txt", "\n".join(steps.commands) + "\n")
     return {
@@ -167,6 +169,7 @@ def _inspect(config: RunConfig, inputs: list[Path], steps: Steps) -> list[dict[s
         events = recording.events
         gaps = np.diff(events["onset"].dropna()) if events is not None else np.array([])
         found["soa"] = float(np.median(gaps)) if len(gaps) else 1.0
+        found["names_pictures"] = events is not None and bool((events["stim_file"] != "").any())
         write_json(folder / f"{path.stem}.json", found)
         picture = folder / f"{path.stem}.png"
         if not picture.is_file():
@@ -187,8 +190,9 @@ def _prepare(
     stated = config if inputs == list(config.recordings) else RunConfig()
     asked = plan_prepare(inputs, shown, steps.folder / "trials", stated)
     if by_class:
-        stimuli = steps.folder / "bids" / "stimuli"
-        asked = asked.model_copy(update={"pair_by": "category", "stimuli": stimuli})
+        stimuli = Path(bids_root(find_recordings(inputs)[0]) or ".") / "stimuli"
+        known = {"pair_by": "category", "stimuli": stimuli}
+        asked = asked.model_copy(update=known if stimuli.is_dir() else {"pair_by": "none"})
 
     def cut() -> None:
         shutil.rmtree(asked.output, ignore_errors=True)
@@ -221,7 +225,7 @@ def _audit(data: Path, split: SplitConfig, steps: Steps) -> dict[str, Any]:
     return audit(asked)
 
 
-def _fit(asked: ReaderConfig, is_drawn: bool, steps: Steps) -> None:
+def _fit(asked: FitConfig, steps: Steps) -> None:
     record = asked.output / MODEL / "decoder.json"
 
     def fit() -> None:
@@ -230,10 +234,10 @@ def _fit(asked: ReaderConfig, is_drawn: bool, steps: Steps) -> None:
             shutil.rmtree(asked.output)  # of other trials or settings
         fit_decoder(asked)
 
-    steps.do("fit-prior" if is_drawn else "fit-reader", asked, record, fit)
+    steps.do(f"fit-{registry.of_config(asked)}", asked, record, fit)
 
 
-def _score(config: RunConfig, fit: ReaderConfig, is_drawn: bool, steps: Steps) -> Scores:
+def _score(config: RunConfig, fit: FitConfig, is_drawn: bool, steps: Steps) -> Scores:
     output = steps.folder / "scores"
     model = fit.output / MODEL
     if is_drawn:

