@@ -202,7 +202,7 @@ STAGES = (
     # The bundled decoder is scored first: the second to look at a test side says so.
     Stage(
         "prior",
-        "fit-prior",
+        "fit prior",
         "scenes",
         ("trials", "decoder"),
         tiny=_short(
@@ -325,7 +325,7 @@ class Chain:
         what = f"{stage.command} {'goes on' if goes_on else 'begins'}"
         self._say(f"{title}: {what}; {self._left(number)}")
         began = time.monotonic()
-        code = main([stage.command, "--config", str(written)])
+        code = main([*stage.command.split(), "--config", str(written)])
         mark["seconds"] = round(mark["seconds"] + time.monotonic() - began, 1)
         if code == 0:
             mark["result"] = result_sum(config.output)

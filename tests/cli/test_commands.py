@@ -14,7 +14,14 @@ import pytest
 
 from dreamdiffusion.cli import commands as cli
 from dreamdiffusion.cli import info, options
-from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.decoders.config import (
+    CaptionConfig,
+    FinetuneConfig,
+    LdaConfig,
+    PriorConfig,
+    ReaderConfig,
+)
+from dreamdiffusion.decoders.registry import registry
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.files.shipped import CONFIGS, find_config, find_weights
 from dreamdiffusion.models.config import PretrainConfig
@@ -70,7 +77,7 @@ def stage(monkeypatch):
 
 @pytest.mark.parametrize("name", [None, *cli.COMMANDS])
 def test_help_imports_nothing_heavy(name):
-    result = run("-c", REPORT_IMPORTS, *([name] if name else []), "--help")
+    result = run("-c", REPORT_IMPORTS, *(name.split() if name else []), "--help")
     assert result.returncode == 0, result.stderr
     assert result.stderr.strip() == "HEAVY []"
     assert result.stdout.startswith("usage: dreamdiffusion")
@@ -114,11 +121,11 @@ def test_the_commands_are_those_of_the_design():
         "train-generator",
         "train-judge",
         "finetune",
-        "fit-lda",
-        "fit-encoding",
-        "fit-reader",
-        "fit-prior",
-        "fit-caption",
+        "fit lda",
+        "fit encoding",
+        "fit reader",
+        "fit prior",
+        "fit caption",
         "generate",
         "decode",
         "live",
@@ -133,6 +140,61 @@ def test_the_commands_are_those_of_the_design():
         "stimulate",
         "app",
     }
+
+
+@pytest.mark.parametrize(
+    ("typed", "schema", "shown"),
+    [
+        (["fit"], PriorConfig, "fit prior"),
+        (["fit", "prior"], PriorConfig, "fit prior"),
+        (["fit", "caption"], CaptionConfig, "fit caption"),
+        (["fit", "lda"], LdaConfig, "fit lda"),
+        (["fit", "dreamdiffusion"], FinetuneConfig, "finetune"),
+        (["finetune"], FinetuneConfig, "finetune"),
+    ],
+)
+def test_fit_takes_the_decoder_as_its_word(stage, capsys, typed, schema, shown):
+    received = stage()
+    assert cli.main([*typed, "--data", "trials"]) == 0
+    assert type(received[0]) is schema and received[0].data == Path("trials")
+    with pytest.raises(SystemExit):
+        cli.main([*typed, "--help"])
+    told = capsys.readouterr().out
+    assert f"usage: dreamdiffusion {shown} " in told
+    if shown != "finetune":
+        assert all(f"fit {name} " in told for name in registry)
+
+
+def test_every_decoder_has_a_command():
+    assert {registry.command(name) for name in registry} <= set(cli.COMMANDS)
+    assert {cli.COMMANDS[registry.command(name)].load_schema() for name in registry} == {
+        registry.schema(name) for name in registry
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        (
+            "priro",
+            "unknown decoder 'priro'; did you mean prior?; decoders: caption, dreamdiffusion",
+        ),
+        (".", "prior, reader; trials are given with --data"),
+    ],
+)
+def test_a_word_that_is_no_decoder_is_named(capsys, word, told):
+    assert cli.main(["fit", word]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_configuration_that_ships_belongs_to_its_decoder(stage, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    received = stage()
+    assert cli.main(["fit", "--config", "n170"]) == 0
+    assert cli.main(["fit", "reader", "--config", "n170"]) == 0
+    assert [type(config) for config in received] == [PriorConfig, ReaderConfig]
+    assert cli.main(["fit", "dreamdiffusion", "--config", "scenes"]) == 0
+    assert cli.main(["fit", "lda", "--config", "n170"]) == 2
 
 
 def test_the_overview_lists_the_commands_by_group():
@@ -174,6 +236,7 @@ def test_bundled_weights_are_found_in_any_folder_but_never_guessed(tmp_path, mon
 def test_completion_knows_commands_and_options(shell):
     shown = run("-m", "dreamdiffusion", "completion", shell).stdout
     assert "train-generator" in shown
+    assert "fit" in shown and "encoding" in shown
     assert "--optim.lr" in shown
     assert "{}" not in shown
 
@@ -206,19 +269,19 @@ def test_reference_is_current():
 def test_fields_that_are_too_deep_for_flags_come_from_the_file(tmp_path):
     path = tmp_path / "grid.yaml"
     path.write_text(
-        "finetune: {steps: 3}\nrows: [{name: a, changes: {pretrain: false}}]\n", encoding="utf-8"
+        "fit: {steps: 3}\nrows: [{name: a, changes: {pretrain: false}}]\n", encoding="utf-8"
     )
     arguments = ["--config", str(path), "--seeds", "4", "5", "--part", "1/2"]
     config, _ = options.parse(AblateConfig, arguments, "x")
     assert config == AblateConfig(
-        finetune={"steps": 3},
+        fit={"steps": 3},
         rows=[{"name": "a", "changes": {"pretrain": False}}],
         seeds=[4, 5],
         part="1/2",
     )
-    assert config.model_fields_set == {"finetune", "rows", "seeds", "part"}
+    assert config.model_fields_set == {"fit", "rows", "seeds", "part"}
     shown = run("-m", "dreamdiffusion", "ablate", "--help").stdout
-    assert "--part" in shown and "--rows" not in shown and "--finetune" not in shown
+    assert "--part" in shown and "--rows" not in shown and "--fit" not in shown
     assert "| `rows` | in YAML only |" in cli.reference()
 
 

@@ -78,13 +78,13 @@ def test_generate_reads_a_recording_directly(model: str, root: Path) -> None:
         assert table["drawn_from"].str.match(r"scene \d+ of seed 0: an? .*; scene \d+ of").all()
 
 
-@pytest.mark.parametrize("variant", ["prior", "paper"])
+@pytest.mark.parametrize("decoder", ["prior", "dreamdiffusion"])
 def test_demo_decodes_a_run_the_model_never_saw(
-    variant: str, root: Path, capsys: pytest.CaptureFixture[str]
+    decoder: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [
         "demo", "--weights", str(root / "weights"), "--output", str(root / "demo"),
-        "--trials", "24", "--runtime.device", "cpu", "--variant", variant,
+        "--trials", "24", "--runtime.device", "cpu", "--decoder", decoder,
     ]  # fmt: skip
     assert main(arguments) == 0
     for name in ("scores.json", "gallery.png", "report.html"):

@@ -48,7 +48,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_full_disk_says_what_stays_and_the_same_command_goes_on(
     command: str, some: bool, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = [command, *command_lines(root, tmp_path / "out")[command]]
+    typed = [*command.split(), *command_lines(root, tmp_path / "out")[command]]
     with files_of_at_most(LIMITS.get(command, 3000) if some else 0):
         assert main(typed) == 2
     told = capsys.readouterr().err

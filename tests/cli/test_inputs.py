@@ -22,11 +22,11 @@ OPTIONS = {
     "train-generator": ["--data", "--init"],
     "train-judge": ["--data", "--init"],
     "finetune": ["--data", "--generator", "--clip", "--init", "--pretrained"],
-    "fit-lda": ["--data"],
-    "fit-encoding": ["--data"],
-    "fit-reader": ["--data", "--clip", "--init", "--pretrained"],
-    "fit-caption": ["--data", "--clip", "--init", "--pretrained", "--generator"],
-    "fit-prior": ["--data", "--clip", "--init", "--pretrained", "--bank", "--generator"],
+    "fit lda": ["--data"],
+    "fit encoding": ["--data"],
+    "fit reader": ["--data", "--clip", "--init", "--pretrained"],
+    "fit caption": ["--data", "--clip", "--init", "--pretrained", "--generator"],
+    "fit prior": ["--data", "--clip", "--init", "--pretrained", "--bank", "--generator"],
     "convert": ["--input", "--generator"],
     "generate": ["--model", "--data"],
     "decode": ["--model", "--data"],
@@ -85,7 +85,7 @@ def test_the_error_names_the_input_and_the_option(
     for name in (*BAD, "judge" if option != "--judge" else "trials"):
         typed = command_lines(root, tmp_path / name)[command]
         further = ["--encoder", "mae"] if option == "--pretrained" and "fit" in command else []
-        line = refused([command, *typed, *further, option, str(root / name)], capsys)
+        line = refused([*command.split(), *typed, *further, option, str(root / name)], capsys)
         assert name in line
         assert option in line, line
         assert "Error(" not in line and "torch.Size" not in line and "huggingface" not in line
@@ -108,7 +108,7 @@ def test_a_grid_with_a_bad_setting_ends_before_anything_is_run(
         assert name in refused(["ablate", "--config", str(root / name)], capsys)
     grid = tmp_path / "grid.yaml"
     for content, told in (
-        ("finetune: {data: x, lr: 1}", "lr"),
+        ("fit: {data: x, lr: 1}", "lr"),
         ("row: []", "row (did you mean rows?)"),
         ("evaluate: {split: tset}", "split: Input should be 'train'"),
     ):

@@ -22,7 +22,7 @@ import json, sys
 from dreamdiffusion.cli.commands import main
 for name, typed in json.load(open(sys.argv[1])).items():
     print("===", name, file=sys.stderr, flush=True)
-    assert main([name, *typed]) == 0, name
+    assert main([*name.split(), *typed]) == 0, name
 """
 OF_LIBRARIES = re.compile(
     r"transformers|diffusers|huggingface|torch|sklearn|mne\\b|matplotlib|site-packages|\w+Warning\b"

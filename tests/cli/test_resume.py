@@ -21,9 +21,9 @@ RESULTS = {
     "train-generator": "generator",
     "train-judge": "",
     "finetune": "model/conditioner",
-    "fit-reader": "model/network-0",
-    "fit-caption": "model/reader/network-0",
-    "fit-prior": "model/reader/network-0",
+    "fit reader": "model/network-0",
+    "fit caption": "model/reader/network-0",
+    "fit prior": "model/reader/network-0",
 }
 """Where below its output a training leaves weights."""
 
@@ -52,7 +52,7 @@ def test_what_was_given_at_the_start_is_compared(
     command: str, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = shutil.copytree(inputs, tmp_path / "inputs")
-    typed = [command, *command_lines(root, tmp_path / "out")[command]]
+    typed = [*command.split(), *command_lines(root, tmp_path / "out")[command]]
     assert main(typed) == 0
     assert main(typed) == 0  # and nothing is trained again
     start = tmp_path / "start"
@@ -79,13 +79,13 @@ def test_every_training_that_resumes_is_tried() -> None:
     assert resuming - others == set(RESULTS)
 
 
-@pytest.mark.parametrize("command", ["fit-reader", "fit-prior"])
+@pytest.mark.parametrize("command", ["fit reader", "fit prior"])
 def test_a_reader_starts_from_the_weights_of_another(
     command: str, inputs: Path, tmp_path: Path
 ) -> None:
-    typed = [command, *command_lines(inputs, tmp_path / "out")[command]]
+    typed = [*command.split(), *command_lines(inputs, tmp_path / "out")[command]]
     assert main(typed) == 0
-    first, second = tmp_path / "out" / command, tmp_path / "second"
+    first, second = tmp_path / "out" / command.replace(" ", "-"), tmp_path / "second"
     still = ["--output", str(second), "--steps", "1", "--optim.lr", "1e-12"]
     assert main([*typed, *still, "--init", str(first)]) == 0
     before, after = (
@@ -102,7 +102,7 @@ def test_a_reader_starts_from_the_weights_of_another(
 def test_a_start_of_other_sizes_is_named(
     inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = ["fit-reader", *command_lines(inputs, tmp_path / "out")["fit-reader"]]
+    typed = ["fit", "reader", *command_lines(inputs, tmp_path / "out")["fit reader"]]
     assert main(typed) == 0
     init = ["--init", str(tmp_path / "out" / "fit-reader"), "--output", str(tmp_path / "second")]
     for change, told in (

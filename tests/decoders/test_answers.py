@@ -21,7 +21,7 @@ def test_labels_of_the_linear_baseline(tmp_path: Path) -> None:
     trials = write_trials(tmp_path / "trials")
     split = ["--split.by", "run", "--split.test", "3", "--split.validation_fraction", "0"]
     fitted = ["--data", str(trials), "--output", str(tmp_path / "lda")]
-    assert cli.main(["fit-lda", *fitted, *split]) == 0
+    assert cli.main(["fit", "lda", *fitted, *split]) == 0
     model = tmp_path / "lda" / "model"
     given = ["--model", str(model), "--data", str(trials), "--output", str(tmp_path / "out")]
     assert cli.main(["decode", *given, "--limit", "5"]) == 0

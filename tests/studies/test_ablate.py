@@ -11,18 +11,21 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import SIZE, SIZES, write_generator, write_trials
 from window_folders import write_windows
 
 from dreamdiffusion.cli import commands as cli
+from dreamdiffusion.decoders.fit import load_decoder
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.models.judge.judge import Judge
 from dreamdiffusion.studies import ablate as stage
 from dreamdiffusion.studies.ablate import FAILED, ablate, is_done, read_outcome
 from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.studies.grid import expand
+from dreamdiffusion.trials.trials import Trials
 
 # A module that is built draws its first weights from torch's global numbers.
 pytestmark = pytest.mark.global_rng
@@ -39,11 +42,11 @@ def grid(root: Path, **changes: object) -> AblateConfig:
             "data": root / "windows", "encoder": sizes, "steps": 2, "batch_size": 4,
             "checkpoint_every": 1, "runtime": CPU,
         },
-        "finetune": {
-            "data": root / "trials", "generator": str(root / "generator"), "encoder": sizes,
-            "n_condition_tokens": 4, "steps": 4, "batch_size": 4, "checkpoint_every": 1,
-            "log_every": 1, "split": {"by": "run", "test": ["3"], "validation_fraction": 0.0},
-            "runtime": CPU,
+        "fit": {
+            "decoder": "dreamdiffusion", "data": root / "trials",
+            "generator": str(root / "generator"), "encoder": sizes, "n_condition_tokens": 4,
+            "steps": 4, "batch_size": 4, "checkpoint_every": 1, "log_every": 1,
+            "split": {"by": "run", "test": ["3"], "validation_fraction": 0.0}, "runtime": CPU,
         },
         "evaluate": {
             "judge": root / "judge", "n_permutations": 50, "n_bootstrap": 50,
@@ -51,7 +54,7 @@ def grid(root: Path, **changes: object) -> AblateConfig:
         },
         "rows": [
             {"name": "full", "paper": 45.8},
-            {"name": "E only", "changes": {"finetune.train_cross_attention": False}},
+            {"name": "E only", "changes": {"fit.train_cross_attention": False}},
             {"name": "CLIP only", "changes": {"pretrain": False}, "paper": 32.3},
         ],
         "seeds": [0],
@@ -102,7 +105,7 @@ def test_a_grid_ends_in_one_table(world: Path, done: Path) -> None:
 
 def test_what_is_done_is_not_done_again(world: Path, done: Path, monkeypatch) -> None:
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
-    for name in ("pretrain", "finetune", "evaluate"):
+    for name in ("pretrain", "finetune", "fit_decoder", "evaluate", "score_labels"):
         monkeypatch.setattr(stage, name, lambda *_: pytest.fail("computed again"))
     assert ablate(grid(world)) == done
     assert before == {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
@@ -110,7 +113,7 @@ def test_what_is_done_is_not_done_again(world: Path, done: Path, monkeypatch) ->
 
 def test_scores_of_another_configuration_are_not_taken(world: Path, done: Path) -> None:
     content = grid(world).model_dump()
-    content["finetune"]["noise_augment"] = 0.5
+    content["fit"]["noise_augment"] = 0.5
     (cell, *_) = expand(AblateConfig(**content))
     with pytest.raises(ValueError, match=r"config.yaml says noise_augment = 0.0, this grid has"):
         is_done(cell)
@@ -135,7 +138,7 @@ def test_a_pretraining_is_computed_once(world: Path, tmp_path: Path, monkeypatch
 
 def test_one_row_fails_and_the_others_go_on(world: Path, tmp_path: Path, capsys) -> None:
     rows = [
-        {"name": "lost", "changes": {"pretrain": False, "finetune.data": str(tmp_path / "none")}},
+        {"name": "lost", "changes": {"pretrain": False, "fit.data": str(tmp_path / "none")}},
         {"name": "CLIP only", "changes": {"pretrain": False}},
     ]
     config = grid(world, output=tmp_path / "grid", rows=rows, claims=[])
@@ -169,7 +172,7 @@ def test_parts_run_their_share_and_write_no_table(
 
 
 def test_no_scores_at_all_is_an_error(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no scores of this grid; run it first"):
+    with pytest.raises(ValueError, match="holds no category_top1 of this grid; run it first"):
         ablate(grid(world, output=tmp_path / "empty", table=True))
 
 
@@ -210,6 +213,86 @@ def test_a_killed_grid_goes_on_and_ends_with_the_same_bits(
     for path in sorted((done / "full-0" / "model").rglob("*.safetensors")):
         same = tmp_path / "grid" / path.relative_to(done)
         assert path.read_bytes() == same.read_bytes(), path.name
+
+
+def every_decoder(root: Path, output: Path) -> AblateConfig:
+    """A row for each decoder, the default first."""
+    short = {"fit.steps": 2, "fit.batch_size": 8, "fit.runtime": CPU}
+    reader = short | {"fit.clip": str(root / "generator" / "clip"), "fit.attributes": ["category"],
+                      "fit.compact": {"n_temporal": 8, "embed_dim": 16}}  # fmt: skip
+    draws = {"fit.generator": str(root / "generator")}
+    paper = {"fit.encoder": SIZES.model_dump(), "fit.n_condition_tokens": 4}
+    changes = {
+        "prior": reader | draws | {"fit.bank_size": 8, "fit.image_size": SIZE},
+        "dreamdiffusion": short | draws | paper,
+        "caption": reader | draws,
+        "reader": reader,
+        "encoding": {},
+        "lda": {},
+    }
+    rows = [{"name": name, "changes": {"fit.decoder": name} | of} for name, of in changes.items()]
+    fit = {"data": root / "trials", "split": {"by": "run", "test": ["3"], "validation": ["2"]}}
+    scored = {"controls": ["label_only", "bank_picture"], "confidence": False, "occlusion": False}
+    return grid(
+        root, output=output, pretrain=None, fit=fit, rows=rows, claims=[],
+        evaluate=grid(root).evaluate | scored,
+    )  # fmt: skip
+
+
+def test_every_decoder_in_one_table(world: Path, tmp_path: Path) -> None:
+    config = every_decoder(world, tmp_path / "grid")
+    output = ablate(config)
+    table = json.loads((output / "table.json").read_text("utf-8"))
+    rows = {row["row"]: row for row in table["rows"]}
+    assert list(rows) == [row.name for row in config.rows] and table["missing"] == {}
+    tested = Trials.load(world / "trials")
+    tested = tested.select(np.flatnonzero(tested.metadata["run"] == "3"))
+    truth = tested.metadata["category"].tolist()
+    for name in ("reader", "encoding", "lda"):
+        said = load_decoder(output / f"{name}-0" / "model").decode(tested).labels
+        right = np.mean([a == b for a, b in zip(said or [], truth, strict=True)])
+        assert (rows[name]["value"], rows[name]["n"]) == (pytest.approx(right), 8)
+    assert rows["lda"]["value"] == 1.0  # the amplitude tells the category
+    assert rows["lda"]["shuffled_eeg"] < 1.0
+    assert set(rows["prior"]["short_cuts"]) == {
+        "label_only", "bank_picture", "lda_class", "lda_pooled",
+    }  # fmt: skip
+    assert rows["prior"]["short_cuts"]["lda_pooled"] == 1.0
+    assert rows["lda"]["short_cuts"] == {} and rows["lda"]["encoder_parameters"] is None
+    assert [(pair["better"], pair["worse"]) for pair in table["against_first"]] == [
+        (name, "prior") for name in list(rows)[1:]
+    ]
+    for pair in table["against_first"]:
+        difference = rows[pair["better"]]["value"] - rows["prior"]["value"]
+        assert (pair["value"], pair["n"]) == (pytest.approx(difference), 8)
+    assert "| minus prior |" in (output / "table.md").read_text("utf-8")
+    assert all(is_done(cell) for cell in expand(config))
+    looks = (output / "lda-0" / "model" / "looks.jsonl").read_text("utf-8").splitlines()
+    assert len(looks) == 1
+    with pytest.raises(ValueError, match=r"holds no color_top1 .* lda|holds no color_top1"):
+        ablate(config.model_copy(update={"table": True, "metrics": ["color_top1"]}))
+
+
+def test_a_metric_that_one_row_lacks_is_missing_there(world: Path, tmp_path: Path) -> None:
+    config = every_decoder(world, tmp_path / "grid")
+    config.rows = [row for row in config.rows if row.name in ("encoding", "lda")]
+    output = ablate(config)
+    path = output / "encoding-0" / "evaluate" / "labels.json"
+    record = json.loads(path.read_text("utf-8"))
+    assert record["not_scored"]["color_top1"] == "the decoder names category"
+    score = next(s for s in record["scores"] if s["metric"] == "category_top1")
+    record["scores"].append(score | {"metric": "color_top1"})
+    shown = record["trials"]
+    shown |= {"color": shown["category"], "judged_color": shown["judged_category"]}
+    path.write_text(json.dumps(record), "utf-8")
+    ablate(config.model_copy(update={"table": True, "metrics": ["category_top1", "color_top1"]}))
+    table = json.loads((output / "table-color_top1.json").read_text("utf-8"))
+    assert [row["value"] is None for row in table["rows"]] == [False, True]
+    assert table["missing"] == {
+        "lda, seed 0": "lda, seed 0 has no color_top1: the decoder names category"
+    }
+    text = (output / "table.md").read_text("utf-8")
+    assert "; category_top1; 8 trials" in text and "; color_top1; 8 trials" in text
 
 
 def test_hits_are_shares_of_a_trials_images(world: Path, done: Path) -> None:

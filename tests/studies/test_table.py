@@ -20,7 +20,7 @@ from dreamdiffusion.studies.table_report import draw_table, to_markdown
 
 
 def outcome(row: str, seed: int, hits: list[float] | np.ndarray) -> Outcome:
-    return Outcome(row, seed, np.asarray(hits, dtype=float), 0.05, 0.04, 1000)
+    return Outcome(row, seed, np.asarray(hits, dtype=float), 0.05, 0.04, {"lda": 0.5}, 1000)
 
 
 def difference(value: float, low: float) -> Difference:
@@ -164,14 +164,21 @@ def test_what_is_written(tmp_path) -> None:
         metric="category_top1", simulated=True, split="test: run 10", seeds=[0, 1, 2],
         rows=[grid.row(row) for row in rows],
         claims=[grid.check(AblateClaim(text="parts help", order=["full", "neither"]))],
-        against_paper=grid.against_paper(rows), missing={"lost, seed 0": "ValueError: no data"},
+        against_first=grid.against_first(rows), against_paper=grid.against_paper(rows),
+        missing={"lost, seed 0": "ValueError: no data"},
     )  # fmt: skip
     assert Table.model_validate_json(table.model_dump_json()) == table
     text = to_markdown(table)
     assert text.startswith("SIMULATED EEG; category_top1; 100 trials (test: run 10); seeds 0, 1, 2")
     assert "| full | 1 k | **60.0 %** | 5" in text
-    assert "| 60.0, 60.0, 60.0 | 5.0 % | 4.0 % | 45.8 % |" in text
-    assert "| lost |  | none | | | | |  |" in text
+    assert "| 60.0, 60.0, 60.0 | 5.0 % | 4.0 % | 50.0 % lda |  | 45.8 % |" in text
+    (minus,) = table.against_first
+    assert (minus.better, minus.worse, minus.n_seeds) == ("neither", "full", 3)
+    assert minus.value == pytest.approx(-0.5)
+    assert "| 50.0 % lda | -50.0 (-" in text and "| minus full |" in text
+    assert "| lost |  | none |  |  |  |  |  |  |  |" in text
+    plain = table.model_copy(update={"against_first": [], "claims": []})
+    assert "minus" not in to_markdown(plain) and "expected" not in to_markdown(plain)
     assert "| parts help | beyond the interval | full - neither: 50.0 (" in text
     assert "- lost, seed 0: ValueError: no data" in text
     draw_table(table, tmp_path / "table.png")

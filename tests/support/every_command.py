@@ -122,11 +122,11 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
         },
         "train-judge": {"data": root / "pictures", "image_size": SIZE, **SHORT},
         "finetune": tuning,
-        "fit-lda": fit,
-        "fit-encoding": fit,
-        "fit-reader": reader,
-        "fit-caption": {**reader, "generator": root / "generator"},
-        "fit-prior": {
+        "fit lda": fit,
+        "fit encoding": fit,
+        "fit reader": reader,
+        "fit caption": {**reader, "generator": root / "generator"},
+        "fit prior": {
             **reader, "bank_size": 8, "image_size": SIZE, "generator": root / "generator",
         },
         "convert": {"input": root / "checkpoint.pth", "num_heads": 2, "decoder_num_heads": 2},
@@ -138,8 +138,12 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
         "evaluate": {
             "model": root / "finetuned" / "model", "data": root / "trials", **scoring,
         },
-        "ablate": {"finetune": tuning, "evaluate": scoring, "seeds": [0]},
-        "demo": {"variant": "paper", "weights": root / "weights", "trials": 24, "runtime": CPU},
+        "ablate": {
+            "fit": {"decoder": "dreamdiffusion", **tuning}, "evaluate": scoring, "seeds": [0],
+        },
+        "demo": {
+            "decoder": "dreamdiffusion", "weights": root / "weights", "trials": 24, "runtime": CPU,
+        },
     }  # fmt: skip
     recording = str(next((root / "bids").rglob("*_eeg.edf")))
     shown = [
@@ -159,8 +163,9 @@ def command_lines(root: Path, output: Path) -> dict[str, list[str]]:
     }  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     for name, content in settings.items():
-        path = output / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(_plain({**content, "output": output / name})), "utf-8")
+        folder = output / name.replace(" ", "-")
+        path = folder.with_suffix(".yaml")
+        path.write_text(yaml.safe_dump(_plain({**content, "output": folder})), "utf-8")
         lines[name] = ["--config", str(path)]
     return lines
 

@@ -1,5 +1,7 @@
 """The command line: one command per stage, ``dreamdiffusion <command> [options]``.
 
+`fit` has a second word, the decoder, and with it a command for each.
+
 Every option is a field of the stage's schema (``config.py`` of its package), by the same name as
 in Python and YAML. This module imports neither torch nor mne, so that ``--help`` answers at once;
 a stage is imported when it runs. stdout carries the result, stderr everything else.
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from dreamdiffusion import __version__
 from dreamdiffusion.cli import options
+from dreamdiffusion.decoders.registry import registry
 
 if TYPE_CHECKING:
     from dreamdiffusion.files.schema import Schema
@@ -108,38 +111,38 @@ GROUPS: dict[str, dict[str, Command]] = {
             "models.config:TrainJudgeConfig",
             resumes=True,
         ),
-        "finetune": Command(
-            "train encoder, projectors and cross-attention on EEG-image pairs",
-            "decoders.dreamdiffusion.finetune:finetune",
-            "decoders.config:FinetuneConfig",
-            resumes=True,
-        ),
-        "fit-lda": Command(
-            "fit the linear baseline: category from window means",
-            "decoders.fit:fit_decoder",
-            "decoders.config:LdaConfig",
-        ),
-        "fit-encoding": Command(
-            "fit a linear encoding model: what the picture shows, all attributes at once",
-            "decoders.fit:fit_decoder",
-            "decoders.config:EncodingConfig",
-        ),
-        "fit-reader": Command(
-            "train a compact network that reads labels and CLIP embeddings off the EEG",
-            "decoders.fit:fit_decoder",
-            "decoders.config:ReaderConfig",
-            resumes=True,
-        ),
-        "fit-prior": Command(
-            "the same, and a bank of pictures by how likely they are, from which images are drawn",
+        "fit prior": Command(
+            "what fit alone does: a reader, and a bank of pictures from which images are drawn",
             "decoders.fit:fit_decoder",
             "decoders.config:PriorConfig",
             resumes=True,
         ),
-        "fit-caption": Command(
+        "fit caption": Command(
             "the same reader, whose words are drawn as a caption",
             "decoders.fit:fit_decoder",
             "decoders.config:CaptionConfig",
+            resumes=True,
+        ),
+        "fit reader": Command(
+            "a compact network that reads labels and CLIP embeddings off the EEG; no images",
+            "decoders.fit:fit_decoder",
+            "decoders.config:ReaderConfig",
+            resumes=True,
+        ),
+        "fit encoding": Command(
+            "a linear encoding model: what the picture shows, all attributes at once; no images",
+            "decoders.fit:fit_decoder",
+            "decoders.config:EncodingConfig",
+        ),
+        "fit lda": Command(
+            "the linear baseline: category from window means; no images",
+            "decoders.fit:fit_decoder",
+            "decoders.config:LdaConfig",
+        ),
+        "finetune": Command(
+            "the paper's word for fit dreamdiffusion: encoder, projectors and cross-attention",
+            "decoders.fit:fit_decoder",
+            "decoders.config:FinetuneConfig",
             resumes=True,
         ),
         "convert": Command(
@@ -213,6 +216,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+FIT, DEFAULT = "fit", "prior"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -236,15 +240,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] in ("--version", "-V"):
         print(f"{PROGRAM} {__version__}")
         return 0
-    name, rest = arguments[0].replace("_", "-"), arguments[1:]
-    if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return _fail(f"unknown command {arguments[0]!r}{hint}; commands: {', '.join(COMMANDS)}")
+    try:
+        name, rest = _split_name(arguments)
+    except ValueError as error:
+        return _fail(str(error))
     show_traceback = "--traceback" in rest or bool(os.environ.get(options.TRACEBACK_VARIABLE))
     command, config = COMMANDS[name], None
     try:
-        config, shared = options.parse(command.load_schema(), rest, prog=f"{PROGRAM} {name}")
+        config, shared = options.parse(
+            command.load_schema(), rest, prog=f"{PROGRAM} {name}", note=_note(name)
+        )
         with _terminated_as_interrupted():
             result = _run(command, config)
     except KeyboardInterrupt:
@@ -261,6 +266,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, head perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if getattr(result, "failed", False) else 0
+
+
+def _split_name(arguments: list[str]) -> tuple[str, list[str]]:
+    """Split arguments into the command, whose name may be two words, and what follows it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such command, or no such decoder behind `fit`.
+    """
+    name, rest = arguments[0].replace("_", "-"), arguments[1:]
+    if name == FIT:
+        decoder, rest = (DEFAULT, rest) if _has_no_word(rest) else (rest[0], rest[1:])
+        try:
+            name = registry.command(decoder)
+        except KeyError as error:
+            given = "; trials are given with --data" if os.path.isdir(decoder) else ""
+            raise ValueError(f"{error.args[0]}{given}") from error
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"unknown command {arguments[0]!r}{hint}; commands: {', '.join(COMMANDS)}")
+    return name, rest
+
+
+def _note(name: str) -> str:
+    """Return what the help of a command says of its second word; nothing where it has none."""
+    if not name.startswith(f"{FIT} "):
+        return ""
+    rows = [f"  {FIT} {decoder:<15} {registry.summary(decoder)}" for decoder in registry]
+    return "\n".join([f"One of the decoders; {FIT} alone is {FIT} {DEFAULT}:", "", *rows])
+
+
+def _has_no_word(arguments: list[str]) -> bool:
+    return not arguments or arguments[0].startswith("-")
 
 
 @contextlib.contextmanager

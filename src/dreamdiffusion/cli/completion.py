@@ -19,8 +19,13 @@ def completion(config: CompletionConfig) -> str:
 
     parser = argparse.ArgumentParser(prog=PROGRAM)
     commands = parser.add_subparsers()
+    behind: dict[str, Any] = {}
     for name, command in COMMANDS.items():
-        inner = commands.add_parser(name, help=command.summary)
+        first, _, second = name.partition(" ")
+        if second and first not in behind:  # fit: its decoders, as further commands
+            behind[first] = commands.add_parser(first, help=command.summary).add_subparsers()
+        place = behind[first] if second else commands
+        inner = place.add_parser(second or first, help=command.summary)
         for option, (kind, _, text) in SHARED_OPTIONS.items():
             _add(inner, option, kind, text)
         _add_fields(inner, command.load_schema()(), prefix="")

@@ -27,10 +27,10 @@ class DemoConfig(Schema):
     weights: Weights = Field(
         default=Path("weights"), validate_default=True, description="folder of the bundled models"
     )
-    variant: Literal["prior", "paper"] = Field(
+    decoder: Literal["prior", "dreamdiffusion"] = Field(
         default="prior",
-        description="which decoder: prior chooses from pictures that nobody saw and draws from "
-        "there on; paper: EEG tokens condition the generator",
+        description="prior chooses from pictures that nobody saw and draws from there on; "
+        "dreamdiffusion, the paper's: EEG tokens condition the generator",
     )
     trials: PositiveInt = Field(default=64, description="held-out trials that are decoded")
     seed: int = 0

@@ -19,8 +19,8 @@ from dreamdiffusion.files.output import writes_output
 from dreamdiffusion.recordings.config import SignalConfig
 from dreamdiffusion.trials.config import PrepareConfig
 
-MODELS = {"prior": "prior-scenes", "paper": "eeg-scenes"}
-"""Folder of each variant below ``weights``."""
+MODELS = {"prior": "prior-scenes", "dreamdiffusion": "eeg-scenes"}
+"""Folder of each decoder below ``weights``."""
 
 
 @writes_output()
@@ -38,7 +38,7 @@ def demo(config: DemoConfig) -> Path:
     FileNotFoundError
         If the bundled weights are not where ``config.weights`` says.
     """
-    model = config.weights / MODELS[config.variant]
+    model = config.weights / MODELS[config.decoder]
     recipe_path = model / "recording.json"
     if not recipe_path.is_file():
         raise FileNotFoundError(

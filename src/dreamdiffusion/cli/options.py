@@ -43,7 +43,7 @@ SHARED_OPTIONS: dict[str, tuple[Any, Any, str]] = {
 
 
 def parse(
-    schema: type[Schema], arguments: Sequence[str], prog: str
+    schema: type[Schema], arguments: Sequence[str], prog: str, note: str = ""
 ) -> tuple[Schema, dict[str, Any]]:
     """Turn the arguments of a command into its configuration: defaults < YAML file < flags.
 
@@ -54,7 +54,9 @@ def parse(
     arguments
         What follows the command's name.
     prog
-        The command as it is typed, for the help text.
+        Program and command as they are typed, for the help text.
+    note
+        A further paragraph of the help text.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def parse(
     """
     import tyro
 
-    command = prog.rpartition(" ")[2]
+    command = prog.partition(" ")[2]
     file = _config_file(arguments, command)
     default = schema() if file is None else load_config(schema, file)
     values = tyro.cli(
@@ -83,7 +85,7 @@ def parse(
         prog=prog,
         args=list(arguments),
         use_underscores=True,
-        registry=_registry(schema, default, command),
+        registry=_registry(schema, default, command, note),
     )
     assert isinstance(values, dict)  # the registry builds mappings, which are validated here
     shared = {option: values.pop(option) for option in SHARED_OPTIONS}
@@ -243,7 +245,7 @@ def _given(
     return given
 
 
-def _registry(top: type[Schema], default: Schema, command: str) -> ConstructorRegistry:
+def _registry(top: type[Schema], default: Schema, command: str, note: str) -> ConstructorRegistry:
     """Tell tyro to read schemas into plain mappings.
 
     Validation then happens once, on the whole, with one wording for YAML and flags; the top level
@@ -297,7 +299,8 @@ def _registry(top: type[Schema], default: Schema, command: str) -> ConstructorRe
         def as_mapping(**options: Any) -> dict[str, Any]:
             return without_flag | options
 
-        as_mapping.__doc__ = info.type.__doc__
+        about = info.type.__doc__ or ""
+        as_mapping.__doc__ = f"{about}\n\n{note}" if note and info.type is top else about
         return StructConstructorSpec(instantiate=as_mapping, fields=tuple(fields))
 
     return registry

@@ -34,7 +34,7 @@ dreamdiffusion prepare --dataset things-eeg2 --input data/things-eeg2 --subjects
     --output runs/things-eeg2-01
 ```
 
-`prepare --dataset` writes trials with their pictures, which `finetune` and `evaluate` take.
+`prepare --dataset` writes trials with their pictures, which `fit` and `evaluate` take.
 `--subjects` chooses people; trials are held in memory, so prepare the large data sets person by
 person. `--pair_by none` goes without pictures: for decoding classes, not for drawing.
 

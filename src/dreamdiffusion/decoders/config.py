@@ -140,7 +140,7 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     output: Path = Path("runs/reader")
     init: Weights | None = Field(
         default=None,
-        description="output of an earlier fit-reader or fit-prior, perhaps of other people, of the "
+        description="output of an earlier fit of a reader or prior, perhaps of others, of the "
         "same sizes and attributes: its weights are the start, the schedule is new",
     )
     encoder: Literal["compact", "mae"] = Field(
@@ -358,7 +358,7 @@ class GenerateConfig(Schema):
 class DecodeConfig(Schema):
     """Answers of any decoder for prepared trials: labels, embeddings, images."""
 
-    model: Weights = Field(default=Path("runs/reader/model"), description="folder of a fit")
+    model: Weights = Field(default=Path("runs/prior/model"), description="folder of a fit")
     data: Path = Field(default=Path("runs/trials"), description="trials folder")
     output: Path = Path("runs/decode")
     limit: PositiveInt | None = Field(default=None, description="number of trials at most")

@@ -56,6 +56,10 @@ ENTRIES: dict[str, Entry] = {
 }
 
 
+WORDS = {"dreamdiffusion": "finetune"}
+"""Commands that are no `fit NAME`: the paper's word for its own decoder."""
+
+
 class Registry(Mapping[str, "type[Decoder]"]):
     """Name -> class of a decoder, a mapping that imports a class when it is looked up."""
 
@@ -78,6 +82,11 @@ class Registry(Mapping[str, "type[Decoder]"]):
     def of_config(self, config: FitConfig) -> str:
         """Return the name of the decoder that a configuration belongs to."""
         return next(name for name in self if self.schema(name) is type(config))
+
+    def command(self, name: str) -> str:
+        """Return what is typed to fit a decoder: ``fit prior``; ``finetune``."""
+        _entry(name)
+        return WORDS.get(name, f"fit {name}")
 
     def summary(self, name: str) -> str:
         """Return one line about a decoder."""

@@ -14,9 +14,8 @@ WEIGHTS = (Path(__file__).parent / "weights", Path(__file__).parents[3] / "weigh
 
 def config_names(command: str) -> list[str]:
     """Return the names of the configurations that are shipped for a command, sorted."""
-    return sorted(
-        path.stem.removeprefix(f"{command}-") for path in CONFIGS.glob(f"{command}-*.yaml")
-    )
+    start = _start(command)
+    return sorted(path.stem.removeprefix(start) for path in CONFIGS.glob(f"{start}*.yaml"))
 
 
 def find_config(name: str | Path, command: str) -> Path:
@@ -27,7 +26,7 @@ def find_config(name: str | Path, command: str) -> Path:
     name
         Path of a file, or name of a shipped configuration of the command, such as ``muse``.
     command
-        Such as ``pretrain``.
+        Such as ``pretrain``, or ``fit prior``, whose files are called ``fit-prior-NAME.yaml``.
 
     Raises
     ------
@@ -37,13 +36,17 @@ def find_config(name: str | Path, command: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = CONFIGS / f"{command}-{name}.yaml"
+    shipped = CONFIGS / f"{_start(command)}{name}.yaml"
     if len(path.parts) == 1 and shipped.is_file():
         return shipped
     names = ", ".join(config_names(command)) or "none"
     raise FileNotFoundError(
         f"config {name} is neither a file nor one that is shipped for {command} ({names})"
     )
+
+
+def _start(command: str) -> str:
+    return f"{command.replace(' ', '-')}-"
 
 
 def find_weights(source: PathOrId) -> PathOrId:

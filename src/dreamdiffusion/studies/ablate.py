@@ -1,7 +1,8 @@
-"""The stage `ablate`: a grid over pre-training, fine-tuning and evaluation -> table and figure.
+"""The stage `ablate`: a grid over decoders and their settings -> table and figure.
 
-A row with a seed is a cell. A cell whose scores are there under the same configuration is not done
-again; one that was stopped goes on through `pretrain`'s and `finetune`'s own checkpoints. Several
+A row with a seed is a cell: pre-trained perhaps, fitted, scored. A cell whose scores are there
+under the same configuration is not done again; one that was stopped goes on through the
+checkpoints of `pretrain` and `fit`. Several
 processes may work on one grid: what one of them computes, the others wait for or find done.
 """
 
@@ -16,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from safetensors import safe_open
 
 from dreamdiffusion.decoders.config import FinetuneConfig
+from dreamdiffusion.decoders.dreamdiffusion.decoder import LoadPairs
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.decoders.dreamdiffusion.pairs import Pairs, load_pairs
-from dreamdiffusion.evaluation.config import EvaluateConfig
+from dreamdiffusion.decoders.fit import MODEL, fit_decoder
 from dreamdiffusion.evaluation.evaluate import evaluate
+from dreamdiffusion.evidence.controls import controls_of_kind
 from dreamdiffusion.files.locks import wait_for
 from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import Schema, read_yaml
@@ -31,6 +35,7 @@ from dreamdiffusion.models.encoders.pretrain import pretrain
 from dreamdiffusion.models.generator.generator import Generator
 from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.studies.grid import Cell, expand, fingerprint, share
+from dreamdiffusion.studies.labels import score_labels
 from dreamdiffusion.studies.table import Outcome, Outcomes, Table
 from dreamdiffusion.studies.table_report import draw_table, to_markdown
 from dreamdiffusion.training.device import process_count
@@ -40,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 KnownPairs = dict[tuple[Path, str, str | None], Pairs]
 """Encoded pictures, by the trials, the generator and the CLIP that they belong to."""
+
+SHORT_CUTS = [*controls_of_kind("without_image"), "bank_picture"]
+"""Controls that use the EEG and need no decoder of images."""
 
 FAILED = "error.txt"
 """In a cell's folder: why it has no scores."""
@@ -52,9 +60,10 @@ def ablate(config: AblateConfig) -> Path:
     Returns
     -------
     Path
-        ``config.output`` with ``table.json``, ``table.md`` and ``table.png``, a folder for each
-        row and seed (``ROW-SEED``, as `finetune` writes it, with ``evaluate/`` inside) and
-        ``pretrain/``. A part writes no table: ``table`` does when all parts are done.
+        ``config.output`` with ``table.md``, ``table.json`` and ``table.png`` (of further metrics
+        ``table-METRIC.json`` and ``.png``), a folder for each row and seed (``ROW-SEED``, as `fit`
+        writes it, with ``evaluate/`` inside) and ``pretrain/``. A part writes no table: ``table``
+        does when all parts are done.
 
     Raises
     ------
@@ -73,7 +82,7 @@ def ablate(config: AblateConfig) -> Path:
     known: KnownPairs = {}
     failed = [] if config.table else [cell for cell in own if not run(cell, known)]
     if not config.part and len(failed) < len(own):
-        write_table(config, cells)
+        write_tables(config, cells)
     if failed:
         raise ValueError(
             f"{len(failed)} of {len(own)} cells failed: "
@@ -122,15 +131,14 @@ def is_done(cell: Cell) -> bool:
     if not cell.scores.is_file():
         return False
     stages: tuple[tuple[Path, Schema], ...] = (
-        (cell.folder, cell.finetune),
+        (cell.folder, cell.fit),
         (cell.scores.parent, cell.evaluate),
     )
     for folder, wanted in stages:
         path = folder / "config.yaml"
         if not path.is_file():  # written after the scores
             return False
-        schema = FinetuneConfig if isinstance(wanted, FinetuneConfig) else EvaluateConfig
-        stored = fingerprint(schema.model_validate(read_yaml(path)))
+        stored = fingerprint(_read_config(type(wanted), path))
         for key, value in fingerprint(wanted).items():
             if stored[key] != value:
                 raise ValueError(
@@ -148,7 +156,20 @@ def _compute(cell: Cell, known: KnownPairs) -> None:
             if not (folder / "scores.json").is_file():
                 pretrain(cell.pretrain)
                 shutil.rmtree(folder / "checkpoints")
-    config = cell.finetune
+    if isinstance(cell.fit, FinetuneConfig):
+        finetune(cell.fit, _load_pairs_once(cell.fit, known))
+    else:
+        fit_decoder(cell.fit)
+    if cell.draws:
+        evaluate(cell.evaluate)
+    else:
+        score_labels(cell.evaluate)
+    for checkpoints in cell.folder.rglob("checkpoints"):
+        shutil.rmtree(checkpoints)
+
+
+def _load_pairs_once(config: FinetuneConfig, known: KnownPairs) -> LoadPairs:
+    """Return what encodes the pictures of a fine-tuning, unless an earlier cell has done it."""
     key = (config.data, config.generator, config.clip)
 
     def load(trials: Trials, generator: Generator) -> Pairs:
@@ -157,13 +178,48 @@ def _compute(cell: Cell, known: KnownPairs) -> None:
             known[key] = load_pairs(trials, generator)
         return known[key]
 
-    finetune(config, load)
-    evaluate(cell.evaluate)
-    shutil.rmtree(cell.folder / "checkpoints")
+    return load
 
 
-def write_table(config: AblateConfig, cells: list[Cell]) -> Table:
-    """Collect the cells that are done; write ``table.json``, ``table.md`` and ``table.png``."""
+def _read_config(schema: type[Schema], path: Path) -> Schema:
+    """Read the configuration that a cell was made under.
+
+    Raises
+    ------
+    ValueError
+        If it is that of another stage or decoder.
+    """
+    try:
+        return schema.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ValueError(
+            f"{path} is no {schema.__name__}, as this grid has; delete {path.parent} to do it "
+            "again, or give another output"
+        ) from error
+
+
+def write_tables(config: AblateConfig, cells: list[Cell]) -> None:
+    """Collect the cells that are done, and write what `ablate` names."""
+    tables = [make_table(config, cells, metric) for metric in config.metrics]
+    config.output.mkdir(parents=True, exist_ok=True)
+    for number, table in enumerate(tables):
+        name = f"table-{table.metric}" if number else "table"
+        write_text(config.output / f"{name}.json", table.model_dump_json(indent=1) + "\n")
+        draw_table(table, config.output / f"{name}.png")
+    write_text(config.output / "table.md", "\n".join(map(to_markdown, tables)))
+    missing = {name: why for table in tables for name, why in table.missing.items()}
+    for name, why in missing.items():
+        logger.warning("%s: no scores: %s", name, why)
+
+
+def make_table(config: AblateConfig, cells: list[Cell], metric: str) -> Table:
+    """Collect one metric of the cells that are done.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
     outcomes, records, missing = [], [], {}
     for cell in cells:
         try:
@@ -174,28 +230,30 @@ def write_table(config: AblateConfig, cells: list[Cell]) -> Table:
         if not done:
             missing[cell.name] = _reason(cell)
             continue
-        records.append(json.loads(cell.scores.read_text("utf-8")))
-        outcomes.append(read_outcome(cell, records[-1], config.metric))
+        record = json.loads(cell.scores.read_text("utf-8"))
+        try:
+            outcomes.append(read_outcome(cell, record, metric))
+        except ValueError as error:
+            missing[cell.name] = str(error)
+            continue
+        records.append(record)
     if not outcomes:
-        raise ValueError(f"{config.output} holds no scores of this grid; run it first")
+        raise ValueError(
+            f"{config.output} holds no {metric} of this grid; run it first "
+            f"({next(iter(missing.values()))})"
+        )
     by_row = Outcomes(outcomes)
-    table = Table(
-        metric=config.metric,
+    return Table(
+        metric=metric,
         simulated=any(record["simulated"] for record in records),
         split=records[0]["split"],
         seeds=config.seeds,
         rows=[by_row.row(row) for row in config.rows],
         claims=[by_row.check(claim) for claim in config.claims],
+        against_first=by_row.against_first(config.rows),
         against_paper=by_row.against_paper(config.rows),
         missing=missing,
     )
-    config.output.mkdir(parents=True, exist_ok=True)
-    write_text(config.output / "table.json", table.model_dump_json(indent=1) + "\n")
-    write_text(config.output / "table.md", to_markdown(table))
-    draw_table(table, config.output / "table.png")
-    for name, why in missing.items():
-        logger.warning("%s: no scores: %s", name, why)
-    return table
 
 
 def read_outcome(cell: Cell, record: dict[str, Any], metric: str) -> Outcome:
@@ -208,28 +266,36 @@ def read_outcome(cell: Cell, record: dict[str, Any], metric: str) -> Outcome:
     """
     found = [score for score in record["scores"] if score["metric"] == metric]
     if not found:
-        why = record["not_scored"].get(metric, "it is not among the scores")
+        why = record.get("not_scored", {}).get(metric, "it is not among the scores")
         raise ValueError(f"{cell.name} has no {metric}: {why}")
     name = metric.removesuffix("_top1")
     pairs = zip(record["trials"][name], record["trials"][f"judged_{name}"], strict=True)
     hits = np.array([np.mean([label == truth for label in named]) for truth, named in pairs])
-    shuffled = (
-        found[0]["controls"]["shuffled_eeg"]["value"]
-        if "controls" in found[0]
-        else found[0]["shuffled_eeg"]
-    )
+    controls = {name: each["value"] for name, each in found[0].get("controls", {}).items()}
+    shuffled = controls.get("shuffled_eeg", found[0].get("shuffled_eeg"))
+    ends = f"_{metric}"
+    short_cuts = {name: controls[name] for name in SHORT_CUTS if name in controls} | {
+        score["metric"].removesuffix(ends): score["value"]
+        for score in record.get("baselines", [])
+        if score["metric"].endswith(ends)
+    }
     return Outcome(
         cell.row,
         cell.seed,
         np.asarray(hits, float),
         found[0]["chance"],
         shuffled,
-        _encoder_parameters(cell),
+        short_cuts,
+        _count_parameters(cell),
     )
 
 
-def _encoder_parameters(cell: Cell) -> int:
-    path = cell.folder / "model" / "eeg_encoder" / "diffusion_pytorch_model.safetensors"
+def _count_parameters(cell: Cell) -> int | None:
+    """Return the parameters of the EEG encoder, of a reader's networks; None of what has none."""
+    path = cell.folder / MODEL / "eeg_encoder" / "diffusion_pytorch_model.safetensors"
+    if not path.is_file():
+        about = json.loads((cell.folder / MODEL / "about.json").read_text("utf-8"))
+        return about.get("n_parameters")
     with safe_open(path, framework="numpy") as file:
         names = set(file.keys()) - {"pos_embed"}  # fixed, no parameter
         return sum(math.prod(file.get_slice(name).get_shape()) for name in names)

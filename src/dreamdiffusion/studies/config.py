@@ -16,8 +16,8 @@ class AblateRow(Schema):
     name: str = "full"
     changes: dict[str, Any] = Field(
         default_factory=dict,
-        description="dotted keys (pretrain.mask_ratio, finetune.clip_weight, evaluate.limit); "
-        "encoder.embed_dim sets pretrain's and finetune's; pretrain: false leaves it out",
+        description="dotted keys (pretrain.mask_ratio, fit.n_pairs, evaluate.limit), fit.decoder "
+        "among them; encoder.embed_dim sets pretrain's and fit's; pretrain: false leaves it out",
     )
     paper: float | None = Field(default=None, description="%, what the paper gives for this row")
 
@@ -34,16 +34,17 @@ class AblateClaim(Schema):
 
 
 class AblateConfig(Schema):
-    """A grid over pre-training, fine-tuning and evaluation: rows x seeds, one table, one figure."""
+    """A grid over decoders and their settings: rows x seeds, one table, one figure."""
 
     output: Path = Path("runs/ablate")
     pretrain: dict[str, Any] | None = Field(
         default=None,
         description="settings of pretrain, `config` names a YAML file below them; empty: every "
-        "seed starts from what finetune.pretrained names",
+        "seed starts from what fit.pretrained names",
     )
-    finetune: dict[str, Any] = Field(
-        default_factory=dict, description="settings of finetune, likewise"
+    fit: dict[str, Any] = Field(
+        default_factory=dict,
+        description="settings of fit, likewise; `decoder` names the decoder; empty: prior",
     )
     evaluate: dict[str, Any] = Field(
         default_factory=dict, description="settings of evaluate, likewise"
@@ -53,7 +54,11 @@ class AblateConfig(Schema):
     claims: list[AblateClaim] = Field(
         default_factory=list, description="expectations that are checked"
     )
-    metric: Literal["category_top1", "color_top1"] = "category_top1"
+    metrics: list[Literal["category_top1", "color_top1"]] = Field(
+        default=["category_top1"],
+        min_length=1,
+        description="one table for each; of the images, or of the labels of decoders without",
+    )
     part: str | None = Field(
         default=None, description="3/14 runs the third of fourteen shares, and writes no table"
     )

@@ -16,23 +16,23 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from dreamdiffusion.decoders.config import FinetuneConfig, PaperSampleConfig
+from dreamdiffusion.decoders.config import FitConfig, SampleConfig
+from dreamdiffusion.decoders.images import ImageDecoder
+from dreamdiffusion.decoders.registry import registry
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.files.schema import Schema, read_yaml
 from dreamdiffusion.files.shipped import find_config
 from dreamdiffusion.models.config import PretrainConfig
 from dreamdiffusion.studies.config import AblateConfig, AblateRow
 
-STAGES: dict[str, type[Schema]] = {
-    "pretrain": PretrainConfig,
-    "finetune": FinetuneConfig,
-    "evaluate": EvaluateConfig,
-}
-BOTH = {"encoder": ("pretrain", "finetune")}
+STAGES = ("pretrain", "fit", "evaluate")
+DEFAULT = "prior"
+"""The decoder where none is named, as of the command `fit`."""
+BOTH = {"encoder": ("pretrain", "fit")}
 """First words of keys that change more than one stage alike."""
 OWN = {
     "pretrain": {"output", "seed"},
-    "finetune": {"output", "seed"},
+    "fit": {"output", "seed"},
     "evaluate": {"output", "model", "sample.seed"},
 }
 """What the grid itself sets."""
@@ -48,7 +48,8 @@ class Cell:
     seed: int
     pretrain: PretrainConfig | None
     """None: no pre-training, or one that is not part of the grid."""
-    finetune: FinetuneConfig
+    decoder: str
+    fit: FitConfig
     evaluate: EvaluateConfig
 
     @property
@@ -58,13 +59,18 @@ class Cell:
 
     @property
     def folder(self) -> Path:
-        """Of the fine-tuning, with the evaluation's folder inside."""
-        return self.finetune.output
+        """Of the fitted decoder, with the evaluation's folder inside."""
+        return self.fit.output
+
+    @property
+    def draws(self) -> bool:
+        """Whether the decoder gives images, which are scored then; else its labels are."""
+        return "images" in registry[self.decoder].gives
 
     @property
     def scores(self) -> Path:
-        """The evaluation's ``scores.json``."""
-        return self.folder / "evaluate" / "scores.json"
+        """What the evaluation writes: ``scores.json`` of images, ``labels.json`` of labels."""
+        return self.folder / "evaluate" / ("scores.json" if self.draws else "labels.json")
 
 
 def expand(config: AblateConfig) -> list[Cell]:
@@ -80,7 +86,7 @@ def expand(config: AblateConfig) -> list[Cell]:
     """
     bases = {
         "pretrain": None if config.pretrain is None else _base("pretrain", config.pretrain),
-        "finetune": _base("finetune", config.finetune),
+        "fit": config.fit,  # its file depends on the decoder, which a row may change
         "evaluate": _base("evaluate", config.evaluate),
     }
     folders: dict[str, str] = {}
@@ -118,21 +124,48 @@ def _cell(
     settings = _changed(bases, row)
     name = f"row {row.name!r}"
     folder = config.output / f"{_folder_name(row.name)}-{seed}"
+    decoder, fit = _read_fit(settings["fit"], name)
+    schema = registry.schema(decoder)
     pretrained = None
     if settings["pretrain"] is not None:
+        if "pretrained" not in schema.model_fields:
+            raise ValueError(
+                f"{name} fits {decoder}, which starts from no pre-training; give it pretrain: false"
+            )
         pretrained = _build(PretrainConfig, settings["pretrain"] | {"seed": seed}, name)
         text = json.dumps(fingerprint(pretrained), sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:12]
         pretrained.output = config.output / "pretrain" / key
-        settings["finetune"]["pretrained"] = pretrained.output
-    finetune = settings["finetune"] | {"seed": seed, "output": folder}
-    tuned = _build(FinetuneConfig, finetune, name)
-    scored = {"data": tuned.data} | settings["evaluate"]
+        fit["pretrained"] = pretrained.output
+    elif row.changes.get("pretrain") is False and "pretrained" in schema.model_fields:
+        fit["pretrained"] = None
+    fitted = _build(schema, fit | {"seed": seed, "output": folder}, name)
+    scored = {"data": fitted.data} | settings["evaluate"]
     scored |= {"model": folder / "model", "output": folder / "evaluate"}
-    # Whole, as the evaluation writes it down: a grid is of the paper's decoder alone.
-    sample = {**scored.get("sample", {}), "seed": seed}
-    scored["sample"] = _build(PaperSampleConfig, sample, name).model_dump()
-    return Cell(row.name, seed, pretrained, tuned, _build(EvaluateConfig, scored, name))
+    scored["sample"] = _whole_sample(decoder, {**scored.get("sample", {}), "seed": seed}, name)
+    return Cell(row.name, seed, pretrained, decoder, fitted, _build(EvaluateConfig, scored, name))
+
+
+def _read_fit(settings: Mapping[str, Any], name: str) -> tuple[str, dict[str, Any]]:
+    """Return the decoder that settings name, and all of its settings, those of a file below."""
+    decoder = settings.get("decoder", DEFAULT)
+    try:
+        command = registry.command(decoder)
+    except KeyError as error:
+        raise ValueError(f"{name}: {error.args[0]}") from error
+    inline = {key: value for key, value in settings.items() if key != "decoder"}
+    return decoder, _base(command, inline)
+
+
+def _whole_sample(decoder: str, sample: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return how images are drawn, whole, as the evaluation writes it down."""
+    kind, given = registry[decoder], _build(SampleConfig, sample, name)
+    if not issubclass(kind, ImageDecoder):
+        return {"seed": given.seed}
+    try:
+        return kind.settings(given).model_dump()
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _changed(bases: Mapping[str, dict[str, Any] | None], row: AblateRow) -> dict[str, Any]:
@@ -140,7 +173,6 @@ def _changed(bases: Mapping[str, dict[str, Any] | None], row: AblateRow) -> dict
     settings: dict[str, Any] = deepcopy(dict(bases))
     if row.changes.get("pretrain") is False:
         settings["pretrain"] = None
-        settings["finetune"]["pretrained"] = None
     for key, value in row.changes.items():
         if key == "pretrain" and value is False:
             continue
@@ -154,7 +186,7 @@ def _changed(bases: Mapping[str, dict[str, Any] | None], row: AblateRow) -> dict
             raise ValueError(f"row {row.name!r} changes {key}, which the grid sets for every row")
         if first == "pretrain" and settings["pretrain"] is None:
             raise ValueError(f"row {row.name!r} changes {key} and has no pre-training")
-        if key == "finetune.pretrained" and settings["pretrain"] is not None:
+        if key == "fit.pretrained" and settings["pretrain"] is not None:
             raise ValueError(f"row {row.name!r} changes {key}, which pretrain in the grid sets")
         for stage in BOTH.get(first, (first,)):
             if settings[stage] is not None:
@@ -165,7 +197,8 @@ def _changed(bases: Mapping[str, dict[str, Any] | None], row: AblateRow) -> dict
 def _base(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Read the configuration that `config` names, and lay the other settings over it."""
     inline = {key: value for key, value in settings.items() if key != "config"}
-    below = read_yaml(find_config(settings["config"], command)) if "config" in settings else {}
+    file = settings.get("config")
+    below = {} if file is None else read_yaml(find_config(file, command))
     return _merged(below, inline)
 
 

@@ -31,7 +31,9 @@ class Outcome(NamedTuple):
     """(T,): for each trial the share of its images that are right."""
     chance: float
     shuffled_eeg: float
-    encoder_parameters: int
+    short_cuts: dict[str, float]
+    """Scores on the same trials of what needs no decoder of images."""
+    encoder_parameters: int | None
 
 
 class TableRow(Schema):
@@ -48,6 +50,11 @@ class TableRow(Schema):
     n: int = Field(default=0, description="trials")
     chance: float | None = Field(default=None, description="mean over seeds")
     shuffled_eeg: float | None = Field(default=None, description="mean over seeds")
+    short_cuts: dict[str, float] = Field(
+        default_factory=dict,
+        description="on the same trials, means over seeds: baselines fitted beside the decoder, "
+        "and controls that use the EEG and reconstruct nothing",
+    )
     encoder_parameters: int | None = None
     paper: float | None = Field(default=None, description="%")
 
@@ -92,6 +99,7 @@ class Table(Schema):
     seeds: list[int]
     rows: list[TableRow]
     claims: list[Checked]
+    against_first: list[Difference] = Field(description="every other row minus the first")
     against_paper: AgainstPaper
     missing: dict[str, str] = Field(description="row and seed -> why there is no score")
 
@@ -159,6 +167,12 @@ class Outcomes:
         summary.n = hits.shape[1]
         summary.chance = float(np.mean([outcome.chance for outcome in found]))
         summary.shuffled_eeg = float(np.mean([outcome.shuffled_eeg for outcome in found]))
+        names = dict.fromkeys(name for outcome in found for name in outcome.short_cuts)
+        summary.short_cuts = {
+            name: float(np.mean([outcome.short_cuts[name] for outcome in found]))
+            for name in names
+            if all(name in outcome.short_cuts for outcome in found)
+        }
         summary.encoder_parameters = found[0].encoder_parameters
         return summary
 
@@ -173,6 +187,11 @@ class Outcomes:
             better=better, worse=worse, value=float(hits.mean()), ci95=crossed_interval(hits),
             n=hits.shape[1], n_seeds=len(common),
         )  # fmt: skip
+
+    def against_first(self, rows: Sequence[AblateRow]) -> list[Difference]:
+        """Compare every other row with the first, where both have a seed in common."""
+        found = [self.difference(row.name, rows[0].name) for row in rows[1:]]
+        return [difference for difference in found if difference is not None]
 
     def check(self, claim: AblateClaim) -> Checked:
         """Check a claim: the order of neighbours, or the best inner row against both ends."""

@@ -22,13 +22,14 @@ def to_markdown(table: Table) -> str:
         f"{what}; {table.metric}; {n} trials ({table.split}); seeds "
         f"{', '.join(map(str, table.seeds))}. Intervals: bootstrap over seeds and trials, 95 %.",
         "",
-        f"| row | encoder | score | 95 % interval | each seed | chance | shuffled EEG | {PAPER} |",
-        "|---|---|---|---|---|---|---|---|",
-        *map(_row, table.rows),
-        "",
-        "| expected | holds | differences, with their paired 95 % intervals |",
-        "|---|---|---|",
+        *_rows(table),
     ]
+    if table.claims:
+        lines += [
+            "",
+            "| expected | holds | differences, with their paired 95 % intervals |",
+            "|---|---|---|",
+        ]
     for claim in table.claims:
         lines.append(
             f"| {claim.text} | {claim.holds} | {'; '.join(map(_difference, claim.differences))} |"
@@ -94,23 +95,48 @@ def draw_table(table: Table, path: Path) -> None:
     write_picture(path, figure, dpi=120)
 
 
-def _row(row: TableRow) -> str:
+def _rows(table: Table) -> list[str]:
+    """Return the head and one line for each row; columns that no row fills are left out."""
+    first = {pair.better: pair for pair in table.against_first}
+    head = [
+        "row", "parameters", "score", "95 % interval", "each seed", "chance", "shuffled EEG",
+        "best short cut", f"minus {table.rows[0].row}", PAPER,
+    ]  # fmt: skip
+    cells = [_cells(row, first.get(row.row)) for row in table.rows]
+    kept = [n for n, name in enumerate(head) if n < 7 or any(of_row[n] for of_row in cells)]
+    lines = [head, ["---"] * len(head), *cells]
+    return ["| " + " | ".join(line[n] for n in kept) + " |" for line in lines]
+
+
+def _cells(row: TableRow, difference: Difference | None) -> list[str]:
     size = "" if row.encoder_parameters is None else f"{row.encoder_parameters / 1e3:,.0f} k"
     paper = "" if row.paper is None else f"{row.paper:g} %"
     if row.value is None or row.ci95 is None:
-        return f"| {row.row} | {size} | none | | | | | {paper} |"
-    seeds = ", ".join(_percent(value) for value in row.of_seed)
-    low, high = map(_percent, row.ci95)
-    chance, shuffled = (_percent(value or 0) for value in (row.chance, row.shuffled_eeg))
-    return (
-        f"| {row.row} | {size} | **{_percent(row.value)} %** | {low} to {high} | {seeds} "
-        f"| {chance} % | {shuffled} % | {paper} |"
-    )
+        return [row.row, size, "none", "", "", "", "", "", "", paper]
+    minus = ""
+    if difference is not None:
+        minus = f"{_percent(difference.value)} ({_interval(difference.ci95)})"
+    best = max(row.short_cuts, key=lambda name: row.short_cuts[name], default="")
+    return [
+        row.row,
+        size,
+        f"**{_percent(row.value)} %**",
+        _interval(row.ci95),
+        ", ".join(map(_percent, row.of_seed)),
+        f"{_percent(row.chance or 0)} %",
+        f"{_percent(row.shuffled_eeg or 0)} %",
+        f"{_percent(row.short_cuts[best])} % {best}" if best else "",
+        minus,
+        paper,
+    ]
+
+
+def _interval(ci95: tuple[float, float]) -> str:
+    return " to ".join(map(_percent, ci95))
 
 
 def _difference(pair: Difference) -> str:
-    low, high = map(_percent, pair.ci95)
-    return f"{pair.better} - {pair.worse}: {_percent(pair.value)} ({low} to {high})"
+    return f"{pair.better} - {pair.worse}: {_percent(pair.value)} ({_interval(pair.ci95)})"
 
 
 def _percent(value: float) -> str:

@@ -140,6 +140,33 @@ def test_a_bank_of_scenes_is_a_function_of_its_seed(tmp_path: Path) -> None:
     assert not bank.attributes.equals(Bank.of_scenes(6, 16, 4, embed).attributes)
 
 
+def test_a_saved_bank_of_the_same_scenes_and_clip_is_not_drawn_again(tmp_path: Path) -> None:
+    saved = Bank.of_scenes(40, 16, 3, embed)
+    saved.save(tmp_path / "bank")
+    counts: list[int] = []
+
+    def counted(pictures: torch.Tensor) -> torch.Tensor:
+        counts.append(len(pictures))
+        return embed(pictures)
+
+    fewer = Bank.of_scenes(36, 16, 3, counted, known=tmp_path / "bank")
+    assert counts == [32] and len(fewer) == len(fewer.scenes) == len(fewer.attributes) == 36
+    torch.testing.assert_close(fewer.embeddings, saved.embeddings[:36], atol=1e-3, rtol=1e-3)
+    assert fewer.describe(np.array([35])) == saved.describe(np.array([35]))
+
+    def other(pictures: torch.Tensor) -> torch.Tensor:
+        counts.append(len(pictures))
+        return -embed(pictures)
+
+    for n, size, seed, function in [
+        (41, 16, 3, counted), (36, 24, 3, counted), (36, 16, 4, counted), (36, 16, 3, other),
+    ]:  # fmt: skip
+        counts.clear()
+        drawn = Bank.of_scenes(n, size, seed, function, known=tmp_path / "bank")
+        assert counts[-1] == n, "all pictures are embedded anew"
+        torch.testing.assert_close(drawn.embeddings, function(drawn.pictures(np.arange(n))))
+
+
 def test_a_bank_of_a_folder(tmp_path: Path) -> None:
     for name, colour in (("cat", (200, 0, 0)), ("key", (0, 0, 200))):
         (tmp_path / "pictures" / name).mkdir(parents=True)

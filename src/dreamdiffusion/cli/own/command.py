@@ -112,13 +112,13 @@ class Steps:
         name
             The command.
         config
-            Kept as `<command>.yaml`.
+            Kept as `<command>.yaml`, words joined by hyphens.
         result
             A file that is there when the step is done.
         step
             What does it.
         """
-        kept = self.folder / f"{name}.yaml"
+        kept = self.folder / f"{name.replace(' ', '-')}.yaml"
         self.commands.append(f"dreamdiffusion {name} --config {kept}")
         wanted = config.model_dump(mode="json")
         if result.is_file() and kept.is_file() and read_yaml(kept) == wanted:
@@ -234,7 +234,7 @@ def _fit(asked: FitConfig, steps: Steps) -> None:
             shutil.rmtree(asked.output)  # of other trials or settings
         fit_decoder(asked)
 
-    steps.do(f"fit-{registry.of_config(asked)}", asked, record, fit)
+    steps.do(registry.command(registry.of_config(asked)), asked, record, fit)
 
 
 def _score(config: RunConfig, fit: FitConfig, is_drawn: bool, steps: Steps) -> Scores:

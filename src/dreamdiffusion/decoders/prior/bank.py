@@ -6,6 +6,7 @@ only the embeddings are kept; a folder of pictures stays where it is.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,14 @@ from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.files.whole import parse_json, write_json, write_tensors
 from dreamdiffusion.models.embedder import Embed
 
+logger = logging.getLogger(__name__)
+
 RECORD, EMBEDDINGS = "bank.json", "bank.safetensors"
 STREAM = 11
 """Of the random numbers of drawn scenes; those of the generator's pictures are others."""
 BATCH = 512
+N_COMPARED, ROUNDING = 32, 2e-3
+"""Pictures by which a CLIP is known again, and how far half precision may move its embeddings."""
 
 
 @dataclass
@@ -64,11 +69,36 @@ class Bank:
         return len(self.embeddings)
 
     @classmethod
-    def of_scenes(cls, n: int, size: int, seed: int, embed: Embed) -> Bank:
-        """Draw n random scenes and embed them."""
+    def of_scenes(
+        cls, n: int, size: int, seed: int, embed: Embed, known: Path | None = None
+    ) -> Bank:
+        """Draw n random scenes and embed them.
+
+        Parameters
+        ----------
+        known
+            Folder of a bank that was saved. If it begins with the same scenes, and ``embed`` gives
+            its first pictures the embeddings that it holds, these are taken and none is drawn.
+        """
+        if known is not None and (known / RECORD).is_file():
+            saved = cls.load(known)
+            if saved._begins_as(n, size, seed, embed):
+                logger.info("bank of pictures: the embeddings of %s are those of this CLIP", known)
+                attributes = saved.attributes.iloc[:n]
+                return cls(saved.embeddings[:n], attributes, size, saved.scenes[:n], [], seed)
         scenes = draw_scenes(n, seed)
         bank = cls(torch.empty(n, 0), _attributes_of(scenes), size, scenes, [], seed)
         return bank._embedded(embed)
+
+    def _begins_as(self, n: int, size: int, seed: int, embed: Embed) -> bool:
+        """Whether its first n pictures are those scenes, embedded as ``embed`` does."""
+        if (self.size, self.seed) != (size, seed) or not n <= len(self.scenes):
+            return False
+        first = np.arange(min(n, N_COMPARED))
+        embeddings = embed(self.pictures(first)).float()
+        return embeddings.shape[1] == self.embeddings.shape[1] and torch.allclose(
+            embeddings, self.embeddings[: len(first)], rtol=0, atol=ROUNDING
+        )
 
     @classmethod
     def of_folder(

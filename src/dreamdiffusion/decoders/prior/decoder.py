@@ -26,11 +26,15 @@ from dreamdiffusion.decoders.prior.posterior import (
 )
 from dreamdiffusion.decoders.prompted import CHOICE, NOISE, PromptedDecoder, generators
 from dreamdiffusion.decoders.reader.decoder import Reader
+from dreamdiffusion.files.shipped import find_weights
 from dreamdiffusion.models.embedder import PHOTOS, Embedder, load_embedder
 from dreamdiffusion.models.generator.generator import check_text_generator
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
+
+BUNDLED = Path("weights/prior-scenes/bank")
+"""A bank whose scenes need not be drawn and embedded again, which takes a minute and a half."""
 
 
 @dataclass
@@ -94,7 +98,8 @@ class Prior(PromptedDecoder):
         embed = load_embedder(config.clip, choose_device(config.runtime))
         size = config.image_size
         if config.bank is None:
-            bank = Bank.of_scenes(config.bank_size, size, config.seed, embed)
+            known = find_weights(BUNDLED)
+            bank = Bank.of_scenes(config.bank_size, size, config.seed, embed, known)
         else:
             fit, pixels = trials.picture_fit, embed.image_size
             bank = Bank.of_folder(config.bank, size, embed, fit, pixels)
