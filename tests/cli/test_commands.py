@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from dreamdiffusion.decoders.config import (
 from dreamdiffusion.decoders.registry import registry
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.files.shipped import CONFIGS, find_config, find_weights
-from dreamdiffusion.models.config import PretrainConfig
+from dreamdiffusion.models.config import PretrainConfig, TrainGeneratorConfig
 from dreamdiffusion.studies.config import AblateConfig
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 
@@ -264,6 +265,25 @@ def test_every_command_exists_and_is_documented(name):
 def test_reference_is_current():
     written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert written == cli.reference(), "docs/cli.md is not current; run make docs"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_options_of_the_reference_are_taken(name):
+    """Those with a number: also of a part that may be left out, as a training of a generator."""
+    text = cli.reference().split(f"\n## dreamdiffusion {name}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(--[\w.]+)` \| (?:int|float) \| `([^`]+)` \|", text, re.MULTILINE)
+    schema = cli.COMMANDS[name].load_schema()
+    assert parse(schema, *[word for row in rows for word in row]) == schema()
+
+
+def test_a_part_that_may_be_left_out_has_flags_where_it_is_not(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("init: a\nclip_train: null\nunet_train: {steps: 7, batch_size: 3}\n", "utf-8")
+    asked = ("--config", str(path), "--unet_train.optim.lr", "0.5")
+    training = parse(TrainGeneratorConfig, *asked).unet_train
+    assert (training.steps, training.batch_size, training.optim.lr) == (7, 3, 0.5)
+    with pytest.raises(SystemExit):
+        parse(TrainGeneratorConfig, *asked, "--clip_train.steps", "5")
 
 
 def test_fields_that_are_too_deep_for_flags_come_from_the_file(tmp_path):

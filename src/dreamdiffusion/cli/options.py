@@ -271,6 +271,7 @@ def _registry(top: type[Schema], default: Schema, command: str, note: str) -> Co
         hints = get_type_hints(info.type, include_extras=True)
         given = default if info.type is top else info.default
         values = given if isinstance(given, Schema) else info.type()
+        hints = {name: _flag_type(hint, getattr(values, name)) for name, hint in hints.items()}
         fields = [
             StructFieldSpec(
                 name,
@@ -363,6 +364,14 @@ def _option_rows(values: Schema, prefix: str) -> list[str]:
         )
         plain.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return plain + nested
+
+
+def _flag_type(annotation: Any, value: Any) -> Any:
+    """Return the type of a field's flags: of a part that may be left out and is not, its schema."""
+    from dreamdiffusion.files.schema import Schema
+
+    is_part = isinstance(value, Schema) and get_origin(annotation) in (Union, types.UnionType)
+    return type(value) if is_part else annotation
 
 
 def _needs_yaml(annotation: Any) -> bool:
