@@ -41,7 +41,7 @@ RESULTS = {".safetensors", ".npy", ".edf", ".png", ".csv", ".tsv"}
 """Endings of the files that a sum of a result is of; the others tell times and paths."""
 TRUSTED = 30.0
 """Minutes of the plan that count like minutes that were taken."""
-_ASIDE = shutil.ignore_patterns("checkpoints", "log.jsonl", LOOK_LOG, LOCK, HOLDER)
+_ASIDE = shutil.ignore_patterns(".*", "checkpoints", "log.jsonl", LOOK_LOG, LOCK, HOLDER)
 
 
 def install_copy(source: Path, target: Path) -> None:
@@ -353,13 +353,15 @@ def _merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def result_sum(output: Path) -> str:
-    """Return one sum of what a stage made, checkpoints aside.
+    """Return one sum of what a stage made; checkpoints, and what a kill left, aside.
 
     Names are left out: those of windows say where their recordings lay.
     """
     sums = []
     for path in output.rglob("*"):
-        if path.suffix in RESULTS and "checkpoints" not in path.parts:
+        inside = path.relative_to(output).parts
+        aside = any(part.startswith(".") or part == "checkpoints" for part in inside)
+        if path.suffix in RESULTS and not aside:
             with path.open("rb") as file:
                 sums.append(hashlib.file_digest(file, "sha256").hexdigest())
     return hashlib.sha256("".join(sorted(sums)).encode()).hexdigest()
