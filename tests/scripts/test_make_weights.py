@@ -32,9 +32,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     results: dict[str, str] = {}
 
     def command(arguments: list[str]) -> int:
-        config = read_yaml(Path(arguments[2]))
+        config = read_yaml(Path(arguments[-1]))
         output = Path(config["output"])
-        ran.append(Path(arguments[2]).stem)
+        ran.append(Path(arguments[-1]).stem)
         for folder in (output, output / "generator", output / "model"):
             folder.mkdir(parents=True, exist_ok=True)
         content = results.get(ran[-1], ran[-1])
