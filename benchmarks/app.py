@@ -220,7 +220,7 @@ def page_alone(folder: Path) -> Iterator[tuple[str, int, Path, bytes]]:
 
     uploads = folder / "uploads"
     uploads.mkdir()
-    jobs = Jobs(work, most=64, keep_s=300)
+    jobs = Jobs([work], most=64, keep_s=300)
     samples, models = [About("known", "", "")], [About("m", "", "")]
     page = AppPage(samples, models, jobs, Uploads(uploads, 200), None)
     state: dict[str, Any] = {}

@@ -199,9 +199,14 @@ class AppConfig(Schema):
     )
     live: Path | None = Field(default=None, description="folder of a live session that is shown")
     max_upload_mb: PositiveFloat = Field(default=200.0, description="MB, largest file")
-    queue: PositiveInt = Field(default=64, description="jobs that wait at most; one is worked on")
+    queue: PositiveInt = Field(default=64, description="jobs that wait at most")
     keep_s: PositiveFloat = Field(
         default=300.0, description="s, an answer that is not fetched is kept"
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    device: list[str] = Field(
+        default=["auto"],
+        min_length=1,
+        description="auto, cpu, cuda, cuda:1, mps; of several, each draws one job at a time with "
+        "models of its own",
+    )
     port: Port = Field(default=0, description="of the page on 127.0.0.1; 0: a free one")

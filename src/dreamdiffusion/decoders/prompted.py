@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,8 @@ from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.random_numbers import step_generator
 from dreamdiffusion.trials.trials import Trials
 
+_OPENING = threading.Lock()
+"""transformers opens models without their numbers while another thread opens one."""
 CHOICE, NOISE = 0, 1
 """Streams of random numbers."""
 
@@ -49,8 +52,9 @@ class PromptedDecoder(ImageDecoder):
     @property
     def opened(self) -> PromptedGenerator:
         """The generator, opened when it is first needed."""
-        if self._opened is None:
-            self._opened = PromptedGenerator.from_pretrained(self.generator).to(self._device)
+        with _OPENING:
+            if self._opened is None:
+                self._opened = PromptedGenerator.from_pretrained(self.generator).to(self._device)
         self._opened.precision = self._precision
         return self._opened
 

@@ -47,7 +47,7 @@ def test_an_answer_is_given_once_and_the_upload_is_gone(tmp_path):
         seen.append(one.upload.read_bytes())
         return "<p>drawn</p>"
 
-    jobs = Jobs(work, most=2, keep_s=60)
+    jobs = Jobs([work], most=2, keep_s=60)
     path = upload(tmp_path)
     token = jobs.add(order(path))
     assert len(token) >= 20
@@ -59,13 +59,30 @@ def test_an_answer_is_given_once_and_the_upload_is_gone(tmp_path):
     jobs.close()
 
 
+def test_several_workers_draw_at_once_each_by_itself():
+    both = threading.Barrier(2, timeout=20)  # is passed only where two wait at it
+
+    def worker(name):
+        def work(one, tell):
+            both.wait()
+            return name
+
+        return work
+
+    jobs = Jobs([worker("cuda:0"), worker("cuda:1")], most=4, keep_s=60)
+    tokens = [jobs.add(order(name=str(number))) for number in range(4)]
+    answers = [wait(jobs, token)["answer"] for token in tokens]
+    assert sorted(answers) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    jobs.close()
+
+
 def test_one_is_worked_on_the_others_know_their_place(gate, tmp_path):
     def work(one, tell):
         tell("Drawing.")
         gate.wait(20)
         return one.name
 
-    jobs = Jobs(work, most=2, keep_s=60)
+    jobs = Jobs([work], most=2, keep_s=60)
     first = jobs.add(order(name="first"))
     while jobs.ask(first) != {"state": "running", "stage": "Drawing."}:
         time.sleep(0.01)
@@ -99,7 +116,7 @@ def test_an_error_is_one_sentence_without_a_path(error, told, tmp_path):
             raise ValueError(str(error).format(path=one.upload))
         raise error
 
-    jobs = Jobs(work, most=2, keep_s=60)
+    jobs = Jobs([work], most=2, keep_s=60)
     found = wait(jobs, jobs.add(order(path, "my <b>.edf")))
     assert found["state"] == "failed"
     assert told in str(found["answer"])
@@ -110,7 +127,7 @@ def test_an_error_is_one_sentence_without_a_path(error, told, tmp_path):
 
 def test_what_nobody_fetches_goes(monkeypatch, gate, tmp_path):
     monkeypatch.setattr(module, "UNASKED_S", 0.2)
-    jobs = Jobs(lambda one, tell: (gate.wait(20) and "") or "x", most=5, keep_s=0.2)
+    jobs = Jobs([lambda one, tell: (gate.wait(20) and "") or "x"], most=5, keep_s=0.2)
     running = jobs.add(order())
     path = upload(tmp_path)
     jobs.add(order(path))
@@ -126,7 +143,7 @@ def test_what_nobody_fetches_goes(monkeypatch, gate, tmp_path):
 
 
 def test_at_the_end_no_upload_is_left(gate, tmp_path):
-    jobs = Jobs(lambda one, tell: str(gate.wait(20)), most=5, keep_s=60)
+    jobs = Jobs([lambda one, tell: str(gate.wait(20))], most=5, keep_s=60)
     jobs.add(order())
     path = upload(tmp_path)
     jobs.add(order(path))

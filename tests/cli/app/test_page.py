@@ -42,7 +42,7 @@ class App:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.orders = folder, []
-        self.jobs = Jobs(self.work, most=4, keep_s=60)
+        self.jobs = Jobs([self.work], most=4, keep_s=60)
         dial = Dial("strength", "How much", "little", "much", 0.0, 1.0, 0.5)
         self.app = AppPage(
             [About("known", "Somebody", HOSTILE)],

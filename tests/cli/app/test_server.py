@@ -36,7 +36,7 @@ class App:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.orders: list[Order] = []
-        self.jobs = Jobs(self.work, most=8, keep_s=60)
+        self.jobs = Jobs([self.work], most=8, keep_s=60)
         page = AppPage(
             [About("known", "Somebody", "who is simulated")],
             [About("m", HOSTILE, "text", DIAL)],

@@ -38,15 +38,17 @@ def app(config: AppConfig) -> dict[str, Any]:
         folders = {name: Path(private) / name for name in ("samples", "uploads")}
         for folder in folders.values():
             folder.mkdir(mode=0o700)
-        models = Models(config.models, config.judge, config.device)
-        for about in models.offered:  # what is wrong with a model is said before a page is opened
-            models.open(about.name)
+        workers = [Models(config.models, config.judge, device) for device in config.device]
+        for models in workers:  # what is wrong with a model is said before a page is opened
+            for about in models.offered:
+                models.open(about.name)
         samples = Samples(folders["samples"], config.models[0])
-        jobs = Jobs(Drawing(models, samples), config.queue, config.keep_s)
+        drawing = [Drawing(models, samples) for models in workers]
+        jobs = Jobs(drawing, config.queue, config.keep_s)
         try:
             page = AppPage(
                 samples.offered,
-                models.offered,
+                workers[0].offered,
                 jobs,
                 Uploads(folders["uploads"], config.max_upload_mb),
                 None if config.live is None else LiveFolder(config.live),

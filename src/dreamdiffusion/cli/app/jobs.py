@@ -1,4 +1,4 @@
-"""A queue of jobs, one at a time: what is asked for, where it stands, and its answer, once.
+"""A queue of jobs, one at a time per worker: what is asked for, where it stands, its answer, once.
 
 A file that was uploaded lives as long as its job. An answer is handed out once and is then gone;
 one that nobody fetches, and a job that nobody asks about any more, go after a while.
@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -77,26 +77,31 @@ class _Job:
 
 
 class Jobs:
-    """A thread that works, and the jobs that wait for it.
+    """Threads that work, and the jobs that wait for them.
 
     Parameters
     ----------
-    work
-        What is done with an order; ValueError and OSError are told to the person in a sentence.
+    workers
+        What is done with an order, by one thread each; ValueError and OSError are told to the
+        person in a sentence.
     most
         Jobs that wait at most.
     keep_s
         How long an answer waits to be fetched, s.
     """
 
-    def __init__(self, work: Work, most: int, keep_s: float) -> None:
-        self._work, self._most, self._keep_s = work, most, keep_s
+    def __init__(self, workers: Sequence[Work], most: int, keep_s: float) -> None:
+        self._most, self._keep_s = most, keep_s
         self._jobs: dict[str, _Job] = {}
         self._waiting: deque[str] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, args=(work,), name="jobs", daemon=True)
+            for work in workers
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def check_room(self) -> None:
         """Raise `QueueFullError` where a job would not be taken."""
@@ -156,7 +161,8 @@ class Jobs:
                 self.cancel(token)
             self._jobs.clear()
             self._changed.notify_all()
-        self._thread.join(timeout=30)
+        for thread in self._threads:
+            thread.join(timeout=30)
 
     def __len__(self) -> int:
         """Number of jobs that are kept, whatever their state."""
@@ -170,7 +176,7 @@ class Jobs:
             if forgotten or unfetched:
                 self.cancel(token)
 
-    def _run(self) -> None:
+    def _run(self, work: Work) -> None:
         while True:
             with self._changed:
                 # Wakes now and then, so that what nobody fetches goes even when nobody asks.
@@ -181,16 +187,16 @@ class Jobs:
                     return
                 job = self._jobs[self._waiting.popleft()]
                 job.state = "running"
-            state, answer = self._do(job)
+            state, answer = self._do(job, work)
             with self._changed:
                 job.state, job.answer, job.finished = state, answer, time.monotonic()
 
-    def _do(self, job: _Job) -> tuple[State, str]:
+    def _do(self, job: _Job, work: Work) -> tuple[State, str]:
         def tell(stage: str) -> None:
             job.stage = stage
 
         try:
-            return "done", self._work(job.order, tell)
+            return "done", work(job.order, tell)
         except (ValueError, OSError) as error:
             return "failed", sentence(error, job.order)
         except Exception as error:

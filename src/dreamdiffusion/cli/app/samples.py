@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,20 +66,25 @@ class Samples:
 
     def __init__(self, folder: Path, model: Path) -> None:
         self._folder, self._recipe = folder, model / "recording.json"
+        self._simulating = threading.Lock()
         self.offered = [sample.about for sample in SAMPLES] if self._recipe.is_file() else []
 
     def path(self, name: str) -> Path:
         """Return the file of a sample, which is simulated where it is not there yet."""
         (sample,) = [one for one in SAMPLES if one.about.name == name]
         folder = self._folder / name
-        if not folder.is_dir():
-            recipe = SimulateConfig(**json.loads(self._recipe.read_text(encoding="utf-8")))
-            own = {
-                "output": folder,
-                "n_runs": 1,
-                "first_run": recipe.first_run + recipe.n_runs,
-                "trials_per_run": N_TRIALS,
-                **sample.changed,
-            }
-            simulate(recipe.model_copy(update=own))
+        with self._simulating:  # the other worker may want it too
+            if not folder.is_dir():
+                self._simulate(folder, sample)
         return find_recordings([folder])[0]
+
+    def _simulate(self, folder: Path, sample: Sample) -> None:
+        recipe = SimulateConfig(**json.loads(self._recipe.read_text(encoding="utf-8")))
+        own = {
+            "output": folder,
+            "n_runs": 1,
+            "first_run": recipe.first_run + recipe.n_runs,
+            "trials_per_run": N_TRIALS,
+            **sample.changed,
+        }
+        simulate(recipe.model_copy(update=own))

@@ -111,7 +111,7 @@ class Answers:
     def words(self) -> list[str]:
         """Say how many windows were decoded, how fast, and what the newest one is."""
         dropped = ", ".join(f"{n} {name}" for name, n in self.dropped.items())
-        parts = [f"{self._n_decoded} images{f' (dropped: {dropped})' if dropped else ''}"]
+        parts = [f"{self._n_decoded} windows{f' (dropped: {dropped})' if dropped else ''}"]
         if latency := self._latencies.percentiles():
             parts.append(
                 f"{latency['total'][0]:.0f} ms (95 %: {latency['total'][1]:.0f} = age "
