@@ -26,7 +26,7 @@ from dreamdiffusion.decoders.base import Decoder
 from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig, SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.fit import fit_decoder, load_decoder
-from dreamdiffusion.decoders.linear import fit_lda
+from dreamdiffusion.decoders.linear import Covariance, fit_lda
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evaluation.metrics.pairs import auc_pairs
@@ -41,6 +41,7 @@ from dreamdiffusion.trials.trials import Trials
 
 POSITIVE = "faces"
 N_PERMUTATIONS = 2000
+COVARIANCES: tuple[Covariance, ...] = ("class", "pooled")
 ARMS = ("prior", "paper", "paper-scratch")
 SAMPLES = {
     "prior": SampleConfig(num_images_per_prompt=1, num_inference_steps=8, guidance_scale=4.0),
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--recordings", type=Path, default=Path("../shared/data/muse_n170"))
     parser.add_argument("--subjects", nargs="+", default=["1", "2"])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--picks", nargs="+", default=["TP9", "TP10"], help="electrodes")
     parser.add_argument(
         "--strength",
         type=float,
@@ -66,7 +68,7 @@ def main() -> None:
     path = options.output / "scores.json"
     results = json.loads(path.read_text("utf-8"))["results"] if path.is_file() else []
     for subject in options.subjects:
-        trials = prepare_subject(options.recordings, subject, options.work)
+        trials = prepare_subject(options, subject)
         for arm in options.arms:
             new = run_subject(trials, subject, arm, options)
             results = [r for r in results if (r["subject"], r["arm"]) != (subject, arm)] + [new]
@@ -90,13 +92,14 @@ def keep_report(subject: str, arm: str, options: argparse.Namespace) -> None:
         gallery.quantize(64).save(options.output / f"gallery-{arm}-subject{subject}.png")
 
 
-def prepare_subject(recordings: Path, subject: str, work: Path) -> Path:
+def prepare_subject(options: argparse.Namespace, subject: str) -> Path:
     """Cut the trials of one person, once."""
-    settings = read_yaml(CONFIGS / "prepare-n170.yaml")
+    settings: dict[str, Any] = read_yaml(CONFIGS / "prepare-n170.yaml")
+    settings["signal"] |= {"picks": options.picks}
     settings |= {
-        "input": [recordings / f"subject{subject}"],
-        "stimuli": recordings / "stimuli",
-        "output": work / f"subject{subject}" / "trials",
+        "input": [options.recordings / f"subject{subject}"],
+        "stimuli": options.recordings / "stimuli",
+        "output": options.work / f"subject{subject}" / "trials",
     }
     return prepare(PrepareConfig(**settings))
 
@@ -118,6 +121,7 @@ def run_subject(folder: Path, subject: str, arm: str, options: argparse.Namespac
     truth = (trials.metadata["category"] == POSITIVE).to_numpy()
     runs = trials.metadata["run"].to_numpy()
     decision, lda = np.full(len(trials), np.nan), np.full(len(trials), np.nan)
+    named = {name: np.zeros(len(trials), bool) for name in COVARIANCES}
     models, folds = [], []
     axis = _axis(trials, truth, base) if arm != "prior" else None
     for run in sorted(set(runs)):
@@ -133,15 +137,20 @@ def run_subject(folder: Path, subject: str, arm: str, options: argparse.Namespac
         training = np.asarray(trials.data[split.train])
         linear = fit_lda(training, truth[split.train], trials.sfreq, 0.047)
         lda[split.test] = linear.predict_proba(np.asarray(test.data))[:, 1]
+        for name, faces in named.items():
+            of_name = fit_lda(training, truth[split.train], trials.sfreq, 0.03, name)
+            faces[split.test] = of_name.predict(np.asarray(test.data)) == "True"
         auc = float(roc_auc_score(truth[split.test], decision[split.test]))
         folds.append({"run": run, "n": len(split.test), "auc": auc})
     return {
         "subject": subject,
         "arm": arm,
         **({"strength": options.strength} if arm == "prior" else {}),
+        "picks": options.picks,
         "split": "leave one run out; the held-out run is neither trained nor validated on",
         "auc": auc_record(truth, decision, runs),
         "lda_auc": auc_record(truth, lda, runs),
+        **({"class_read": class_records(truth, decision, named, runs)} if arm == "prior" else {}),
         "generated_category_top1": evaluate_arm(models, folder, output / "evaluate", arm, options),
         "folds": folds,
     }
@@ -175,7 +184,7 @@ def evaluate_arm(
         data=trials,
         judge=Path("runs/judge-n170"),
         output=output,
-        protocol="muse-n170",
+        protocol="muse-n170" if options.picks == ["TP9", "TP10"] else None,
         batch_size=64,
         label_prompt="a picture of {category}",
         sample=sample,
@@ -190,6 +199,32 @@ def evaluate_arm(
     kept = {"metric", "value", "n", "chance", "ci95", "p"}
     controls = {name: float(one.value) for name, one in record.controls.items()}
     return record.model_dump(mode="json", include=kept) | {"controls": controls}
+
+
+def class_records(
+    truth: np.ndarray, decision: np.ndarray, named: dict[Covariance, np.ndarray], runs: np.ndarray
+) -> dict:
+    """Share of trials whose class is read, of LDA's class, and what the first is above the second.
+
+    Windows of 30 ms, the covariance of each class and pooled; both read the same trials, so that
+    intervals of the difference are over trials within runs.
+    """
+    rng = np.random.default_rng(0)
+    groups = [np.flatnonzero(runs == run) for run in pd.unique(runs)]
+    draws = [np.concatenate([rng.choice(g, len(g)) for g in groups]) for _ in range(2000)]
+    right = (decision > 0.5) == truth
+
+    def record(values: np.ndarray) -> dict:
+        boot = [values[places].mean() for places in draws]
+        ci95 = [float(q) for q in np.percentile(boot, [2.5, 97.5])]
+        return {"value": float(values.mean()), "ci95": ci95}
+
+    records = {"read": record(right.astype(float))}
+    for name, faces in named.items():
+        of_lda = faces == truth
+        records[f"lda_{name}"] = record(of_lda.astype(float))
+        records[f"minus_lda_{name}"] = record(right.astype(float) - of_lda)
+    return records
 
 
 def auc_record(truth: np.ndarray, decision: np.ndarray, runs: np.ndarray) -> dict:

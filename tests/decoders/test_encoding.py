@@ -102,3 +102,24 @@ def test_what_is_not_finite_is_refused(effects: dict[str, np.ndarray]) -> None:
     trials.data[3, 0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
         fit(trials, np.arange(20))
+
+
+def test_with_relevance_noise_at_an_electrode_counts_for_less() -> None:
+    effects = {"category": np.zeros((3, 2, 4))}
+    effects["category"][:, 0] = 0.5 * np.array([[1.0], [0.0], [-1.0]])  # none at the second
+    trials = make_trials(200, effects, 1.0)
+    nothing = np.arange(0)
+    split = Split(np.arange(200), nothing, nothing, "by hand")
+    plain, learned = (
+        Encoding.fit(trials, split, EncodingConfig(width_s=0.02, electrode_relevance=on))
+        for on in (False, True)
+    )
+    assert plain.relevance is None and learned.relevance is not None
+    assert learned.relevance[1] < learned.relevance[0] / 2
+
+    def says_nothing(model: Encoding) -> float:
+        """Return how much of the weights' size is at the second electrode."""
+        sizes = np.abs(model.weights).sum(axis=0).reshape(2, -1).sum(axis=1)
+        return float(sizes[1] / sizes.sum())
+
+    assert says_nothing(learned) < 0.8 * says_nothing(plain)

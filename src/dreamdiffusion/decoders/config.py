@@ -64,6 +64,10 @@ class EncodingConfig(FitConfig):
         description="columns of the metadata that are read; one that the trials lack is left out",
     )
     width_s: PositiveFloat = Field(default=0.03, description="s, length of a window")
+    electrode_relevance: bool = Field(
+        default=False,
+        description="learn how large effects are at each electrode, and trust it accordingly",
+    )
 
 
 class AugmentConfig(Schema):
@@ -178,6 +182,11 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
         default=[0.03],
         min_length=1,
         description="s, windows of the linear model; several: one model for each, averaged",
+    )
+    electrode_relevance: bool = Field(
+        default=False,
+        description="learn from the training trials which electrodes to trust: a second linear "
+        "model beside each, and the networks' channels are scaled by it; not with scale whiten",
     )
     scale: Literal["whiten", "robust", "trial"] = Field(
         default="whiten",

@@ -23,6 +23,7 @@ from dreamdiffusion.decoders.attributes import find_attributes, value_places
 from dreamdiffusion.decoders.base import Answer, Decoder, pick_channels, read_record, write_record
 from dreamdiffusion.decoders.config import EncodingConfig
 from dreamdiffusion.decoders.linear import window_means
+from dreamdiffusion.decoders.relevance import block_toeplitz, expected_sizes, shrink_effects
 from dreamdiffusion.files.whole import write_tensors
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -51,6 +52,9 @@ class Encoding(Decoder):
         Effects' products under the noise's inverse covariance, ``(k, k)``.
     ch_names, sfreq, width_s
         Channels in order, Hz, and length of a window in seconds.
+    relevance
+        How large effects are at each channel, in sd of a trial's window; None: not learned, and
+        nothing is made smaller.
     """
 
     name = "encoding"
@@ -64,6 +68,7 @@ class Encoding(Decoder):
     ch_names: list[str]
     sfreq: float
     width_s: float
+    relevance: list[float] | None = None
 
     @classmethod
     def fit(cls, trials: Trials, split: Split, config: EncodingConfig) -> Encoding:
@@ -86,17 +91,24 @@ class Encoding(Decoder):
         # Differences from the mean over trials; a constant is in none of the effects.
         design = np.concatenate([part - part.mean(axis=0) for part in shown], axis=1)
         effects = np.linalg.lstsq(design, features, rcond=None)[0]
+        noise = LedoitWolf(assume_centered=True, store_precision=False)
+        covariance = noise.fit(features - design @ effects).covariance_
+        relevance = None
+        if config.electrode_relevance:
+            covariance = block_toeplitz(covariance, trials.n_chans)
+            times = np.arange(len(covariance) // trials.n_chans) * config.width_s
+            expected = expected_sizes(trials.ch_names)
+            effects, found = shrink_effects(effects, design, covariance, times, expected)
+            relevance = found.sizes.tolist()
         share = np.concatenate([part.mean(axis=0) for part in shown])
         for places in _blocks(attributes):
             effects[places] -= share[places] @ effects[places] / share[places].sum()
-        noise = LedoitWolf(assume_centered=True, store_precision=False)
-        covariance = noise.fit(features - design @ effects).covariance_
         weights = np.linalg.solve(covariance, effects.T).T
         shared = weights @ effects.T
         bias = np.log(share) - np.diagonal(shared) / 2
         weights = weights / spread
         where = (list(trials.ch_names), float(trials.sfreq), config.width_s)
-        return cls(attributes, weights, bias - weights @ center, shared, *where)
+        return cls(attributes, weights, bias - weights @ center, shared, *where, relevance)
 
     def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give the posterior of each attribute's values, whatever the others are."""
@@ -137,7 +149,7 @@ class Encoding(Decoder):
 
     def save(self, folder: Path) -> None:
         """Write ``decoder.json`` and the model as safetensors."""
-        write_record(folder, self.name, ch_names=self.ch_names)
+        write_record(folder, self.name, ch_names=self.ch_names, relevance=self.relevance)
         settings = {"sfreq": self.sfreq, "width_s": self.width_s, "attributes": self.attributes}
         arrays = {"weights": self.weights, "bias": self.bias, "shared": self.shared}
         write_tensors(
@@ -159,7 +171,8 @@ class Encoding(Decoder):
                 arrays = {name: file.get_tensor(name).astype(float) for name in names}
         except (SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is not an encoding model: {error}") from error
-        return cls(**arrays, **settings, ch_names=record["ch_names"])
+        relevance = record.get("relevance")  # saved before it could be learned: none
+        return cls(**arrays, **settings, ch_names=record["ch_names"], relevance=relevance)
 
 
 def _one_hot(trials: Trials, rows: np.ndarray, name: str, values: list[str]) -> Floats:

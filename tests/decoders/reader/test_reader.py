@@ -219,3 +219,33 @@ def test_a_pretrained_encoder_that_does_not_fit_is_refused(tmp_path: Path) -> No
     for name, why in (("any", "knows channels by their place"), ("four", "takes 4 channels")):
         with pytest.raises(ValueError, match=why):
             fit(reader_config(tmp_path, encoder="mae", mae=SIZES, pretrained=tmp_path / name))
+
+
+def test_electrodes_are_trusted_as_far_as_they_say_something(tmp_path: Path) -> None:
+    config = reader_config(
+        tmp_path, linear_widths_s=[0.02, 0.04], scale="trial", electrode_relevance=True
+    )
+    trials = Trials.load(config.data)
+    rng = np.random.default_rng(0)
+    data = np.array(trials.data)
+    data[:, 1] = 1e-5 * rng.standard_normal(data[:, 1].shape)  # the second channel is noise
+    trials = replace(trials, data=data)
+    reader = fit(config, trials)
+    assert [one.relevance is not None for one in reader.linear] == [False, False, True, True]
+    sizes = np.mean([one.relevance for one in reader.linear[2:]], axis=0)
+    np.testing.assert_allclose(reader.relevance, sizes / sizes.max())  # type: ignore[arg-type]
+    facts = reader.facts()["relevance"]
+    assert list(facts) == trials.ch_names and facts[trials.ch_names[1]] == min(facts.values()) < 0.9
+    # The networks see each channel as large as it is relevant.
+    bare = Reader(reader.processor, reader.networks)
+    weighed = Reader(reader.processor, reader.networks, relevance=reader.relevance)
+    scaled = torch.from_numpy(scale_trials(data)).float() * torch.tensor(reader.relevance)[:, None]
+    expected = reader.networks[0](scaled)[1].detach()
+    torch.testing.assert_close(weighed.decode(trials).embeddings, expected, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(bare.decode(trials).embeddings, expected, atol=1e-3)  # type: ignore[arg-type]
+    reader.save(tmp_path / "saved")
+    again = Reader.load(tmp_path / "saved")
+    assert again.relevance == reader.relevance
+    assert again.linear[3].relevance == reader.linear[3].relevance
+    with pytest.raises(ValueError, match="goes with scale trial or robust; whiten mixes"):
+        fit(config.model_copy(update={"scale": "whiten", "output": tmp_path / "whiten"}), trials)

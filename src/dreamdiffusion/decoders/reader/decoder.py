@@ -14,11 +14,12 @@ import torch.nn.functional as F
 
 from dreamdiffusion.decoders.attributes import find_attributes, value_places
 from dreamdiffusion.decoders.base import Answer, Decoder, pick_channels, read_record, write_record
-from dreamdiffusion.decoders.config import EncodingConfig, ReaderConfig
+from dreamdiffusion.decoders.config import ReaderConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.encoding import Encoding
 from dreamdiffusion.decoders.reader.build import build_network
+from dreamdiffusion.decoders.reader.linear import fit_linear, mean_relevance, scale_for_linear
 from dreamdiffusion.decoders.reader.montage import CapEstimate
 from dreamdiffusion.decoders.reader.network import ReaderNetwork
 from dreamdiffusion.decoders.reader.pooling import (
@@ -36,7 +37,6 @@ from dreamdiffusion.models.start import part_of, start_from
 from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.training.loop import train_task
-from dreamdiffusion.trials.scaling import scale_trials
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
@@ -71,6 +71,8 @@ class Reader(Decoder):
         Brings trials of other headsets to the channels of the reader; None: such are refused.
     clip
         What opens the space of the embeddings (`load_embedder`); None where a folder does not say.
+    relevance
+        What the networks' channels are multiplied by, 1 for the most trusted; None: nothing.
     """
 
     name = "reader"
@@ -84,6 +86,7 @@ class Reader(Decoder):
     repair: ChannelRepair | None = None
     cap: CapEstimate | None = None
     clip: str | Path | None = None
+    relevance: list[float] | None = None
 
     @classmethod
     def fit(cls, trials: Trials, split: Split, config: ReaderConfig) -> Reader:
@@ -103,7 +106,11 @@ class Reader(Decoder):
             cap = CapEstimate.fit(np.asarray(trials.data[split.train]), trials.ch_names)
         pairs = load_embeddings(trials, load_embedder(config.clip, device))
         processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
-        eeg = processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
+        linear: list[Encoding] = []
+        if config.linear or config.electrode_relevance:
+            linear = fit_linear(trials, split, config)
+        reader = cls(processor, [], cap=cap, clip=config.clip, relevance=mean_relevance(linear))
+        eeg = reader._scale(trials)
         attributes = find_attributes(trials, split.train, config.attributes)
         labels = {
             name: torch.from_numpy(
@@ -111,7 +118,6 @@ class Reader(Decoder):
             )
             for name, values in attributes.items()
         }
-        networks = []
         for number in range(config.ensemble):
             own = config.model_copy(update={"seed": config.seed + number})
             network = build_network(trials, own, attributes, pairs.embeddings.shape[1])
@@ -121,37 +127,34 @@ class Reader(Decoder):
             task = ReadingTask(own, network, eeg, labels, pairs, split.train, split.validation)
             task.given = {"digest of data": trials.digest}
             train_task(task, own, config.output / _folder(number), f"reader {number + 1}")
-            networks.append(network.eval())
-        reader = cls(processor, networks, cap=cap, clip=config.clip)
+            reader.networks.append(network.eval())
         if config.repair_channels is not None:
             data = np.asarray(trials.data[split.train])
             reader.repair = ChannelRepair.fit(data, config.repair_channels)
         if config.linear:
-            reader.add_linear(trials, split, config.linear_widths_s)
+            reader.add_linear(linear, trials, split)
         return reader
 
-    def add_linear(self, trials: Trials, split: Split, widths_s: list[float]) -> None:
-        """Fit linear models beside the networks, and their weight on the validation trials."""
+    def add_linear(self, linear: list[Encoding], trials: Trials, split: Split) -> None:
+        """Put linear models beside the networks; fit their weight on the validation trials."""
         if not len(split.validation):
             logger.info("no linear model: its weight is fitted on validation trials")
             return
         held_out = trials.select(split.validation)
         networks = self.decode(held_out).probabilities
         assert networks is not None
-        scaled = self._for_linear(trials)
-        for width in widths_s:
-            config = EncodingConfig(attributes=list(self.attributes), width_s=width)
-            self.linear.append(Encoding.fit(scaled, split, config))
+        self.linear = linear
         self.pooling = fit_pooling(networks, self._read_linear(held_out), held_out.metadata)
 
-    def _for_linear(self, trials: Trials) -> Trials:
-        """Return trials as the linear models take them: each at its own scale, or in volts."""
-        if self.processor.config["scale"] != "trial":
-            return trials
-        return replace(trials, data=scale_trials(trials.data))
+    def _scale(self, trials: Trials) -> torch.Tensor:
+        """Return trials as the networks take them."""
+        eeg = self.processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
+        if self.relevance is None:
+            return eeg
+        return eeg * torch.tensor(self.relevance)[:, None]
 
     def _read_linear(self, trials: Trials) -> Tables:
-        scaled = self._for_linear(trials)
+        scaled = scale_for_linear(trials, self.processor.config["scale"])
         return mean_table([one.decode(scaled).probabilities or {} for one in self.linear])
 
     @torch.no_grad()
@@ -163,7 +166,7 @@ class Reader(Decoder):
             names = self.processor.config["ch_names"]
             data = pick_channels(trials, names, self.processor.config["sfreq"])
             trials = replace(trials, data=self.repair(data), ch_names=list(names))
-        eeg = self.processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
+        eeg = self._scale(trials)
         device = self.networks[0].device
         read = [
             [network(part.to(device)) for part in eeg.split(BATCH)] for network in self.networks
@@ -188,7 +191,8 @@ class Reader(Decoder):
         """Write scale, networks and linear model."""
         counts = {"ensemble": len(self.networks), "n_linear": len(self.linear)}
         clip = {} if self.clip is None else {"clip": relative_source(self.clip, folder)}
-        write_record(folder, self.name, **counts, pooling=self.pooling, **clip)
+        learned = {"pooling": self.pooling, "relevance": self.relevance}
+        write_record(folder, self.name, **counts, **learned, **clip)
         self.processor.save_pretrained(folder / "eeg_processor")
         for number, network in enumerate(self.networks):
             network.save_pretrained(folder / _folder(number))
@@ -215,7 +219,8 @@ class Reader(Decoder):
         cap = CapEstimate.load(folder / CAP) if (folder / CAP).is_file() else None
         networks = [network.eval() for network in networks]
         clip = resolve_source(record["clip"], folder) if "clip" in record else None
-        return cls(processor, networks, linear, pooling, repair, cap, clip)
+        relevance = record.get("relevance")  # saved before it could be learned: none
+        return cls(processor, networks, linear, pooling, repair, cap, clip, relevance)
 
     def to(self, device: str) -> Reader:
         where: Any = choose_device(RuntimeConfig(device=device))
@@ -225,7 +230,10 @@ class Reader(Decoder):
 
     def facts(self) -> dict[str, Any]:
         count = sum(p.numel() for network in self.networks for p in network.parameters())
-        facts = {"ensemble": len(self.networks), "n_parameters": count}
+        facts: dict[str, Any] = {"ensemble": len(self.networks), "n_parameters": count}
+        if self.relevance is not None:
+            names = self.processor.config["ch_names"]
+            facts["relevance"] = dict(zip(names, self.relevance, strict=True))
         return facts | ({"pooling": self.pooling} if self.pooling else {})
 
 
