@@ -121,7 +121,7 @@ def run_subject(folder: Path, subject: str, arm: str, options: argparse.Namespac
     truth = (trials.metadata["category"] == POSITIVE).to_numpy()
     runs = trials.metadata["run"].to_numpy()
     decision, lda = np.full(len(trials), np.nan), np.full(len(trials), np.nan)
-    named = {name: np.zeros(len(trials), bool) for name in COVARIANCES}
+    named: dict[Covariance, np.ndarray] = {n: np.zeros(len(trials), bool) for n in COVARIANCES}
     models, folds = [], []
     axis = _axis(trials, truth, base) if arm != "prior" else None
     for run in sorted(set(runs)):
