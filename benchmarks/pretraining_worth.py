@@ -69,14 +69,15 @@ SIZES: dict[str, tuple[int, ...]] = {"1": (50, 150, 500), "2": (50, 150)}
 
 RUNS = [f"{number:02d}" for number in range(1, 9)]
 CHOICE, TEST = ["09"], ["11", "12"]
-ARMS = (
-    ("mae", "neither"), ("mae", "msm"), ("mae", "supervised"), ("mae", "both"),
-    ("compact", "neither"), ("compact", "supervised"),
-)  # fmt: skip
+STARTS_OF = {
+    "compact": ("neither", "supervised"),
+    "mae": ("neither", "msm", "supervised", "both"),
+}
 LINEAR = "LDA, pooled, 47 ms"
 STEPS = {50: 150, 150: 200, 500: 400, 1920: 600}
 """Of the training, by the person's trials. All there are of 8 runs are 1,920."""
 OTHERS_STEPS = 600
+SMALL = 150
 BATCH = 64
 RATES = {"mae": (5e-4, 1e-3, 2e-3), "compact": (2e-3,)}
 """Learning rates that run 9 chooses from, with 500 trials and a network from nothing; that of the
@@ -219,13 +220,15 @@ class Simulated:
 
     def measure(self) -> dict[str, Any]:
         """Return the table of every arm and size, mean and interval over trials and seeds."""
-        for size, seed in itertools.product(STEPS, self.options.seeds):
-            if size < max(STEPS) or not seed:  # all trials are the same ones with every seed
-                self.short_cut(size, seed)
-            for encoder, start in ARMS:
-                self.reader(encoder, start, size, seed, self.rate(encoder))
-        for encoder, start in ARMS:
-            if start in ("supervised", "both"):
+        # The cheap ones first: what is there when it is stopped is whole for some of the arms.
+        fits = [(size > SMALL, seed, size) for seed in self.options.seeds for size in STEPS]
+        for encoder in sorted(RATES):
+            for _, seed, size in sorted(fits):
+                if size < max(STEPS) or not seed:  # all trials are the same ones with every seed
+                    self.short_cut(size, seed)
+                for start in STARTS_OF[encoder]:
+                    self.reader(encoder, start, size, seed, self.rate(encoder))
+            for start in set(STARTS_OF[encoder]) & {"supervised", "both"}:
                 self.untrained(encoder, start)
         return {
             "data": "SIMULATED: person 1 (target), persons 2-11 with 2 runs each (others)",
@@ -334,8 +337,9 @@ class Simulated:
             row = {"of": of, "start": start, "n_trials": size, "n_seeds": len(values)}
             row |= _mean_and_interval("category", values, design)
             plain = found.get((of, "neither", size))
-            if start != "neither" and plain is not None:
-                less = values - np.stack([plain[seed] for seed in sorted(seeds)])
+            both = sorted(set(seeds) & set(plain or {}))
+            if start != "neither" and plain is not None and both:
+                less = np.stack([seeds[seed] - plain[seed] for seed in both])
                 row |= _mean_and_interval("gain", less, design)
             rows.append(row)
         return sorted(rows, key=lambda row: (row["of"], row["n_trials"], row["start"]))
@@ -407,8 +411,7 @@ def draw_simulated(table: list[dict], axes: Axes, encoder: str) -> None:
         "supervised": "other people's labels",
         "both": "both",
     }
-    lines = [(encoder, start) for of, start in ARMS if of == encoder]
-    lines += [(LINEAR, "neither")]
+    lines = [*((encoder, start) for start in STARTS_OF[encoder]), (LINEAR, "neither")]
     for number, (of, start) in enumerate(lines):
         rows = [r for r in table if (r["of"], r["start"]) == (of, start) and r["n_trials"]]
         middle = np.array([r["category"] for r in rows])
