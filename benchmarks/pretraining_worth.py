@@ -77,7 +77,6 @@ LINEAR = "LDA, pooled, 47 ms"
 STEPS = {50: 150, 150: 200, 500: 400, 1920: 600}
 """Of the training, by the person's trials. All there are of 8 runs are 1,920."""
 OTHERS_STEPS = 600
-SMALL = 150
 BATCH = 64
 RATES = {"mae": (5e-4, 1e-3, 2e-3), "compact": (2e-3,)}
 """Learning rates that run 9 chooses from, with 500 trials and a network from nothing; that of the
@@ -220,10 +219,8 @@ class Simulated:
 
     def measure(self) -> dict[str, Any]:
         """Return the table of every arm and size, mean and interval over trials and seeds."""
-        # The cheap ones first: what is there when it is stopped is whole for some of the arms.
-        fits = [(size > SMALL, seed, size) for seed in self.options.seeds for size in STEPS]
         for encoder in sorted(RATES):
-            for _, seed, size in sorted(fits):
+            for seed, size in itertools.product(self.options.seeds, STEPS):
                 if size < max(STEPS) or not seed:  # all trials are the same ones with every seed
                     self.short_cut(size, seed)
                 for start in STARTS_OF[encoder]:
