@@ -96,6 +96,16 @@ def test_markers_that_name_their_picture(tmp_path, pictures):
     assert trials(tmp_path).metadata.stim_file.tolist() == ["cats/tom.png", "dogs/rex.png"]
 
 
+def test_the_list_of_markers_that_emotivpro_lays_beside_a_recording(tmp_path, pictures):
+    rows = ["latency,duration,type,marker_value,key,timestamp,marker_id"]
+    rows += [f"{ONSETS[0]},0.5,cats,9,-1,1.6e9,1", f"{ONSETS[1]},0.5,dogs,9,-1,1.6e9,2"]
+    listed = table(tmp_path, "\n".join(rows) + "\n", "a_intervalMarker.csv")
+    make(tmp_path, write_edf(tmp_path), pictures=pictures, events=listed)
+    (recording,) = read_bids(tmp_path / "bids")
+    assert recording.events.category.tolist() == ["cats", "dogs"]
+    np.testing.assert_allclose(recording.events.onset, ONSETS)
+
+
 def test_a_number_is_no_name_of_a_picture_by_chance(tmp_path, pictures):
     """Code 2 of a class, and a picture 2.png: it is the name of that picture only if 1 is one."""
     path = write_muse(tmp_path)

@@ -20,7 +20,7 @@ _WORDS = {
     "onset": ("onset", "time", "latency"),
     "code": ("code", "marker", "event", "value", "trigger"),
     "picture": ("picture", "stim_file", "image", "file", "stimulus"),
-    "label": ("label", "category", "class", "trial_type"),
+    "label": ("label", "category", "class", "trial_type", "type"),
     "recording": ("recording", "run", "source"),
 }
 
