@@ -5,8 +5,8 @@
 About 4 minutes of one core for each level. `decodability.py` draws the curve; it is in
 ``docs/results/decodability.json``. The recordings are those that ``dreamdiffusion simulate
 --n_runs 12 --noise_level X`` writes: runs 1-8 train (1,920 trials), run 9 scales the probabilities,
-runs 11 and 12 are the test (480 trials), as in `reader.py`, but with one network. Every part is
-kept in ``--output`` and not computed again.
+runs 11 and 12 are the test (480 trials), with one network and without the likelihood. Every part
+is kept in ``--output`` and not computed again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from reader import CHOICE, FINAL, GENERATOR, TEST, WIDTHS, Bench, linear_answers, prior_images
+from reader import CHOICE, FINAL, GENERATOR, WIDTHS, Bench, linear_answers, prior_images
 from reader_scores import Side, summary
 
 from dreamdiffusion.cli.commands import main as command
@@ -29,6 +29,7 @@ from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.trials.trials import Trials
 
+TEST = ["11", "12"]
 LEVELS = (1.0, 0.7, 0.5, DEFAULT_NOISE_LEVEL)
 CHANCE = {"category": 1 / 24, "color": 1 / 8, "both": 1 / 192, "place": 1 / 3, "retrieval": 1 / 240}
 LDA_ROW = "LDA, pooled, 47 ms"
@@ -55,7 +56,7 @@ def shared_bank(folder: Path) -> Bank:
 
 def rows_at(trials: Trials, folder: Path, bank: Bank) -> dict:
     """Return the scores of one level, with intervals."""
-    bench = Bench(trials, folder, ensemble=1)
+    bench = Bench(trials, folder)
     test, choice = (Side.of(trials, runs, bank, bench.embed) for runs in (TEST, CHOICE))
     rows = {
         name: bench.part(name, lambda answer=answer: test.score_answer(answer))

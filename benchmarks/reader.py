@@ -1,15 +1,15 @@
 """What a SIMULATED person's EEG says and what of it the pictures show, beside every short cut.
 
-    dreamdiffusion simulate --output runs/scenes-person --n_runs 16
+    dreamdiffusion simulate --output runs/scenes-person --n_runs 20
     dreamdiffusion prepare --config scenes --input runs/scenes-person --output runs/scenes-trials
     python benchmarks/reader.py
 
-Runs 1-8 train (1,920 trials), run 9 scales and chooses, runs 11 and 12 are the test (480 trials,
-retrieval among the 240 of a run). Run 10 is no test: earlier versions were looked at with it. The
-repair of channels was made after run 11 had been looked at; runs 13-16 were looked at for it alone.
+Runs 1-8 train (1,920 trials), run 9 scales and chooses, runs 17-20 are the test (960 trials,
+retrieval among the 240 of a run). Runs 10-16 are no test: they were looked at before.
 Writes ``docs/results/reader.json`` and prints the table. Every part is kept in ``--output`` and not
-computed again; drawings are kept for each U-Net of the generator. ``--choose`` compares ways of
-drawing on run 9.
+computed again; drawings are kept for each U-Net of the generator. ``--model`` takes a prior that
+``fit-prior --config scenes`` wrote, of the same runs, in place of fitting one; ``--looked_up``
+leaves out the rows that a generator draws; ``--choose`` compares ways of drawing on run 9.
 """
 
 from __future__ import annotations
@@ -37,9 +37,14 @@ from dreamdiffusion.decoders.generate import to_pil
 from dreamdiffusion.decoders.lda import LDA
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.decoders.prior.decoder import Prior
-from dreamdiffusion.decoders.prior.posterior import Evidence, fit_weights
+from dreamdiffusion.decoders.prior.posterior import (
+    Evidence,
+    PosteriorWeights,
+    fit_weights,
+    marginals,
+)
 from dreamdiffusion.decoders.reader.decoder import Reader
-from dreamdiffusion.decoders.reader.repair import ChannelRepair
+from dreamdiffusion.evaluation.confidence.calibration import calibration_error, error_if_perfect
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.files.whole import write_picture
@@ -50,8 +55,8 @@ from dreamdiffusion.trials.splits import Split, split_trials
 from dreamdiffusion.trials.trials import Trials
 
 GENERATOR = ROOT / "weights" / "scenes-generator"
-CHOICE, TEST = ["09"], ["11", "12"]
-OTHERS = ["10", "13", "14", "15", "16"]
+CHOICE, TEST = ["09"], ["17", "18", "19", "20"]
+OTHERS = ["10", "11", "12", "13", "14", "15", "16"]
 FINAL = "prior, best guess drawn"
 WIDTHS = {"31": 0.031, "47": 0.047}
 
@@ -62,8 +67,8 @@ class Bench:
 
     trials: Trials
     output: Path
-    ensemble: int
     source: Path = GENERATOR
+    model: Path | None = None
 
     @property
     def rule(self) -> dict:
@@ -83,32 +88,42 @@ class Bench:
     @cached_property
     def prior(self) -> Prior:
         """The default, with its networks; fitted once."""
-        folder = self.output / "prior" / "model"
+        folder = self.model or self.output / "prior" / "model"
         if not folder.is_dir():
-            settings = {"output": self.output / "prior", "ensemble": self.ensemble}
+            settings = {"output": self.output / "prior", "repair_channels": 4.0}
             fit(self.trials, self.rule, "prior", **settings)
         prior = load_decoder(folder)
         assert isinstance(prior, Prior)
         prior.generator = self.source
         return prior.to("cpu")
 
-    def repairing(self) -> Reader:
-        """The reader of the default, which repairs channels of single trials."""
-        data = np.asarray(self.trials.data[self.split.train])
-        return replace(self.prior.reader, repair=ChannelRepair.fit(data, 4.0))
+    @cached_property
+    def repaired(self) -> Trials:
+        """All trials, their loose channels replaced, for the short cuts too."""
+        return self.prior.reader.as_read(self.trials)
 
     def readers(self) -> dict[str, Reader]:
-        """One network, all of them, each with the linear model and without."""
+        """The network alone, with the linear model, and reading channels as they are."""
         whole = self.prior.reader
-        networks = {1: "one network", len(whole.networks): f"{len(whole.networks)} networks"}
-        found = {}
-        for count, name in networks.items():
-            alone = Reader(whole.processor, whole.networks[:count])
-            found[f"reader, {name} alone"] = alone
-            both = Reader(whole.processor, whole.networks[:count])
-            both.add_linear(self.trials, self.split, [0.03])
-            found[f"reader, {name} and the linear model"] = both
-        return found
+        return {
+            "reader, networks alone": replace(whole, linear=[], pooling={}),
+            "reader": whole,
+            "reader, channels as they are": replace(whole, repair=None),
+        }
+
+    def priors(self) -> dict[str, Prior]:
+        """The default, and what each part of its posterior says without the others."""
+        prior, side = self.prior, self.sides["choice"]
+        answer, about_bank = prior.compare(side.trials)
+        own = Evidence.of(answer, side.seen, side.trials.metadata)
+        earlier = fit_weights(replace(about_bank, likelihood=None), own)
+        reader = replace(prior.reader, repair=None)
+        return {
+            "": prior,
+            ", channels as they are": replace(prior, reader=reader),
+            ", reader alone": replace(prior, weights=earlier, likelihood=None),
+            ", likelihood alone": replace(prior, weights=PosteriorWeights(0.0, 0.0, 1.0)),
+        }
 
     @cached_property
     def sides(self) -> dict[str, Side]:
@@ -128,14 +143,6 @@ class Bench:
     def draw(self, **given) -> torch.Tensor:
         """Draw from captions or embeddings alone, from noise."""
         return self.generator.draw(**given, rng=torch.Generator().manual_seed(1))
-
-    def with_reader(self, reader: Reader) -> Prior:
-        """Return the prior with another reader, its weights fitted anew."""
-        bank, side = self.prior.bank, self.sides["choice"]
-        answer = reader.decode(side.trials)
-        of_bank = Evidence.of(answer, bank.embeddings, bank.attributes)
-        own = Evidence.of(answer, side.seen, side.trials.metadata)
-        return replace(self.prior, reader=reader, weights=fit_weights(of_bank, own))
 
     def part(self, name: str, make: Callable[[], Scores], drawn: bool = False) -> Scores:
         """Return scores that are kept, or make and keep them."""
@@ -160,20 +167,26 @@ def generator_print(folder: Path) -> str:
 
 def linear_answers(bench: Bench, side: Side) -> dict[str, Answer]:
     """Return what LDA of each attribute and the joint encoding model say."""
-    trials, train = bench.trials, bench.split.train
-    data, found = np.asarray(trials.data[train]), {}
+    found = {}
+    for note, trials in {"": bench.trials, ", channels repaired": bench.repaired}.items():
+        tested = side.trials if not note else bench.prior.reader.as_read(side.trials)
+        found |= {f"{name}{note}": of for name, of in _linear(trials, bench.split, tested).items()}
+    return found
+
+
+def _linear(trials: Trials, split: Split, tested: Trials) -> dict[str, Answer]:
+    data, found = np.asarray(trials.data[split.train]), {}
     for width, seconds in WIDTHS.items():
         tables = {}
         for name in ATTRIBUTES:
-            labels = trials.metadata[name].to_numpy()[train]
+            labels = trials.metadata[name].to_numpy()[split.train]
             lda = fit_lda(data, labels, trials.sfreq, seconds, "pooled")
-            chances = lda.predict_proba(np.asarray(side.trials.data))
+            chances = lda.predict_proba(np.asarray(tested.data))
             tables[name] = pd.DataFrame(chances, columns=pd.Index(lda.classes))
         found[f"LDA, pooled, {width} ms"] = Answer(probabilities=tables)
     for width, seconds in WIDTHS.items():
-        config = EncodingConfig(width_s=seconds)
-        model = Encoding.fit(trials, bench.split, config)
-        found[f"linear encoding model, {width} ms"] = model.decode(side.trials)
+        model = Encoding.fit(trials, split, EncodingConfig(width_s=seconds))
+        found[f"linear encoding model, {width} ms"] = model.decode(tested)
     return found
 
 
@@ -191,35 +204,46 @@ def label_rows(bench: Bench) -> dict[str, Scores]:
         rows[name] = side.score_answer(answer)
     for name, reader in bench.readers().items():
         rows[name] = bench.part(name, lambda r=reader: side.score_answer(r.decode(side.trials)))
-    name = "reader of the default, channels repaired"
-    repairing = bench.repairing()
-    rows[name] = bench.part(name, lambda: side.score_answer(repairing.decode(side.trials)))
-    for folder in sorted(bench.output.glob("reader-*/model")):
-        name = folder.parent.name.replace("-", ", ", 1).replace("-", " ") + " alone"
-        reader = load_decoder(folder)
-        rows[name] = bench.part(name, lambda r=reader: side.score_answer(r.decode(side.trials)))
+    prior = bench.prior
+    said = bench.part("prior: words", lambda: side.score_answer(_words_of(prior, side.trials)))
+    rows["prior: what its posterior says"] = said
     return rows
+
+
+def _words_of(prior: Prior, trials: Trials) -> Answer:
+    """Return the attributes' probabilities that go with the images; no embedding."""
+    answer, evidence = prior.compare(trials)
+    posterior = evidence.log_posterior(prior.weights)
+    tables = marginals(posterior, prior.bank.attributes, answer.probabilities or {})
+    return Answer(probabilities=tables)
+
+
+def calibration(bench: Bench) -> dict[str, float]:
+    """Return how far the category's probability and the share of right ones are apart."""
+    trials = bench.sides["test"].trials
+    table = (_words_of(bench.prior, trials).probabilities or {})["category"]
+    sure = table.to_numpy().max(axis=1).clip(0, 1)
+    right = table.idxmax(axis=1).to_numpy() == trials.metadata["category"].to_numpy()
+    perfect = error_if_perfect(sure, np.random.default_rng(0))[0]
+    return {"error": calibration_error(sure, right), "of a perfect one": perfect}
 
 
 def by_run(bench: Bench) -> dict[str, dict[str, float]]:
     """Return the share of right categories in every run after the training."""
-    found = {}
-    repairing, lda = bench.repairing(), fit_baseline(bench, WIDTHS["47"])
+    found, lda = {}, fit_baseline(bench, WIDTHS["47"])
     for run in sorted([*CHOICE, *TEST, *OTHERS]):
         trials = bench.trials.select(np.flatnonzero(bench.trials.metadata["run"] == run))
         side = replace(bench.sides["test"], trials=trials)
         said = {
             "LDA, pooled, 47 ms": lda.decode(trials),
             "reader": bench.prior.reader.decode(trials),
-            "reader, channels repaired": repairing.decode(trials),
+            "prior: what its posterior says": _words_of(bench.prior, trials),
         }
         found[run] = {
             name: float(side.score_answer(replace(of, embeddings=None))["category"].mean())
             for name, of in said.items()
         }
-        assert repairing.repair is not None
-        data = np.asarray(trials.data)
-        changed = np.any(repairing.repair(data) != data, axis=(1, 2))
+        changed = np.any(bench.prior.reader.as_read(trials).data != trials.data, axis=(1, 2))
         found[run]["trials repaired"] = float(changed.mean())
     return found
 
@@ -230,38 +254,46 @@ def fit_baseline(bench: Bench, width_s: float) -> LDA:
     return LDA.fit(bench.trials, bench.split, config)
 
 
-def image_rows(bench: Bench, best: dict, draws: dict) -> dict[str, Scores]:
-    """Score images of the test trials: short cuts, the bank, the prior, and ceilings."""
+def looked_up_rows(bench: Bench) -> dict[str, Scores]:
+    """Score pictures that are looked up, and not drawn."""
+    side, rows = bench.sides["test"], {}
+    images = {"nearest training picture": partial(nearest_training, bench, bench.answers["test"])}
+    looked = {"strength": 0, "num_images_per_prompt": 1}
+    for name, prior in bench.priors().items():
+        guess = partial(prior_images, prior, side, temperature=0, **looked)
+        images[f"bank's best picture, looked up{name}"] = guess
+    images["a draw from the posterior, looked up"] = partial(
+        prior_images, bench.prior, side, temperature=1, **looked
+    )
+    for name, make in images.items():
+        rows[name] = bench.part(name, lambda make=make: side.score_images(make()))
+    return rows
+
+
+def drawn_rows(bench: Bench, best: dict, draws: dict) -> dict[str, Scores]:
+    """Score images that are drawn: short cuts, the prior, and ceilings."""
     side, answer = bench.sides["test"], bench.answers["test"]
     rows: dict[str, Scores] = {}
 
-    def add(name: str, images: Callable[[], torch.Tensor], drawn: bool = True) -> None:
-        rows[name] = bench.part(name, lambda: side.score_images(images()), drawn)
+    def add(name: str, images: Callable[[], torch.Tensor]) -> None:
+        rows[name] = bench.part(name, lambda: side.score_images(images()), drawn=True)
 
     linear = linear_answers(bench, side)
     # Each drawn with the windows that read more of the validation run: category, colour.
-    lda, model = linear["LDA, pooled, 47 ms"], linear["linear encoding model, 31 ms"]
-    add("LDA's category drawn, 47 ms", lambda: bench.draw(captions=words(lda, ("category",))))
-    add("linear encoding model drawn, 31 ms", lambda: bench.draw(captions=words(model)))
+    lda = linear["LDA, pooled, 47 ms, channels repaired"]
+    model = linear["linear encoding model, 31 ms, channels repaired"]
+    add("LDA's category drawn, 47 ms, channels repaired",
+        lambda: bench.draw(captions=words(lda, ("category",))))  # fmt: skip
+    add("linear encoding model drawn, 31 ms, channels repaired",
+        lambda: bench.draw(captions=words(model)))  # fmt: skip
     add("label only: the reader's category drawn",
         lambda: bench.draw(captions=words(answer, ("category",))))  # fmt: skip
     add("caption: the reader's words drawn", lambda: bench.draw(captions=words(answer)))
+    add("the posterior's words drawn",
+        lambda: bench.draw(captions=words(_words_of(bench.prior, side.trials))))  # fmt: skip
     add("embedding alone, drawn",
         lambda: bench.draw(embeddings=answer.embeddings, noise_level=1.0))  # fmt: skip
-    add("nearest training picture", lambda: nearest_training(bench, answer), drawn=False)
-    one = bench.readers()["reader, one network and the linear model"]
-    looked = {"strength": 0, "num_images_per_prompt": 1}
-    priors = {
-        "": bench.prior,
-        ", one network": bench.with_reader(one),
-        ", channels repaired": replace(bench.prior, reader=bench.repairing()),
-    }
-    for name, prior in priors.items():
-        guess = partial(prior_images, prior, side, temperature=0)
-        add(f"bank's best picture, looked up{name}", partial(guess, **looked), drawn=False)
-        add(f"{FINAL}{name}", partial(guess, **best))
-    add("a draw from the posterior, looked up",
-        lambda: prior_images(bench.prior, side, temperature=1, **looked), drawn=False)  # fmt: skip
+    add(FINAL, lambda: prior_images(bench.prior, side, temperature=0, **best))
     add("a draw from the posterior, drawn",
         lambda: prior_images(bench.prior, side, temperature=1, **draws))  # fmt: skip
     captions = side.trials.metadata["caption"].tolist()
@@ -341,17 +373,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=Path, default=Path("runs/scenes-trials"))
     parser.add_argument("--output", type=Path, default=Path("runs/reader-benchmark"))
-    parser.add_argument("--ensemble", type=int, default=3)
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--generator", type=Path, default=GENERATOR)
+    parser.add_argument("--looked_up", action="store_true")
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--strength", type=float, default=0.5)
     arguments = parser.parse_args()
     trials = Trials.load(arguments.trials)
-    bench = Bench(trials, arguments.output, arguments.ensemble, arguments.generator)
+    bench = Bench(trials, arguments.output, arguments.generator, arguments.model)
     choices = choose(bench) if arguments.choose else {}
-    rows = label_rows(bench)
+    rows = label_rows(bench) | looked_up_rows(bench)
     settings = {"strength": arguments.strength}
-    rows |= image_rows(bench, settings, settings)
+    if not arguments.looked_up:
+        rows |= drawn_rows(bench, settings, settings)
+    against = "bank's best picture, looked up" if arguments.looked_up else FINAL
     side = bench.sides["test"]
     known = np.equal(
         side.place_of.predict(edges(side.shown)), side.trials.metadata["place"].to_numpy()
@@ -360,19 +395,22 @@ def main() -> None:
         "n": len(side.trials),
         "simulated": True,
         "ensemble": len(bench.prior.reader.networks),
+        "compared_with": against,
         "strength": arguments.strength,
         "place_of_true_pictures": float(known.mean()),
         "weights": vars(bench.prior.weights),
         "pooling": bench.prior.reader.pooling,
-        "rows": summary(rows, Exchange.of(side.trials.metadata), FINAL),
+        "rows": summary(rows, Exchange.of(side.trials.metadata), against),
         "by_run": by_run(bench),
+        "calibration": calibration(bench),
         "choices_on_run_9": choices,
     }
     path = ROOT / "docs" / "results" / "reader.json"
     text = json.dumps(found, indent=1, default=float)
     text = json.dumps(json.loads(text, parse_float=lambda x: round(float(x), 3)), indent=1)
     path.write_text(text + "\n", encoding="utf-8")
-    write_sheet(bench, settings, path.with_suffix(".png"))
+    if not arguments.looked_up:
+        write_sheet(bench, settings, path.with_suffix(".png"))
     print(markdown(found["rows"]))
 
 

@@ -175,7 +175,7 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     repair_channels: PositiveFloat | None = Field(
         default=None,
         description="a channel of a trial that departs from what the other channels say this many "
-        "times as far as usual (4 is a good start) is replaced by it when the trial is read; "
+        "times as far as usual (4 is a good start) is replaced by it, in training too; "
         "empty: never",
     )
     linear_widths_s: list[PositiveFloat] = Field(

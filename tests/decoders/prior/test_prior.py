@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from dreamdiffusion.decoders.config import PriorSampleConfig
 from dreamdiffusion.decoders.fit import make_split
 from dreamdiffusion.decoders.prior.bank import Bank
 from dreamdiffusion.decoders.prior.decoder import Prior
+from dreamdiffusion.decoders.prior.features import low_level
 from dreamdiffusion.decoders.prior.posterior import (
     FLOOR,
     Evidence,
@@ -26,6 +28,7 @@ from dreamdiffusion.decoders.prior.posterior import (
     choose,
     fit_class_weight,
     fit_weights,
+    marginals,
 )
 from dreamdiffusion.trials.trials import Trials
 
@@ -78,6 +81,36 @@ def test_the_weights_are_found_again() -> None:
     assert found.attributes == pytest.approx(0.7, abs=0.1)
 
 
+def test_the_likelihood_has_its_weight() -> None:
+    generator = torch.Generator().manual_seed(0)
+    n, m = 3000, 40
+    parts = torch.randn(3, n, m + 1, generator=generator)
+    true = torch.tensor([1.5, 0.7, 0.4])
+    drawn = torch.multinomial(torch.einsum("i,inm->nm", true, parts).softmax(1), 1,
+                              generator=generator)  # fmt: skip
+    rest = torch.ones(n, m + 1, dtype=torch.bool).scatter(1, drawn, False)
+    bank = Evidence(*(part[rest].view(n, m) for part in parts))
+    own = Evidence(*(torch.diag(part.gather(1, drawn)[:, 0]) for part in parts))
+    found = fit_weights(bank, own)
+    got = [found.similarity, found.attributes, found.likelihood]
+    np.testing.assert_allclose(got, true, atol=0.1)
+    by_hand = true[0] * parts[0] + true[1] * parts[1] + true[2] * parts[2]
+    log_posterior = Evidence(*parts).log_posterior(PosteriorWeights(*true.tolist()))
+    torch.testing.assert_close(log_posterior, by_hand.log_softmax(dim=1))
+
+
+def test_marginals_by_hand() -> None:
+    log_posterior = torch.tensor([[0.5, 0.3, 0.2]]).log()
+    shown = pd.DataFrame({"category": ["cat", "key", "cat"]})
+    table = pd.DataFrame([[0.9, 0.1]], columns=["key", "cat"])  # type: ignore[arg-type]
+    mood = pd.DataFrame([[1.0]], columns=["a"])  # type: ignore[arg-type]
+    found = marginals(log_posterior, shown, {"category": table, "mood": mood})
+    np.testing.assert_allclose(found["category"].to_numpy(), [[0.3, 0.7]], rtol=1e-6)
+    assert found["mood"] is mood  # the pictures do not say
+    owl = table.assign(owl=0.0)
+    assert marginals(log_posterior, shown, {"category": owl})["category"] is owl  # no picture of it
+
+
 def test_the_weight_of_classes_is_found_again() -> None:
     """Trials whose class is drawn from a tempered answer; one class has two pictures."""
     generator = torch.Generator().manual_seed(0)
@@ -108,9 +141,10 @@ def test_trials_whose_class_alone_is_known(tmp_path: Path) -> None:
     prior = Prior.fit(trials, split, config)
     assert prior.weights.similarity == 0 and prior.weights.attributes > 0.1
     test = trials.select(split.test)
-    answer = prior.reader.decode(test)
+    assert prior.likelihood is None  # which pictures were seen is not known
+    answer, evidence = prior.compare(test)
     sample = PriorSampleConfig(temperature=0, num_images_per_prompt=2)
-    places = prior.choose(answer, sample, np.arange(len(test)))
+    places = prior.choose(evidence, sample, np.arange(len(test)))
     shown = prior.bank.attributes["category"].to_numpy()[places]
     assert (shown == np.array(answer.labels)[:, None]).all()
     shutil.copytree(tmp_path / "classes" / "square", tmp_path / "bank" / "square")
@@ -153,6 +187,10 @@ def test_a_saved_bank_of_the_same_scenes_and_clip_is_not_drawn_again(tmp_path: P
     assert counts == [32] and len(fewer) == len(fewer.scenes) == len(fewer.attributes) == 36
     torch.testing.assert_close(fewer.embeddings, saved.embeddings[:36], atol=1e-3, rtol=1e-3)
     assert fewer.describe(np.array([35])) == saved.describe(np.array([35]))
+    cells = low_level(fewer.pictures(np.arange(36)))
+    torch.testing.assert_close(fewer.described(), cells, atol=1e-3, rtol=1e-3)
+    fewer.cells = None  # of a folder from before they were kept
+    torch.testing.assert_close(fewer.described(), cells)
 
     def other(pictures: torch.Tensor) -> torch.Tensor:
         counts.append(len(pictures))
@@ -198,7 +236,7 @@ def test_strength_goes_from_the_bank_to_the_generator(tmp_path: Path) -> None:
     sample = PriorSampleConfig(
         num_images_per_prompt=2, temperature=0, strength=0, num_inference_steps=4
     )
-    places = prior.choose(prior.reader.decode(few), sample, np.arange(2))
+    places = prior.choose(prior.compare(few)[1], sample, np.arange(2))
     looked_up = prior.decode(few, sample).images
     assert looked_up is not None
     for trial, chosen in zip(looked_up, places, strict=True):
@@ -218,6 +256,46 @@ def test_strength_goes_from_the_bank_to_the_generator(tmp_path: Path) -> None:
     again = prior.decode(few, **drawn_at_1, seed=1).images
     other = prior.decode(few, **drawn_at_1, seed=2).images
     assert not torch.equal(again, other)  # type: ignore[arg-type]
+
+
+def test_the_likelihood_is_of_training_trials_alone_and_is_kept(tmp_path: Path) -> None:
+    config = prior_config(tmp_path)
+    trials = Trials.load(config.data)
+    split = make_split(trials, config)
+    prior = Prior.fit(trials, split, config)
+    likelihood = prior.likelihood
+    assert likelihood is not None and len(likelihood.bank) == len(prior.bank)
+    prior.save(tmp_path / "saved")
+    again = Prior.load(tmp_path / "saved")
+    test = trials.select(split.test)
+    evidence, same = prior.compare(test)[1], again.compare(test)[1]
+    assert evidence.likelihood is not None and same.likelihood is not None
+    torch.testing.assert_close(same.likelihood, evidence.likelihood, atol=0.05, rtol=0.01)
+    said = prior.decode(test, PriorSampleConfig(strength=0)).probabilities
+    posterior = evidence.log_posterior(prior.weights)
+    assert said is not None
+    right = marginals(posterior, prior.bank.attributes, {"category": said["category"]})
+    np.testing.assert_allclose(said["category"], right["category"], rtol=1e-5)
+    # Trials that do not train are others now; what was learned is not.
+    data = np.array(trials.data)
+    data[np.concatenate([split.validation, split.test])] *= -3
+    other = Prior.fit(replace(trials, data=data), split, prior_config(tmp_path / "other"))
+    assert other.likelihood is not None
+    np.testing.assert_array_equal(other.likelihood.project, likelihood.project)
+    np.testing.assert_array_equal(other.likelihood.effects, likelihood.effects)
+    # A folder from before there was a likelihood has two weights, and none.
+    (tmp_path / "saved" / "likelihood.safetensors").unlink()
+    record = tmp_path / "saved" / "decoder.json"
+    content = json.loads(record.read_text("utf-8"))
+    del content["weights"]["likelihood"]
+    record.write_text(json.dumps(content), "utf-8")
+    older = Prior.load(tmp_path / "saved")
+    assert older.likelihood is None and older.weights.likelihood == 0
+    assert older.decode(test, PriorSampleConfig(strength=0)).images is not None
+    likelihood.bank = likelihood.bank[1:]
+    likelihood.save(tmp_path / "saved" / "likelihood.safetensors")
+    with pytest.raises(ValueError, match="save both from one fit"):
+        Prior.load(tmp_path / "saved")
 
 
 def test_without_validation_trials_there_is_no_scale(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import reader_config
 
+from dreamdiffusion.decoders.config import EncodingConfig
+from dreamdiffusion.decoders.encoding import Encoding
 from dreamdiffusion.decoders.fit import make_split
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.decoders.reader.repair import ChannelRepair
@@ -62,3 +65,19 @@ def test_a_reader_repairs_what_it_reads_and_says_so(
     assert np.allclose(got, plain.decode(trials).embeddings, atol=1e-5)  # type: ignore[arg-type]
     reader.save(tmp_path / "saved")
     assert Reader.load(tmp_path / "saved").repair is not None
+
+
+@pytest.mark.global_rng
+def test_a_reader_learns_from_repaired_trials(tmp_path: Path) -> None:
+    config = reader_config(tmp_path, repair_channels=4.0)
+    trials = Trials.load(config.data)
+    split = make_split(trials, config)
+    trials.data = np.array(trials.data)
+    trials.data[split.train[0], 0] *= 500
+    reader = Reader.fit(trials, split, config)
+    repair = ChannelRepair.fit(trials.data[split.train], 4.0)
+    clean = repair(trials.data)
+    assert not np.array_equal(clean[split.train[0], 0], trials.data[split.train[0], 0])
+    linear = EncodingConfig(attributes=list(reader.attributes), width_s=config.linear_widths_s[0])
+    expected = Encoding.fit(replace(trials, data=clean), split, linear)
+    np.testing.assert_allclose(reader.linear[0].weights, expected.weights)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from dreamdiffusion.datasets.simulation.scenes import Scene, random_scene, render
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
+from dreamdiffusion.decoders.prior.features import low_level
 from dreamdiffusion.files.pictures import SUFFIXES, picture_path, read_images
 from dreamdiffusion.files.progress import progress
 from dreamdiffusion.files.schema import PictureFit
@@ -55,6 +56,8 @@ class Bank:
         Of the scenes.
     fit
         How files become squares: as those of the trials.
+    cells
+        What `low_level` says of the pictures; None: not known yet (`described`).
     """
 
     embeddings: torch.Tensor
@@ -64,6 +67,7 @@ class Bank:
     paths: list[Path]
     seed: int = 0
     fit: PictureFit = "crop"
+    cells: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -85,7 +89,9 @@ class Bank:
             if saved._begins_as(n, size, seed, embed):
                 logger.info("bank of pictures: the embeddings of %s are those of this CLIP", known)
                 attributes = saved.attributes.iloc[:n]
-                return cls(saved.embeddings[:n], attributes, size, saved.scenes[:n], [], seed)
+                bank = cls(saved.embeddings[:n], attributes, size, saved.scenes[:n], [], seed)
+                bank.cells = None if saved.cells is None else saved.cells[:n]
+                return bank
         scenes = draw_scenes(n, seed)
         bank = cls(torch.empty(n, 0), _attributes_of(scenes), size, scenes, [], seed)
         return bank._embedded(embed)
@@ -159,14 +165,30 @@ class Bank:
     def _embedded(self, embed: Embed, size: int | None = None) -> Bank:
         parts = np.array_split(np.arange(len(self)), -(-len(self) // BATCH))
         bar = progress(parts, "bank of pictures", unit="batch")
-        self.embeddings = torch.cat([embed(self.pictures(part, size)).float() for part in bar])
+        embeddings, cells = [], []
+        for part in bar:
+            pictures = self.pictures(part, size)
+            embeddings.append(embed(pictures).float())
+            cells.append(low_level(pictures))
+        self.embeddings = torch.cat(embeddings)
+        if size in (None, self.size):
+            self.cells = torch.cat(cells)
         return self
 
+    def described(self) -> torch.Tensor:
+        """Return the cells of the pictures, which are drawn or read for it where none are kept."""
+        if self.cells is None:
+            parts = np.array_split(np.arange(len(self)), -(-len(self) // BATCH))
+            bar = progress(parts, "cells of the bank's pictures", unit="batch")
+            self.cells = torch.cat([low_level(self.pictures(part)) for part in bar])
+        return self.cells
+
     def save(self, folder: Path) -> None:
-        """Write embeddings, in half precision, and where the pictures come from."""
+        """Write embeddings and cells, in half precision, and where the pictures come from."""
         folder.mkdir(parents=True, exist_ok=True)
-        embeddings = self.embeddings.half().contiguous()
-        write_tensors(folder / EMBEDDINGS, {"embeddings": embeddings})
+        kept = {"embeddings": self.embeddings, "cells": self.cells}
+        tensors = {name: of.half().contiguous() for name, of in kept.items() if of is not None}
+        write_tensors(folder / EMBEDDINGS, tensors)
         record: dict[str, Any] = {
             "size": self.size,
             "seed": self.seed,
@@ -192,7 +214,8 @@ class Bank:
             raise FileNotFoundError(f"{folder} holds no bank of pictures ({RECORD})")
         try:
             record = parse_json(path.read_text(encoding="utf-8"))
-            embeddings = load_file(folder / EMBEDDINGS)["embeddings"].float()
+            tensors = load_file(folder / EMBEDDINGS)
+            embeddings = tensors["embeddings"].float()
             scenes = draw_scenes(record["n_scenes"], record["seed"])
             paths = _paths_of(record, folder)
             size, seed = int(record["size"]), int(record["seed"])
@@ -208,7 +231,8 @@ class Bank:
         else:
             attributes = pd.DataFrame({"category": [name.parent.name for name in paths]})
         unit = torch.nn.functional.normalize(embeddings)
-        return cls(unit, attributes, size, scenes, paths, seed, fit)
+        cells = tensors["cells"].float() if "cells" in tensors else None
+        return cls(unit, attributes, size, scenes, paths, seed, fit, cells)
 
 
 def _paths_of(record: dict[str, Any], folder: Path) -> list[Path]:

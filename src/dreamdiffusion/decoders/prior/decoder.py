@@ -15,7 +15,9 @@ from dreamdiffusion.decoders.config import Condition, PriorConfig, PriorSampleCo
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.images import NotDrawnError
-from dreamdiffusion.decoders.prior.bank import Bank
+from dreamdiffusion.decoders.prior.bank import BATCH, Bank
+from dreamdiffusion.decoders.prior.features import low_level, picture_features, scales
+from dreamdiffusion.decoders.prior.likelihood import Likelihood, log_likelihood
 from dreamdiffusion.decoders.prior.mean import MEAN, load_answer, mean_answer, save_answer
 from dreamdiffusion.decoders.prior.posterior import (
     Evidence,
@@ -23,6 +25,7 @@ from dreamdiffusion.decoders.prior.posterior import (
     choose,
     fit_class_weight,
     fit_weights,
+    marginals,
 )
 from dreamdiffusion.decoders.prompted import CHOICE, NOISE, PromptedDecoder, generators
 from dreamdiffusion.decoders.reader.decoder import Reader
@@ -35,6 +38,7 @@ from dreamdiffusion.trials.trials import Trials
 
 BUNDLED = Path("weights/prior-scenes/bank")
 """A bank whose scenes need not be drawn and embedded again, which takes a minute and a half."""
+LIKELIHOOD = "likelihood.safetensors"
 
 
 @dataclass
@@ -52,13 +56,15 @@ class Prior(PromptedDecoder):
     bank
         The pictures.
     weights
-        Of similarity and labels, fitted on validation trials.
+        Of similarity, labels and likelihood, fitted on validation trials.
     generator
         Folder of the generator.
     clip
         Folder or hub id of the CLIP of the embeddings.
     mean
         Mean of the reader's answers for the training trials, of one row.
+    likelihood
+        Of the EEG given each picture; None where the pictures of the trials are not known.
     """
 
     name = "prior"
@@ -76,6 +82,7 @@ class Prior(PromptedDecoder):
     generator: Path
     clip: str | Path
     mean: Answer | None = None
+    likelihood: Likelihood | None = None
 
     @classmethod
     def fit(cls, trials: Trials, split: Split, config: PriorConfig) -> Prior:
@@ -104,23 +111,78 @@ class Prior(PromptedDecoder):
             fit, pixels = trials.picture_fit, embed.image_size
             bank = Bank.of_folder(config.bank, size, embed, fit, pixels)
         reader = Reader.fit(trials, split, config)
-        weights = _fit_weights(reader, bank, trials.select(split.validation), embed)
         mean = mean_answer(reader.decode(trials.select(split.train)))
-        return cls(reader, bank, weights, config.generator, config.clip, mean)
+        prior = cls(reader, bank, PosteriorWeights(0, 0), config.generator, config.clip, mean)
+        held_out = trials.select(split.validation)
+        if trials.pairing == "category":
+            prior.weights = prior._weigh_classes(held_out)
+        else:
+            prior._weigh_pictures(trials.select(split.train), held_out, embed)
+        return prior
+
+    def _weigh_pictures(self, train: Trials, held_out: Trials, embed: Embedder) -> None:
+        """Fit the likelihood on training trials, and the weights on validation trials."""
+        bank, names = self.bank, self.reader.attributes
+        words = {name: of for name, of in names.items() if name in bank.attributes}
+        seen, cells = zip(
+            *(_look(part, bank.size, embed) for part in (train, held_out)), strict=True
+        )
+        kinds = picture_features(cells[0], seen[0], train.metadata, words)
+        train = self.reader.as_read(train)
+        rows, features = np.arange(len(train)), np.concatenate(kinds, axis=1)
+        likelihood = Likelihood.fit(train, rows, features, *scales(kinds))
+        of_bank = picture_features(bank.described(), bank.embeddings, bank.attributes, words)
+        likelihood.bank = likelihood.predict(np.concatenate(of_bank, axis=1))
+        self.likelihood = likelihood
+        answer, about_bank = self.compare(held_out)
+        kinds = picture_features(cells[1], seen[1], held_out.metadata, words)
+        predicted = likelihood.predict(np.concatenate(kinds, axis=1))
+        likely = log_likelihood(likelihood.respond(self.reader.as_read(held_out)), predicted)
+        own = Evidence.of(answer, seen[1], held_out.metadata, likely)
+        self.weights = fit_weights(about_bank, own)
+
+    def _weigh_classes(self, held_out: Trials) -> PosteriorWeights:
+        """Fit the weights on validation trials of which the class is known alone."""
+        shown = held_out.metadata[CATEGORY].astype(str).to_numpy()
+        in_bank = self.bank.attributes[CATEGORY].to_numpy()
+        lacking = sorted(set(shown) - set(in_bank))
+        if lacking:
+            raise ValueError(
+                f"the bank has no picture of {', '.join(lacking)}, which validation trials saw; "
+                "give a folder with one folder of pictures for each class (bank)"
+            )
+        _, about_bank = self.compare(held_out)
+        return fit_class_weight(about_bank, torch.from_numpy(shown[:, None] == in_bank[None]))
+
+    def compare(self, trials: Trials) -> tuple[Answer, Evidence]:
+        """Return the reader's answer, and what it and the likelihood say of the bank's pictures."""
+        answer, likely = self.reader.decode(trials), None
+        if self.likelihood is not None:
+            responses = self.likelihood.respond(self.reader.as_read(trials))
+            likely = log_likelihood(responses, self.likelihood.bank)
+        return answer, Evidence.of(answer, self.bank.embeddings, self.bank.attributes, likely)
 
     def draw(self, trials: Trials, sample: PriorSampleConfig, numbers: np.ndarray) -> Answer:
-        """Choose pictures of the bank for each trial, and draw from them on."""
-        answer = self.reader.decode(trials)
-        places = self.choose(answer, sample, numbers)
+        """Choose pictures of the bank for each trial, and draw from them on.
+
+        The probabilities of attributes are those of the posterior over the bank, at temperature 1.
+        """
+        answer, evidence = self.compare(trials)
+        places = self.choose(evidence, sample, numbers)
+        tables = answer.probabilities or {}
+        if self.likelihood is not None:
+            tables = marginals(evidence.log_posterior(self.weights), self.bank.attributes, tables)
         return replace(
             answer,
+            probabilities=tables,
             images=self._draw(places, sample, numbers),
             drawn_from=[self.bank.describe(row) for row in places],
         )
 
-    def choose(self, answer: Answer, sample: PriorSampleConfig, numbers: np.ndarray) -> np.ndarray:
+    def choose(
+        self, evidence: Evidence, sample: PriorSampleConfig, numbers: np.ndarray
+    ) -> np.ndarray:
         """Return the places in the bank, int ``(n, k)``, where the images of n trials start."""
-        evidence = Evidence.of(answer, self.bank.embeddings, self.bank.attributes)
         log_posterior = evidence.log_posterior(self.weights, sample.temperature or 1.0)
         k = sample.num_images_per_prompt
         if not sample.temperature:
@@ -131,7 +193,12 @@ class Prior(PromptedDecoder):
         """Draw from the posterior of the training trials' mean answer, the same for all trials."""
         if self.mean is None:
             raise NotDrawnError("the prior keeps no mean of its training trials; fit it anew")
-        evidence = Evidence.of(self.mean, self.bank.embeddings, self.bank.attributes)
+        likely = None
+        if self.likelihood is not None:  # the mean trial is at 0
+            likely = log_likelihood(
+                np.zeros((1, self.likelihood.bank.shape[1])), self.likelihood.bank
+            )
+        evidence = Evidence.of(self.mean, self.bank.embeddings, self.bank.attributes, likely)
         log_posterior = evidence.log_posterior(self.weights, sample.temperature or 1.0)
         k = sample.num_images_per_prompt
         same = log_posterior.expand(len(numbers), -1)
@@ -220,7 +287,7 @@ class Prior(PromptedDecoder):
         return "caption"
 
     def save(self, folder: Path) -> None:
-        """Write reader, bank and weights."""
+        """Write reader, bank, weights and likelihood."""
         write_record(
             folder,
             self.name,
@@ -232,6 +299,8 @@ class Prior(PromptedDecoder):
         self.bank.save(folder / "bank")
         if self.mean is not None:
             save_answer(self.mean, folder / MEAN)
+        if self.likelihood is not None:
+            self.likelihood.save(folder / LIKELIHOOD)
 
     @classmethod
     def load(cls, folder: Path) -> Prior:
@@ -244,26 +313,24 @@ class Prior(PromptedDecoder):
         reader, bank = Reader.load(folder / "reader"), Bank.load(folder / "bank")
         weights, mean = PosteriorWeights(**record["weights"]), folder / MEAN
         known = load_answer(mean) if mean.is_file() else None
-        return cls(reader, bank, weights, generator, clip, known)
+        path = folder / LIKELIHOOD
+        likelihood = Likelihood.load(path) if path.is_file() else None
+        if likelihood is not None and len(likelihood.bank) != len(bank):
+            raise ValueError(
+                f"{path} is of {len(likelihood.bank)} pictures, the bank has {len(bank)}; "
+                "save both from one fit"
+            )
+        return cls(reader, bank, weights, generator, clip, known, likelihood)
 
     def facts(self) -> dict[str, Any]:
         return {**self.reader.facts(), "bank": len(self.bank), "weights": asdict(self.weights)}
 
 
-def _fit_weights(reader: Reader, bank: Bank, held_out: Trials, embed: Embedder) -> PosteriorWeights:
-    """Fit the weights on validation trials, by the pictures they saw or by their class."""
-    answer = reader.decode(held_out)
-    about_bank = Evidence.of(answer, bank.embeddings, bank.attributes)
-    if held_out.pairing == "category":
-        shown = held_out.metadata[CATEGORY].astype(str).to_numpy()
-        lacking = sorted(set(shown) - set(bank.attributes[CATEGORY]))
-        if lacking:
-            raise ValueError(
-                f"the bank has no picture of {', '.join(lacking)}, which validation trials saw; "
-                "give a folder with one folder of pictures for each class (bank)"
-            )
-        right = shown[:, None] == bank.attributes[CATEGORY].to_numpy()[None]
-        return fit_class_weight(about_bank, torch.from_numpy(right))
-    pairs = load_embeddings(held_out, embed)
-    seen = pairs.embeddings[pairs.first]
-    return fit_weights(about_bank, Evidence.of(answer, seen, held_out.metadata))
+def _look(trials: Trials, size: int, embed: Embedder) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return embeddings and cells of the pictures that trials saw."""
+    pairs, paths = load_embeddings(trials, embed), trials.images()
+    cells = []
+    for start in range(0, len(paths), BATCH):
+        pixels = torch.from_numpy(trials.read_pictures(paths[start : start + BATCH], size))
+        cells.append(low_level(pixels.permute(0, 3, 1, 2).float() / 255))
+    return pairs.embeddings[pairs.first], torch.cat(cells)

@@ -1,10 +1,11 @@
 """How likely each picture of a bank is, given what a reader says of a trial.
 
 The logarithm of a picture's probability is, up to a constant, ``a * similarity + b * sum of the
-log-probabilities of what it shows``: similarity is the cosine between the EEG's embedding and the
-picture's. Both weights are fitted on validation trials, so that the true picture, put among those
-of the bank, is as likely as possible. A draw then differs from the next as much as the EEG leaves
-open.
+log-probabilities of what it shows + c * log-likelihood``: similarity is the cosine between the
+EEG's embedding and the picture's, the likelihood that of the EEG given the picture
+(`likelihood.py`). The weights are fitted on validation trials, so that the true picture, put among
+those of the bank, is as likely as possible. A draw then differs from the next as much as the EEG
+leaves open.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class PosteriorWeights:
-    """Of the similarity (1 / temperature), and of the log-probabilities."""
+    """Of the similarity (1 / temperature), of the log-probabilities, of the log-likelihood."""
 
     similarity: float
     attributes: float
+    likelihood: float = 0.0
 
 
 @dataclass
@@ -40,13 +42,22 @@ class Evidence:
         Cosine of the embeddings, ``(n, m)``.
     log_probability
         Sum over the attributes, ``(n, m)``.
+    likelihood
+        Logarithm of the EEG's given each picture, ``(n, m)``; None: not known.
     """
 
     similarity: torch.Tensor
     log_probability: torch.Tensor
+    likelihood: torch.Tensor | None = None
 
     @classmethod
-    def of(cls, answer: Answer, embeddings: torch.Tensor, attributes: pd.DataFrame) -> Evidence:
+    def of(
+        cls,
+        answer: Answer,
+        embeddings: torch.Tensor,
+        attributes: pd.DataFrame,
+        likelihood: torch.Tensor | None = None,
+    ) -> Evidence:
         """Compare an answer with pictures: their embeddings ``(m, clip_dim)`` and m rows."""
         if answer.embeddings is None or answer.probabilities is None:
             raise ValueError("the answer has no embeddings or no probabilities; give a reader's")
@@ -54,7 +65,7 @@ class Evidence:
         for name, table in answer.probabilities.items():
             if name in attributes:
                 total += _log_probability(table, attributes[name].astype(str).tolist())
-        return cls(answer.embeddings @ embeddings.T, total)
+        return cls(answer.embeddings @ embeddings.T, total, likelihood)
 
     def log_posterior(self, weights: PosteriorWeights, temperature: float = 1.0) -> torch.Tensor:
         """Return the logarithm of each picture's probability ``(n, m)``; a row sums to 1.
@@ -67,7 +78,53 @@ class Evidence:
         return (self._scores(weights) / temperature).log_softmax(dim=1)
 
     def _scores(self, weights: PosteriorWeights) -> torch.Tensor:
-        return weights.similarity * self.similarity + weights.attributes * self.log_probability
+        scores = weights.similarity * self.similarity + weights.attributes * self.log_probability
+        if self.likelihood is not None:
+            scores += weights.likelihood * self.likelihood
+        return scores
+
+    def joined(self, own: Evidence) -> Evidence:
+        """Put the picture that each trial saw, of `own` ``(n, n)``, behind those of the bank."""
+        likelihood = None
+        if self.likelihood is not None and own.likelihood is not None:
+            likelihood = _with_own(self.likelihood, own.likelihood)
+        return Evidence(
+            _with_own(self.similarity, own.similarity),
+            _with_own(self.log_probability, own.log_probability),
+            likelihood,
+        )
+
+
+def _with_own(bank: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    return torch.cat([bank, own.diagonal()[:, None]], dim=1)
+
+
+def marginals(
+    log_posterior: torch.Tensor, attributes: pd.DataFrame, tables: dict[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Return what the posterior over pictures says of each attribute.
+
+    Parameters
+    ----------
+    log_posterior
+        ``(n, m)``.
+    attributes
+        m rows: what the pictures show.
+    tables
+        The reader's probabilities: which attributes and values there are. An attribute of which the
+        pictures lack a value stays as the reader has it.
+    """
+    found = {}
+    for name, table in tables.items():
+        found[name] = table
+        if name not in attributes:
+            continue
+        values = attributes[name].astype(str).to_numpy()
+        shows = values[:, None] == np.array([str(value) for value in table.columns])[None]
+        if shows.any(axis=0).all():
+            chances = log_posterior.double().exp().numpy() @ shows.astype(float)
+            found[name] = pd.DataFrame(chances, columns=table.columns)
+    return found
 
 
 def _log_probability(table: pd.DataFrame, values: list[str]) -> torch.Tensor:
@@ -94,13 +151,10 @@ def fit_weights(bank: Evidence, own: Evidence) -> PosteriorWeights:
         That make the true picture as likely as possible among the bank's and itself (maximum
         likelihood; the problem is convex).
     """
-    joined = Evidence(
-        torch.cat([bank.similarity, own.similarity.diagonal()[:, None]], dim=1),
-        torch.cat([bank.log_probability, own.log_probability.diagonal()[:, None]], dim=1),
-    )
+    joined = bank.joined(own)
     right = torch.zeros_like(joined.similarity, dtype=torch.bool)
     right[:, -1] = True
-    return _most_likely(joined, right, ((0.0, None), (0.0, None)))
+    return _most_likely(joined, right, ((0.0, None), (0.0, None), (0.0, None)))
 
 
 def fit_class_weight(bank: Evidence, right: torch.Tensor) -> PosteriorWeights:
@@ -122,25 +176,29 @@ def fit_class_weight(bank: Evidence, right: torch.Tensor) -> PosteriorWeights:
         That make a picture of the true class as likely as possible. At least a hundredth: trials
         too few to tell still leave the likelier class in front.
     """
-    return _most_likely(bank, right, ((0.0, 0.0), (0.01, None)))
+    return _most_likely(bank, right, ((0.0, 0.0), (0.01, None), (0.0, None)))
 
 
 def _most_likely(
     evidence: Evidence, right: torch.Tensor, bounds: tuple[tuple[float, float | None], ...]
 ) -> PosteriorWeights:
     """Return the weights under which the right pictures have the highest probability together."""
-    similarity, words = evidence.similarity.double(), evidence.log_probability.double()
+    parts = [evidence.similarity.double(), evidence.log_probability.double()]
+    if evidence.likelihood is not None:
+        parts.append(evidence.likelihood.double())
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
-        scores = values[0] * similarity + values[1] * words
+        scores = sum(value * part for value, part in zip(values, parts, strict=True))
+        assert isinstance(scores, torch.Tensor)
         log_posterior = scores.log_softmax(dim=1)
         of_right = log_posterior.masked_fill(~right, -torch.inf)
         chances = log_posterior.exp() - of_right.softmax(dim=1)
-        slope = [(chances * part).sum(dim=1).mean() for part in (similarity, words)]
+        slope = [(chances * part).sum(dim=1).mean() for part in parts]
         return float(-of_right.logsumexp(dim=1).mean()), np.array([float(s) for s in slope])
 
-    found = minimize(loss, np.array([5.0, 0.5]), jac=True, bounds=bounds)  # clipped to the bounds
-    return PosteriorWeights(float(found.x[0]), float(found.x[1]))
+    start, kept = np.array([5.0, 0.5, 0.5])[: len(parts)], bounds[: len(parts)]
+    found = minimize(loss, start, jac=True, bounds=kept)  # clipped to the bounds
+    return PosteriorWeights(*(float(value) for value in found.x))
 
 
 def choose(

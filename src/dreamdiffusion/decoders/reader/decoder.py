@@ -66,7 +66,7 @@ class Reader(Decoder):
     pooling
         How much each attribute's probabilities are the networks' and the linear model's.
     repair
-        Of channels of the trials that are read; None: trials are read as they are.
+        Of channels of the trials that are learned from and read; None: trials are as they are.
     cap
         Brings trials of other headsets to the channels of the reader; None: such are refused.
     clip
@@ -104,6 +104,12 @@ class Reader(Decoder):
         cap = None
         if config.montage == "any":  # first, since a channel without a place ends the fit
             cap = CapEstimate.fit(np.asarray(trials.data[split.train]), trials.ch_names)
+        repair = None
+        if config.repair_channels is not None:
+            # A loose electrode of a few runs would spoil what is learned of all trials.
+            data = np.asarray(trials.data)
+            repair = ChannelRepair.fit(data[split.train], config.repair_channels)
+            trials = replace(trials, data=repair(data))
         pairs = load_embeddings(trials, load_embedder(config.clip, device))
         processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
         linear: list[Encoding] = []
@@ -128,11 +134,9 @@ class Reader(Decoder):
             task.given = {"digest of data": trials.digest}
             train_task(task, own, config.output / _folder(number), f"reader {number + 1}")
             reader.networks.append(network.eval())
-        if config.repair_channels is not None:
-            data = np.asarray(trials.data[split.train])
-            reader.repair = ChannelRepair.fit(data, config.repair_channels)
         if config.linear:
             reader.add_linear(linear, trials, split)
+        reader.repair = repair
         return reader
 
     def add_linear(self, linear: list[Encoding], trials: Trials, split: Split) -> None:
@@ -160,12 +164,7 @@ class Reader(Decoder):
     @torch.no_grad()
     def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give the probabilities of every attribute, and the embedding of the EEG."""
-        if self.cap is not None:
-            trials = self.cap(trials)
-        if self.repair is not None:
-            names = self.processor.config["ch_names"]
-            data = pick_channels(trials, names, self.processor.config["sfreq"])
-            trials = replace(trials, data=self.repair(data), ch_names=list(names))
+        trials = self.as_read(trials)
         eeg = self._scale(trials)
         device = self.networks[0].device
         read = [
@@ -181,6 +180,16 @@ class Reader(Decoder):
         if self.pooling:
             probabilities = pool(probabilities, self._read_linear(trials), self.pooling)
         return Answer(embeddings=embeddings, probabilities=probabilities)
+
+    def as_read(self, trials: Trials) -> Trials:
+        """Return trials in the channels of this reader, their loose channels replaced."""
+        if self.cap is not None:
+            trials = self.cap(trials)
+        if self.repair is None:
+            return trials
+        names = self.processor.config["ch_names"]
+        data = pick_channels(trials, names, self.processor.config["sfreq"])
+        return replace(trials, data=self.repair(data), ch_names=list(names))
 
     @property
     def attributes(self) -> dict[str, list[str]]:
