@@ -41,7 +41,7 @@ site: $(VENV)/.docs  ## build the documentation site into docs/_build/html; warn
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@echo docs/_build/html/index.html
 
-weights: $(STAMP)  ## remake weights/ from nothing (hours on 2 cores); goes on where it was stopped
+weights: $(STAMP)  ## remake weights/ from nothing (hours; in runs/weights); goes on where it was stopped
 	$(BIN)/python scripts/make_weights.py
 
 bench: $(STAMP)  ## measure generator, simulation, audit, windows, metrics, and the schedule of work (half an hour, 20 GB)

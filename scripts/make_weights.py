@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Remake weights/ from nothing, by one chain of commands that goes on where it was stopped.
 
-    python scripts/make_weights.py                              # hours on 2 cores
+    python scripts/make_weights.py                              # hours
     python scripts/make_weights.py --rehearsal --output FOLDER  # the same chain, tiny: a minute
 
 A stage is a command with its shipped configuration. Everything is made below ``--output``; the
@@ -105,7 +105,7 @@ class Stage:
     tiny
         Those of a rehearsal.
     minutes
-        On 2 cores, as measured.
+        On one core, by the processor time of a few steps at full size (weights/README.md).
     target
         Folder of the weights that gets what it made.
     install
@@ -138,7 +138,7 @@ STAGES = (
         "simulate",
         settings={"output": "runs/scenes-person", "n_runs": 10, "noise_level": 0.34},
         tiny={"n_runs": 3, "trials_per_run": 48, "montage": "muse4"},
-        minutes=1.0,
+        minutes=0.3,
     ),
     Stage(
         "people",
@@ -147,10 +147,10 @@ STAGES = (
             "output": "runs/scenes-people", "first_subject": 2, "n_subjects": 10, "n_runs": 3,
         },
         tiny={"n_subjects": 2, "n_runs": 1, "trials_per_run": 24, "montage": "muse4"},
-        minutes=3.0,
+        minutes=0.8,
     ),
-    Stage("trials", "prepare", "scenes", ("person",), minutes=1.0),
-    Stage("windows", "prepare", "scenes-windows", ("people",), minutes=3.0),
+    Stage("trials", "prepare", "scenes", ("person",), minutes=0.3),
+    Stage("windows", "prepare", "scenes-windows", ("people",), minutes=0.5),
     # The generator. Each stage starts from what the one before it left; the last one is installed.
     Stage(
         "generator",
@@ -167,7 +167,7 @@ STAGES = (
             "vae_train": _short(),
             "unet_train": _short(),
         },
-        minutes=240.0,
+        minutes=105.0,
     ),
     Stage(
         "embeddings",
@@ -179,7 +179,7 @@ STAGES = (
             "image_condition": {"width": 16, "n_tokens": 2},
             "unet_train": _short(),
         },
-        minutes=240.0,
+        minutes=95.0,
     ),
     Stage(
         "decoder",
@@ -187,7 +187,7 @@ STAGES = (
         "scenes-decoder",
         ("embeddings",),
         tiny={"image_size": 32, "decoder_train": _short()},
-        minutes=17.0,
+        minutes=6.0,
         target=GENERATOR,
         install=install_generator,
     ),
@@ -196,7 +196,7 @@ STAGES = (
         "train-judge",
         "scenes",
         tiny=_short(image_size=32, n_scenes=240),
-        minutes=10.0,
+        minutes=4.0,
         target=JUDGE,
     ),
     # The bundled decoder is scored first: the second to look at a test side says so.
@@ -209,7 +209,7 @@ STAGES = (
             bank_size=60, image_size=32, compact={"n_temporal": 8, "embed_dim": 16},
             split=_TINY_SPLIT,
         ),
-        minutes=8.0,
+        minutes=5.0,
         target=PRIOR,
         install=install_model,
     ),
@@ -219,7 +219,7 @@ STAGES = (
         "scenes-prior",
         ("prior", "judge"),
         tiny=_TINY_SCORES,
-        minutes=15.0,
+        minutes=10.0,
         target=PRIOR,
         install=install_scores,
     ),
@@ -231,7 +231,7 @@ STAGES = (
         tiny=_short(
             encoder={**_TINY_ENCODER, "decoder_embed_dim": 16, "decoder_num_heads": 2},
         ),
-        minutes=30.0,
+        minutes=2.0,
     ),
     Stage(
         "paper",
@@ -239,7 +239,7 @@ STAGES = (
         "scenes",
         ("trials", "decoder", "pretrained"),
         tiny=_short(encoder=_TINY_ENCODER, n_condition_tokens=4, split=_TINY_SPLIT),
-        minutes=60.0,
+        minutes=19.0,
         target=PAPER,
         install=install_model,
     ),
