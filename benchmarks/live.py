@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -32,7 +33,6 @@ from PIL import Image
 from scipy.signal import butter, sosfilt, sosfilt_zi
 
 from dreamdiffusion.cli.config import LiveConfig
-from dreamdiffusion.cli.live.memory import settled
 from dreamdiffusion.cli.live.model import Expected, LiveModel, Named, expected_of
 from dreamdiffusion.cli.live.session import Session
 from dreamdiffusion.cli.live.sources import open_source
@@ -221,7 +221,7 @@ def loopback(folder: Path, seconds: float) -> dict[str, Any]:
 def same_trials(trials: Trials, windows: list[dict[str, Any]]) -> tuple[Trials, np.ndarray]:
     """Return the trials that are windows of the log, and which windows those are."""
     shown = trials.metadata["category"].tolist()
-    for offset in range(3):  # markers before the first sample have a window and no trial
+    for offset in range(40):  # markers before the first sample have a window and no trial
         pairs = [(i, line["window"] - offset) for i, line in enumerate(windows)]
         pairs = [(i, place) for i, place in pairs if 0 <= place < len(shown)]
         if all(windows[i]["marker"] == shown[place] for i, place in pairs):
@@ -231,7 +231,7 @@ def same_trials(trials: Trials, windows: list[dict[str, Any]]) -> tuple[Trials, 
 
 def run(config: LiveConfig, model: Any, beside: Callable[[Session], None] | None = None) -> Session:
     """Run a session to its end, with something else in a thread beside it."""
-    with settled(), contextlib.closing(open_source(config)) as source:
+    with contextlib.closing(open_source(config)) as source:
         session = Session(config, model, source)
         thread = threading.Thread(target=beside or (lambda _: None), args=(session,), daemon=True)
         thread.start()
@@ -307,25 +307,48 @@ def cuts(folder: Path, n_cuts: int) -> dict[str, Any]:
     }
 
 
+class MallocInfo(ctypes.Structure):
+    """What glibc says of its memory, bytes (``man mallinfo``)."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+            "fordblks", "keepcost",
+        )
+    ]  # fmt: skip
+
+
+def in_use() -> float:
+    """Return what was asked of glibc and not freed, MiB; it keeps some of what was freed."""
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = MallocInfo
+    return round(ask().uordblks / 2**20, 1)
+
+
 class Watch:
     """Notes the memory of this process every 15 s while a session goes on."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, float]] = []
+        self.used: list[float] = []
 
     def __call__(self, session: Session) -> None:
         page = os.sysconf("SC_PAGE_SIZE") / 2**20
         while True:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             self.seen.append((round(session.lasted), round(pages * page, 1)))
+            self.used.append(in_use())
             time.sleep(EVERY)
 
     def summary(self) -> dict[str, Any]:
-        """Return the memory, how it grows after a minute, and how well that is known."""
-        late = self.seen[4:]
+        """Return the memory, how it grows (after a minute, if it is long), and how sure that is."""
+        late = self.seen[4:] if len(self.seen) > 12 else self.seen
         slope, error = growth(np.array(late))
+        late_used = self.used[-len(late) :]
         return {
             "mib": {f"{at // 60} min": mib for at, mib in self.seen if at % 60 < EVERY},
+            "mib_in_use": {"first": self.used[0], "least": min(late_used), "most": max(late_used)},
             "growth_mib_per_minute": round(slope, 3),
             "growth_se": round(error, 3),
             "load_of_the_machine": round(os.getloadavg()[1], 1),
@@ -340,9 +363,11 @@ def growth(seen: np.ndarray) -> tuple[float, float]:
     return float(found[0]), float(np.sqrt(spread[0, 0]))
 
 
-def memory(folder: Path, seconds: float, light: bool) -> dict[str, Any]:
+def memory(folder: Path, seconds: float, light: bool, markers: list[str]) -> dict[str, Any]:
     """Decode the simulated headset; ``light``: everything but the decoder."""
-    config = LiveConfig(model=MODEL, output=folder / "memory", duration=seconds, device="cpu")
+    config = LiveConfig(
+        model=MODEL, output=folder / "memory", duration=seconds, device="cpu", markers=markers
+    )
     model: Any = None if light else LiveModel(MODEL, None, config.sample, "cpu")
     if light:
         model = stand_in()
@@ -362,6 +387,7 @@ def main() -> None:
     parser.add_argument("--cuts", type=int, default=100)
     parser.add_argument("--seconds", type=float, help="loopback: 215, memory: 600")
     parser.add_argument("--light", action="store_true", help="memory: without the decoder")
+    parser.add_argument("--markers", nargs="*", default=[], help="memory: these alone are decoded")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -373,7 +399,7 @@ def main() -> None:
         elif options.what == "cuts":
             found = cuts(folder, options.cuts)
         else:
-            found = memory(folder, options.seconds or 600, options.light)
+            found = memory(folder, options.seconds or 600, options.light, options.markers)
     write(options.what + "_light" * options.light, found)
 
 

@@ -1,50 +1,64 @@
-"""What a session must not hold on to: freed memory, and rings of objects."""
+"""A session holds no more after many windows than after some."""
 
 from __future__ import annotations
 
 import gc
-import sys
-import weakref
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
-import pytest
+from live_stand_in import StandIn
 
-from dreamdiffusion.cli.live.memory import give_back, settled
+from dreamdiffusion.cli.config import LiveConfig
+from dreamdiffusion.cli.live.session import Session
+from dreamdiffusion.recordings.streams.source import Chunk, Marker, Source, StreamInfo
 
-
-def resident() -> float:
-    """Return the memory of this process, MiB."""
-    for line in Path("/proc/self/status").read_text("utf-8").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise ValueError("no VmRSS")
+N = 40
+LARGEST = 200_000
+"""Bytes; 40 windows or chunks that are kept are half a megabyte and more."""
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and asks glibc")
-def test_memory_that_was_freed_between_other_pieces_is_given_back() -> None:
-    before = resident()
-    pieces = [np.ones(4096) for _ in range(3000)]  # 32 KiB each, 94 MiB in all
-    kept = pieces[::50]  # and so glibc cannot shrink its heap
-    del pieces
-    held = resident()
-    if held - before < 40:
-        pytest.skip("this C library gives memory back by itself")
-    give_back()
-    assert resident() - before < 20
-    assert len(kept) == 60
+class Hurried(Source):
+    """Sends a second, with a marker, each time it is read, and looks at the memory on the way."""
 
-
-class Ring:
     def __init__(self) -> None:
-        self.itself = self
+        self.info = StreamInfo("hurried", ["C1", "C2", "C3"], 500.0)
+        self.held: list[int] = []
+        self._sent = 0
+
+    def clock(self) -> float:
+        return float(self._sent)
+
+    def read(self) -> Chunk | None:
+        time.sleep(0.005)  # for the thread that decodes
+        if self._sent in (N, 2 * N):
+            gc.collect()
+            self.held.append(tracemalloc.get_traced_memory()[0])
+        if self._sent == 2 * N:
+            return None
+        times = self._sent + np.arange(500) / 500
+        data = np.random.default_rng(self._sent).normal(0, 2e-5, (3, 500))
+        self._sent += 1
+        return Chunk(data, times, [Marker(float(times[0]), "cat")])
 
 
-def test_what_was_there_is_not_looked_through_again_and_new_rings_are_found() -> None:
-    with settled():
-        assert gc.get_freeze_count() > 10_000
-        assert gc.get_count()[2] == 0
-        gone = weakref.ref(Ring())
-        gc.collect()
-        assert gone() is None
-    assert gc.get_freeze_count() == 0
+def test_memory_stays_while_windows_come(tmp_path: Path) -> None:
+    class Forgetful(StandIn):
+        def decode(self, window, number):
+            named = super().decode(window, number)
+            self.windows.clear()
+            return named
+
+    source = Hurried()
+    tracemalloc.start()
+    try:
+        session = Session(LiveConfig(output=tmp_path / "out"), Forgetful(), source)
+        try:
+            session.run()
+        finally:
+            session.close()
+    finally:
+        tracemalloc.stop()
+    assert session.summary()["decoded"] > N / 4
+    assert source.held[1] - source.held[0] < LARGEST

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dreamdiffusion.cli.config import LiveConfig
 from dreamdiffusion.cli.live.check import Checked, check
-from dreamdiffusion.cli.live.memory import settled
 from dreamdiffusion.cli.live.model import LiveModel
 from dreamdiffusion.cli.live.session import Session
 from dreamdiffusion.cli.live.sources import open_source
@@ -37,7 +36,7 @@ def live(config: LiveConfig) -> Path | Checked:
     model = None
     if not config.record_only:
         model = LiveModel(config.model, config.judge, config.sample, config.device)
-    with settled(), contextlib.closing(open_source(config)) as source:
+    with contextlib.closing(open_source(config)) as source:
         session = Session(config, model, source)
         try:
             session.run()

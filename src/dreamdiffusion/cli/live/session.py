@@ -8,7 +8,6 @@ import time
 from dreamdiffusion.cli.config import LiveConfig
 from dreamdiffusion.cli.live.answers import Answers
 from dreamdiffusion.cli.live.decoding import Decoded
-from dreamdiffusion.cli.live.memory import give_back
 from dreamdiffusion.cli.live.model import LiveModel
 from dreamdiffusion.cli.live.outputs import Outputs
 from dreamdiffusion.cli.live.pictures import NamedPictures
@@ -167,7 +166,6 @@ class Session:
         if time.monotonic() - self._logged >= _LOGGED:
             self._logged = time.monotonic()
             self._outputs.note("status", **self.summary())
-            give_back()
 
     def summary(self) -> dict[str, object]:
         """Return what is known of the session until now."""
