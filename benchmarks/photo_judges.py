@@ -28,7 +28,7 @@ from dreamdiffusion.evidence.statistics.bootstrap import percentile_interval
 from dreamdiffusion.files.shipped import find_weights
 from dreamdiffusion.models.embedder import PHOTOS, load_embedder
 
-TESTED, KNOWN, N_WAY, DRAWS = 4, 5, 50, 2000
+TESTED, KNOWN, N_WAY, DRAWS = 2, 5, 50, 2000
 """Photographs of a category that are asked about, those it is known by, classes to choose from, and
 resamplings."""
 GENERATOR = find_weights(Path("weights/scenes-generator"))

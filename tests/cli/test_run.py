@@ -164,7 +164,7 @@ def test_of_classes_alone_photographs_of_the_class_are_shown(tmp_path, pictures)
     assert found["scores"]["category_top1"]["value"] > 0.9
     words = (own / "result.txt").read_text("utf-8")
     assert f"generate --model {own / 'fit' / 'model'} --data {own / 'trials'} --sample" in words
-    assert "photographs of the class that the decoder finds most probable" in words
+    assert "pictures of the class that the decoder finds most probable" in words
     assert read_yaml(own / "fit-prior.yaml")["clip"] == "photos"
     prior, trials = load_decoder(own / "fit" / "model"), Trials.load(own / "trials")
     last = trials.select((trials.metadata["run"] == "3").to_numpy())

@@ -89,7 +89,9 @@ def test_a_bank_is_embedded_at_the_size_of_its_space(tmp_path: Path, space: Smal
     """As the pictures of the trials are, whatever the size at which it is shown."""
     folder = bank(tmp_path / "bank")
     config = prior_config(tmp_path, clip=PHOTOS, bank=folder, image_size=8)
-    prior, _ = fitted(Prior, config, tmp_path / "saved")
+    prior, test = fitted(Prior, config, tmp_path / "saved")
+    with pytest.raises(ValueError, match="have 8 pixels and the generator draws 16; give"):
+        prior.decode(test)
     large = np.stack([read_image(path, space.size, "crop") for path in prior.bank.paths])
     expected = torch.nn.functional.normalize(space(to_tensor(large))[0])
     torch.testing.assert_close(prior.bank.embeddings, expected, atol=2e-3, rtol=1e-2)

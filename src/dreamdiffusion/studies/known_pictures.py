@@ -48,7 +48,7 @@ SIZE = 96
 CANNOT_DRAW = "no generator at hand draws such pictures, so none is drawn: shown are "
 OF_TRAINING = "the pictures of the training that the decoder finds most probable"
 OF_TESTED = "the tested pictures whose embeddings are the nearest to the EEG's"
-OF_BANK = "photographs of the class that the decoder finds most probable"
+OF_BANK = "pictures of the class that the decoder finds most probable"
 CARDS = "the names of the classes that the decoder finds most probable"
 
 

@@ -264,6 +264,12 @@ class Prior(PromptedDecoder):
         generator, wanted = self.opened, self._given(sample)
         if wanted == "both" and generator.projection is None:
             wanted = "caption"
+        if sample.strength < 1 and self.bank.size != generator.image_size:
+            raise ValueError(
+                f"strength is {sample.strength:g}, but the bank's pictures have {self.bank.size} "
+                f"pixels and the generator draws {generator.image_size}; give strength 0 for the "
+                f"bank's pictures themselves, or fit with image_size {generator.image_size}"
+            )
         embeddings = self.bank.embeddings[torch.from_numpy(chosen)]
         return generator.draw(
             None if wanted == "embedding" else self.bank.captions(chosen),
