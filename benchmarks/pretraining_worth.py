@@ -73,14 +73,20 @@ STARTS_OF = {
     "compact": ("neither", "supervised"),
     "mae": ("neither", "msm", "supervised", "both"),
 }
+ARMS = [(encoder, start) for encoder, starts in STARTS_OF.items() for start in starts]
+LABELLED = {"supervised", "both"}
+"""Starts that know other people's labels."""
 LINEAR = "LDA, pooled, 47 ms"
 STEPS = {50: 150, 150: 200, 500: 400, 1920: 600}
 """Of the training, by the person's trials. All there are of 8 runs are 1,920."""
 OTHERS_STEPS = 600
 BATCH = 64
-RATES = {"mae": (5e-4, 1e-3, 2e-3), "compact": (2e-3,)}
-"""Learning rates that run 9 chooses from, with 500 trials and a network from nothing; that of the
-compact network was chosen before."""
+RATES = {
+    ("compact", "fresh"): (2e-3,), ("compact", "init"): (1e-4, 5e-4, 2e-3),
+    ("mae", "fresh"): (5e-4, 1e-3, 2e-3), ("mae", "init"): (1e-4, 5e-4, 1e-3),
+}  # fmt: skip
+"""Learning rates that run 9 chooses from, with 150 trials and seed 0, from the start ``neither`` or
+``supervised``; that of the compact network from nothing was chosen before."""
 MAE = {"patch_size": 8, "embed_dim": 128, "depth": 3, "num_heads": 4, "mlp_ratio": 2.0}
 DRAWS = 2000
 
@@ -219,29 +225,30 @@ class Simulated:
 
     def measure(self) -> dict[str, Any]:
         """Return the table of every arm and size, mean and interval over trials and seeds."""
-        for encoder in sorted(RATES):
+        for encoder in STARTS_OF:
             for seed, size in itertools.product(self.options.seeds, STEPS):
                 if size < max(STEPS) or not seed:  # all trials are the same ones with every seed
                     self.short_cut(size, seed)
                 for start in STARTS_OF[encoder]:
-                    self.reader(encoder, start, size, seed, self.rate(encoder))
-            for start in set(STARTS_OF[encoder]) & {"supervised", "both"}:
+                    self.reader(encoder, start, size, seed, self.rate(encoder, start))
+            for start in set(STARTS_OF[encoder]) & LABELLED:
                 self.untrained(encoder, start)
         return {
             "data": "SIMULATED: person 1 (target), persons 2-11 with 2 runs each (others)",
             "split": "runs 1-8 train, 9 chooses, 11 and 12 test (480 trials, chance .042)",
             "seeds": self.options.seeds,
             "steps": STEPS,
-            "rates": {encoder: self.rate(encoder) for encoder in RATES},
+            "rates": {f"{of}, {start}": self.rate(of, start) for of, start in ARMS},
             "category": self.summarise(),
         }
 
-    def rate(self, encoder: str) -> float:
+    def rate(self, encoder: str, start: str) -> float:
         """Return the learning rate that names most trials of the run for choosing right."""
-        rates = RATES[encoder]
+        like, kind = ("supervised", "init") if start in LABELLED else ("neither", "fresh")
+        rates = RATES[encoder, kind]
         if len(rates) == 1:
             return rates[0]
-        lines = [self.reader(encoder, "neither", 500, 0, rate) for rate in rates]
+        lines = [self.reader(encoder, like, 150, 0, rate) for rate in rates]
         return max(lines, key=lambda line: line["right"].count("1"))["rate"]
 
     def rows(self, size: int, seed: int) -> np.ndarray:
@@ -260,7 +267,7 @@ class Simulated:
         begin: dict[str, Any] = {}
         if start == "msm":
             begin["pretrained"] = self.options.pretrained
-        elif start in ("supervised", "both"):
+        elif start in LABELLED:
             begin["init"] = self.others_reader(encoder, start)
         folder = self.options.work / "fits" / "-".join(map(str, line.values()))
         trials = self.person.select(self.rows(size, seed))
@@ -275,7 +282,7 @@ class Simulated:
         folder = self.options.work / f"others-{encoder}-{start}"
         if not (folder / "model" / "decoder.json").is_file():
             begin = {"pretrained": self.options.pretrained} if start == "both" else {}
-            rate = self.rate(encoder)
+            rate = self.rate(encoder, "neither")
             reader = fit_reader(self.others, encoder, OTHERS_STEPS, 0, rate, folder, **begin)
             reader.save(folder / "model")
         return folder / "model"
@@ -323,7 +330,7 @@ class Simulated:
         design = Exchange.of(test.metadata)
         found = {}
         for line in self.done.values():
-            chosen = line["of"] not in RATES or line.get("rate") in (None, self.rate(line["of"]))
+            chosen = "rate" not in line or line["rate"] == self.rate(line["of"], line["start"])
             if line["runs"] == TEST and chosen:
                 place = (line["of"], line["start"], line["n_trials"])
                 right = [int(letter) for letter in line["right"]]
