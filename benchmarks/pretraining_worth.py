@@ -418,6 +418,8 @@ def draw_simulated(table: list[dict], axes: Axes, encoder: str) -> None:
     lines = [*((encoder, start) for start in STARTS_OF[encoder]), (LINEAR, "neither")]
     for number, (of, start) in enumerate(lines):
         rows = [r for r in table if (r["of"], r["start"]) == (of, start) and r["n_trials"]]
+        if not rows:
+            continue  # not fitted yet
         middle = np.array([r["category"] for r in rows])
         edges = np.array([r["category_ci95"] for r in rows]).reshape(-1, 2)
         axes.errorbar(
