@@ -37,12 +37,7 @@ from dreamdiffusion.decoders.generate import to_pil
 from dreamdiffusion.decoders.lda import LDA
 from dreamdiffusion.decoders.linear import fit_lda
 from dreamdiffusion.decoders.prior.decoder import Prior
-from dreamdiffusion.decoders.prior.posterior import (
-    Evidence,
-    PosteriorWeights,
-    fit_weights,
-    marginals,
-)
+from dreamdiffusion.decoders.prior.posterior import Evidence, PosteriorWeights, fit_weights
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.evaluation.confidence.calibration import calibration_error, error_if_perfect
 from dreamdiffusion.evidence.statistics.exchange import Exchange
@@ -212,10 +207,7 @@ def label_rows(bench: Bench) -> dict[str, Scores]:
 
 def _words_of(prior: Prior, trials: Trials) -> Answer:
     """Return the attributes' probabilities that go with the images; no embedding."""
-    answer, evidence = prior.compare(trials)
-    posterior = evidence.log_posterior(prior.weights)
-    tables = marginals(posterior, prior.bank.attributes, answer.probabilities or {})
-    return Answer(probabilities=tables)
+    return Answer(probabilities=prior.read(trials).probabilities)
 
 
 def calibration(bench: Bench) -> dict[str, float]:

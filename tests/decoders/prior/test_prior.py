@@ -276,6 +276,8 @@ def test_the_likelihood_is_of_training_trials_alone_and_is_kept(tmp_path: Path) 
     assert said is not None
     right = marginals(posterior, prior.bank.attributes, {"category": said["category"]})
     np.testing.assert_allclose(said["category"], right["category"], rtol=1e-5)
+    read = prior.read(test).probabilities
+    assert read is not None and read["category"].equals(said["category"])
     # Trials that do not train are others now; what was learned is not.
     data = np.array(trials.data)
     data[np.concatenate([split.validation, split.test])] *= -3

@@ -162,19 +162,25 @@ class Prior(PromptedDecoder):
             likely = log_likelihood(responses, self.likelihood.bank)
         return answer, Evidence.of(answer, self.bank.embeddings, self.bank.attributes, likely)
 
-    def draw(self, trials: Trials, sample: PriorSampleConfig, numbers: np.ndarray) -> Answer:
-        """Choose pictures of the bank for each trial, and draw from them on.
+    def read(self, trials: Trials) -> Answer:
+        """Give the reader's embeddings, and what the posterior over the bank says.
 
-        The probabilities of attributes are those of the posterior over the bank, at temperature 1.
+        The probabilities of attributes are those of the posterior, at temperature 1.
         """
+        return self._worded(*self.compare(trials))
+
+    def _worded(self, answer: Answer, evidence: Evidence) -> Answer:
+        if self.likelihood is None:
+            return answer
+        posterior, tables = evidence.log_posterior(self.weights), answer.probabilities or {}
+        return replace(answer, probabilities=marginals(posterior, self.bank.attributes, tables))
+
+    def draw(self, trials: Trials, sample: PriorSampleConfig, numbers: np.ndarray) -> Answer:
+        """Choose pictures of the bank for each trial, and draw from them on."""
         answer, evidence = self.compare(trials)
         places = self.choose(evidence, sample, numbers)
-        tables = answer.probabilities or {}
-        if self.likelihood is not None:
-            tables = marginals(evidence.log_posterior(self.weights), self.bank.attributes, tables)
         return replace(
-            answer,
-            probabilities=tables,
+            self._worded(answer, evidence),
             images=self._draw(places, sample, numbers),
             drawn_from=[self.bank.describe(row) for row in places],
         )
