@@ -56,7 +56,8 @@ def test_what_was_given_at_the_start_is_compared(
     assert main(typed) == 0
     assert main(typed) == 0  # and nothing is trained again
     start = tmp_path / "start"
-    shutil.copytree(tmp_path / "out" / command, start)
+    made = tmp_path / "out" / command.replace(" ", "-")
+    shutil.copytree(made, start)
     capsys.readouterr()
     assert main([*typed, "--init", str(start)]) == 2
     told = capsys.readouterr().err
@@ -66,7 +67,7 @@ def test_what_was_given_at_the_start_is_compared(
         assert main([*typed, "--n_scenes", "17"]) == 2
         assert "was written with n_scenes = 16, this run has 17" in capsys.readouterr().err
         return
-    assert f"--init {tmp_path / 'out' / command} to start from" in told
+    assert f"--init {made} to start from" in told
     change_data(command, root)
     capsys.readouterr()
     assert main(typed) == 2

@@ -126,7 +126,9 @@ def test_the_weight_of_classes_is_found_again() -> None:
     assert inverted.attributes == 0.01  # the likelier class stays in front
 
 
-def test_trials_whose_class_alone_is_known(tmp_path: Path) -> None:
+def test_trials_whose_class_alone_is_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = prior_config(tmp_path)
     trials = Trials.load(config.data)
     for number, path in enumerate(sorted(trials.stimuli_root.glob("*.png"))):  # type: ignore[union-attr]
@@ -139,6 +141,7 @@ def test_trials_whose_class_alone_is_known(tmp_path: Path) -> None:
     split = make_split(trials, config)
     config = prior_config(tmp_path, bank=tmp_path / "classes")
     prior = Prior.fit(trials, split, config)
+    assert "no picture of the bank" not in caplog.text
     assert prior.weights.similarity == 0 and prior.weights.attributes > 0.1
     test = trials.select(split.test)
     assert prior.likelihood is None  # which pictures were seen is not known
@@ -149,8 +152,10 @@ def test_trials_whose_class_alone_is_known(tmp_path: Path) -> None:
     assert (shown == np.array(answer.labels)[:, None]).all()
     shutil.copytree(tmp_path / "classes" / "square", tmp_path / "bank" / "square")
     less = prior_config(tmp_path, bank=tmp_path / "bank", output=tmp_path / "less")
+    caplog.clear()
     with pytest.raises(ValueError, match="the bank has no picture of disc, which validation"):
         Prior.fit(trials, split, less)
+    assert "no picture of the bank shows disc, so images of such trials" in caplog.text
 
 
 def test_draws_follow_the_posterior() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,6 +36,8 @@ from dreamdiffusion.models.generator.generator import check_text_generator
 from dreamdiffusion.training.device import choose_device
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
+
+logger = logging.getLogger(__name__)
 
 BUNDLED = Path("weights/prior-scenes/bank")
 """A bank whose scenes need not be drawn and embedded again, which takes a minute and a half."""
@@ -110,6 +113,7 @@ class Prior(PromptedDecoder):
         else:
             fit, pixels = trials.picture_fit, embed.image_size
             bank = Bank.of_folder(config.bank, size, embed, fit, pixels)
+        _warn_of_unknown(bank, trials)
         reader = Reader.fit(trials, split, config)
         mean = mean_answer(reader.decode(trials.select(split.train)))
         prior = cls(reader, bank, PosteriorWeights(0, 0), config.generator, config.clip, mean)
@@ -346,3 +350,15 @@ def _look(trials: Trials, size: int, embed: Embedder) -> tuple[torch.Tensor, tor
         pixels = torch.from_numpy(trials.read_pictures(paths[start : start + BATCH], size))
         cells.append(low_level(pixels.permute(0, 3, 1, 2).float() / 255))
     return pairs.embeddings[pairs.first], torch.cat(cells)
+
+
+def _warn_of_unknown(bank: Bank, trials: Trials) -> None:
+    """Say which categories were shown that no picture of the bank shows."""
+    lacking = sorted(set(trials.metadata[CATEGORY].astype(str)) - set(bank.attributes[CATEGORY]))
+    if lacking:
+        logger.warning(
+            "no picture of the bank shows %s%s, so images of such trials will show something else; "
+            "give a folder with one folder of pictures for each category (bank)",
+            ", ".join(lacking[:8]),
+            f" and {len(lacking) - 8} more" if len(lacking) > 8 else "",
+        )

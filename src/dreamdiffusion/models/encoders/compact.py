@@ -9,7 +9,6 @@ NICE, arXiv 2308.13234).
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
@@ -95,17 +94,5 @@ class CompactEncoder(StrictModel):
                 f"EEG has shape {tuple(eeg.shape)}, the encoder expects (batch, n_chans="
                 f"{expected[0]}, n_times={expected[1]})"
             )
-        hidden = self.project(self.features[2:](self._filter(eeg)))
+        hidden = self.project(self.features(eeg))
         return self.norm(hidden + self.residual(hidden))
-
-    def _filter(self, eeg: torch.Tensor) -> torch.Tensor:
-        """Apply the filters over channels and those over time.
-
-        Both are linear: where the first do not make the channels fewer, one convolution by the
-        product of their weights gives the same in two thirds of the time.
-        """
-        space, time = self.features[0], self.features[1]
-        if space.weight.shape[0] < space.weight.shape[1]:
-            return time(space(eeg))
-        kernel = torch.einsum("nok,oc->nck", time.weight, space.weight[:, :, 0])
-        return F.conv1d(eeg, kernel, time.bias, padding=self.config["kernel_size"] // 2)
