@@ -108,7 +108,7 @@ def open_networks(folder: Path, size: int | None) -> Networks:
             module.float().requires_grad_(True)
     # The folder keeps the text tower twice, and whole only in the text encoder.
     copy_weights(start.text_encoder, clip.text_model)
-    few = start.scheduler.config["timestep_spacing"] == FEW_STEPS["timestep_spacing"]
+    few = start.scheduler.config["solver_order"] == FEW_STEPS["solver_order"]
     schedule = FEW_STEPS if few else SCHEDULE
     return Networks(start.tokenizer, clip, start.vae, start.unet, projection, schedule)
 

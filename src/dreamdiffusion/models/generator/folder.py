@@ -20,12 +20,15 @@ SCHEDULE: dict[str, Any] = NOISE_SCHEDULE | {
     # As Stable Diffusion 2: predicting the noise puts little weight on the noisy timesteps, which
     # decide what is drawn.
     "prediction_type": "v_prediction",
+    # Stable Diffusion's last timestep keeps some of the picture, enough to tell where things are: a
+    # U-Net that can see it there ignores what the caption says about it, and draws by its noise
+    # (Lin et al. 2023).
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",  # drawing begins at that timestep
 }
 
 FEW_STEPS: dict[str, Any] = SCHEDULE | {
-    # Of first order and from pure noise on, as a U-Net is distilled (`distill_task`).
-    "solver_order": 1,
-    "timestep_spacing": "trailing",
+    "solver_order": 1,  # as a U-Net is distilled (`distill_task`)
 }
 
 

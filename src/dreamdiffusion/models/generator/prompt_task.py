@@ -19,7 +19,7 @@ from dreamdiffusion.models.generator.generator import (
 )
 from dreamdiffusion.models.generator.image_projection import ImageProjection
 from dreamdiffusion.models.generator.sources import Source
-from dreamdiffusion.models.generator.tasks import loss_weight
+from dreamdiffusion.models.generator.tasks import draw_timesteps, loss_weight
 from dreamdiffusion.models.pictures import Pictures
 from dreamdiffusion.models.pixels import clip_pixels
 from dreamdiffusion.training.random_numbers import Draw
@@ -82,7 +82,7 @@ class PromptTask(Task):
         pictures, images, latents = self.see(indices)
         shares = draw.spread()
         noise = draw.randn(*latents.shape[1:]).to(device)
-        timesteps = draw.randint(0, self.scheduler.config["num_train_timesteps"]).to(device)
+        timesteps = draw_timesteps(draw, int(self.scheduler.config["num_train_timesteps"])).to(device)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
         target = prediction_target(self.scheduler, latents, noise, timesteps)
         weight = loss_weight(self.scheduler, timesteps.cpu(), self.gamma).to(device)

@@ -17,6 +17,9 @@ from dreamdiffusion.models.pixels import clip_pixels, signed
 from dreamdiffusion.training.random_numbers import Draw
 from dreamdiffusion.training.task import Task
 
+NOISIEST_SHARE = 0.25
+"""Of a batch, at the noisiest tenth of timesteps."""
+
 SQUARE_WEIGHT = 5.0
 """Of the squared error of pixels in the VAE's loss, beside 1 for the absolute."""
 
@@ -197,7 +200,7 @@ class UnetTask(Task):
         latents = self.latents[indices]
         noise = draw.randn(*latents.shape[1:])
         n_train = self.scheduler.config["num_train_timesteps"]
-        timesteps = draw.randint(0, n_train)
+        timesteps = draw_timesteps(draw, n_train)
         noisy = self.scheduler.add_noise(latents, noise, timesteps).to(device)  # pyright: ignore[reportArgumentType]
         predicted = self.unet(
             noisy, timesteps.to(device), self.encodings[ids].to(device), return_dict=False
@@ -206,6 +209,16 @@ class UnetTask(Task):
         error = (predicted.float() - target).square().mean((1, 2, 3))
         weight = loss_weight(self.scheduler, timesteps, self.gamma).to(device)
         return {"loss": (error * weight).mean()}
+
+
+def draw_timesteps(draw: Draw, n_train: int) -> torch.Tensor:
+    """Return the timesteps that a batch learns at, int64 ``(n,)``.
+
+    A quarter of them are of the noisiest tenth. Little of the picture is left there, so that what
+    the condition says about its layout has to be learned there.
+    """
+    noisiest = draw.randint(n_train - n_train // 10, n_train)
+    return torch.where(draw.rand() < NOISIEST_SHARE, noisiest, draw.randint(0, n_train))
 
 
 def loss_weight(scheduler: DDPMScheduler, timesteps: torch.Tensor, gamma: float) -> torch.Tensor:
