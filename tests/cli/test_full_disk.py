@@ -74,7 +74,7 @@ def test_a_generator_is_whole_or_as_it_was(root: Path, tmp_path: Path) -> None:
         files_of_at_most(20_000),
         pytest.raises(OSError, match="File too large") as failed,
     ):
-        save_generator(folder, networks.tokenizer, networks.clip, networks.vae, networks.unet)
+        save_generator(folder, networks)
     assert str(failed.value.filename).startswith(str(folder))
     assert [path.name for path in tmp_path.iterdir()] == ["generator"]
     after = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

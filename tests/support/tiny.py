@@ -16,7 +16,7 @@ from dreamdiffusion.models.generator.build import (
     build_unet,
     build_vae,
 )
-from dreamdiffusion.models.generator.folder import save_generator
+from dreamdiffusion.models.generator.folder import Networks, save_generator, text_tower
 from dreamdiffusion.models.generator.vocabulary import train_tokenizer
 from dreamdiffusion.trials.trials import Trials
 
@@ -43,7 +43,7 @@ def write_generator(folder: Path, seed: int = 0) -> Path:
         vae = build_vae(vae_sizes, SIZE)
         unet_sizes = UnetSizes(channels=[32, 32], layers_per_block=1, heads=2)
         unet = build_unet(unet_sizes, vae_sizes, clip_sizes.width, SIZE)
-    save_generator(folder, tokenizer, clip, vae, unet)
+    save_generator(folder, Networks(tokenizer, clip, text_tower(clip), vae, unet))
     return folder
 
 

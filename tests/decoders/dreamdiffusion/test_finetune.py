@@ -132,7 +132,9 @@ def test_losses_against_hand_worked_values(task: FinetuneTask, kind: str) -> Non
         noise = draw.randn(*latents.shape[1:])
         timesteps = draw.randint(0, 1000)
         beta = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-        alpha = torch.cumprod(1 - beta, 0)[timesteps].float().view(-1, 1, 1, 1)
+        root = torch.cumprod(1 - beta, 0).sqrt()
+        root = (root - root[-1]) * root[0] / (root[0] - root[-1])  # to nothing at the end
+        alpha = root.square()[timesteps].float().view(-1, 1, 1, 1)
         condition = head(tokens)
         predicted = task.unet(
             alpha.sqrt() * latents + (1 - alpha).sqrt() * noise,

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from dreamdiffusion.models.generator.generator import check_noise_schedule
+
 CALLBACK_TENSORS = ["latents", "noise_pred"]
 """Tensors that a callback can ask for."""
 
@@ -28,9 +30,17 @@ def check_strengths(**strengths: float) -> None:
             raise ValueError(f"{name} is {value}, expected a number from 0 to 1")
 
 
-def check_scheduler(scheduler: Any, prediction_type: str | None) -> None:
-    """Refuse a scheduler that takes the U-Net's output for something else than it is."""
-    kind = getattr(scheduler, "config", {}).get("prediction_type")
+def check_scheduler(scheduler: Any, trained: Any) -> None:
+    """Refuse a scheduler that takes the U-Net's output for something else than it is.
+
+    Parameters
+    ----------
+    trained
+        The scheduler that the U-Net came with.
+    """
+    kind, prediction_type = (
+        getattr(each, "config", {}).get("prediction_type") for each in (scheduler, trained)
+    )
     if kind != prediction_type:
         name = type(scheduler).__name__
         raise ValueError(
@@ -42,6 +52,8 @@ def check_scheduler(scheduler: Any, prediction_type: str | None) -> None:
             f"the scheduler {type(scheduler).__name__} is not one for diffusion models (it has no "
             "scale_model_input); take DDIM, DPM++, UniPC, Euler or another of diffusers"
         )
+    if hasattr(trained, "alphas_cumprod"):
+        check_noise_schedule(scheduler, trained.alphas_cumprod)
 
 
 def check_callback(callback: Any, tensor_inputs: Sequence[str]) -> None:

@@ -105,7 +105,7 @@ class EEGToImagePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         text_encoder: CLIPTextModel | None = None,
     ):
         super().__init__()
-        self._prediction_type = getattr(scheduler, "config", {}).get("prediction_type")
+        self._trained_with = scheduler
         self.register_modules(
             eeg_processor=eeg_processor,
             eeg_encoder=eeg_encoder,
@@ -312,11 +312,11 @@ class EEGToImagePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             If there is not one of ``eeg`` and ``eeg_tokens``, the EEG does not fit the model, the
             output type is unknown, a strength is outside 0 to 1, there are too few or too many
             generators, the callback asks for another tensor, the scheduler is for another kind of
-            prediction, or there is a prompt and no text encoder.
+            prediction or noise schedule, or there is a prompt and no text encoder.
         """
         check_output_type(output_type)
         check_strengths(eeg_strength=eeg_strength, text_strength=text_strength, strength=strength)
-        check_scheduler(self.scheduler, self._prediction_type)
+        check_scheduler(self.scheduler, self._trained_with)
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs)
         if (eeg is None) == (eeg_tokens is None):
             raise ValueError("give the EEG or its tokens: one of eeg and eeg_tokens")

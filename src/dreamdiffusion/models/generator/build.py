@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,10 @@ from dreamdiffusion.models.config import (
     UnetSizes,
     VaeSizes,
 )
-from dreamdiffusion.models.generator.folder import FEW_STEPS, SCHEDULE, copy_weights
+from dreamdiffusion.models.generator.folder import FEW_STEPS, SCHEDULE, Networks, text_tower
 from dreamdiffusion.models.generator.generator import image_size, open_text_pipeline
 from dreamdiffusion.models.generator.image_projection import ImageProjection, open_projection
 from dreamdiffusion.models.generator.vocabulary import train_tokenizer
-
-
-@dataclass
-class Networks:
-    """What a generator folder holds; ``projection`` only where it understands embeddings.
-
-    ``schedule`` is how it draws: `SCHEDULE`, or `FEW_STEPS` of a U-Net that was distilled.
-    """
-
-    tokenizer: CLIPTokenizer
-    clip: CLIPModel
-    vae: AutoencoderKL
-    unet: UNet2DConditionModel
-    projection: ImageProjection | None = None
-    schedule: dict[str, Any] = field(default_factory=lambda: SCHEDULE)
 
 
 def build_networks(config: TrainGeneratorConfig, captions: list[str]) -> Networks:
@@ -64,9 +48,11 @@ def build_networks(config: TrainGeneratorConfig, captions: list[str]) -> Network
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             tokenizer = train_tokenizer(captions, config.clip)
+            clip = build_clip(tokenizer, config.clip, config.image_size)
             networks = Networks(
                 tokenizer,
-                build_clip(tokenizer, config.clip, config.image_size),
+                clip,
+                text_tower(clip),
                 build_vae(config.vae, config.image_size),
                 build_unet(config.unet, config.vae, config.clip.width, config.image_size),
             )
@@ -103,14 +89,15 @@ def open_networks(folder: Path, size: int | None) -> Networks:
             f"init {folder} draws {pixels} pixels, image_size is {size}; set image_size to {pixels}"
         )
     projection = open_projection(folder)
-    for module in (clip, start.vae, start.unet, projection):
+    text_encoder = start.text_encoder
+    for module in (clip, text_encoder, start.vae, start.unet, projection):
         if module is not None:
             module.float().requires_grad_(True)
-    # The folder keeps the text tower twice, and whole only in the text encoder.
-    copy_weights(start.text_encoder, clip.text_model)
     few = start.scheduler.config["solver_order"] == FEW_STEPS["solver_order"]
     schedule = FEW_STEPS if few else SCHEDULE
-    return Networks(start.tokenizer, clip, start.vae, start.unet, projection, schedule)
+    return Networks(
+        start.tokenizer, clip, text_encoder, start.vae, start.unet, projection, schedule
+    )
 
 
 def build_projection(

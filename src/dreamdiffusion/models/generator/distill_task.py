@@ -21,7 +21,7 @@ from dreamdiffusion.training.random_numbers import Draw
 class DistillTask(PromptTask):
     """One step of the student for several of the teacher's; arguments otherwise as `PromptTask`.
 
-    The projection of embeddings stays as it is, so that both read the same tokens.
+    Text encoder and projection of embeddings stay as they are, so that both read the same tokens.
     """
 
     def __init__(self, *given: Any, distill: DistillConfig, **named: Any) -> None:
@@ -29,8 +29,15 @@ class DistillTask(PromptTask):
         self.distill = distill
         self.teacher = copy.deepcopy(self.unet).eval().requires_grad_(False)
         self.projection.requires_grad_(False)
+        self.text_encoder.requires_grad_(False)
         self.modules: dict[str, nn.Module] = {"unet": self.unet}
-        self.frozen = [self.clip, self.vae, self.projection, self.teacher]
+        self.frozen = [
+            self.clip,
+            self.vae,
+            self.projection,
+            self.text_encoder,
+            self.teacher,
+        ]
         n_train = int(self.scheduler.config["num_train_timesteps"])
         self.grid = trailing_timesteps(n_train, distill.n_steps * distill.teacher_steps)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,35 +33,44 @@ FEW_STEPS: dict[str, Any] = SCHEDULE | {
 }
 
 
-def save_generator(
-    folder: Path,
-    tokenizer: CLIPTokenizer,
-    clip: CLIPModel,
-    vae: AutoencoderKL,
-    unet: UNet2DConditionModel,
-    projection: ImageProjection | None = None,
-    schedule: dict[str, Any] = SCHEDULE,
-) -> None:
-    """Write the folder, weights in safetensors and mostly fp16, whole or not at all.
+@dataclass
+class Networks:
+    """What a generator folder holds; ``projection`` only where it understands embeddings.
 
-    Parameters
-    ----------
-    schedule
-        `SCHEDULE`, or `FEW_STEPS` for a U-Net that was distilled.
+    ``text_encoder`` is what the U-Net reads captions with. It begins as the text tower of ``clip``
+    and learns on with the U-Net, while CLIP stays what EEG is aligned with. ``schedule`` is how it
+    draws: `SCHEDULE`, or `FEW_STEPS` of a U-Net that was distilled.
+    """
+
+    tokenizer: CLIPTokenizer
+    clip: CLIPModel
+    text_encoder: CLIPTextModel
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    projection: ImageProjection | None = None
+    schedule: dict[str, Any] = field(default_factory=lambda: SCHEDULE)
+
+
+def save_generator(folder: Path, networks: Networks) -> None:
+    """Write the folder, weights in safetensors and mostly fp16, whole or not at all.
 
     Raises
     ------
     OSError
         If the disk is full or fails; what was there before stays.
     """
-    text_encoder = CLIPTextModel(clip.config.text_config)  # pyright: ignore[reportArgumentType]
-    copy_weights(clip.text_model, text_encoder)
+    clip, vae, unet, projection = (
+        networks.clip,
+        networks.vae,
+        networks.unet,
+        networks.projection,
+    )
     pipeline = StableDiffusionPipeline(
         vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
+        text_encoder=networks.text_encoder,
+        tokenizer=networks.tokenizer,
         unet=unet,
-        scheduler=DPMSolverMultistepScheduler(**schedule),  # pyright: ignore[reportArgumentType]
+        scheduler=DPMSolverMultistepScheduler(**networks.schedule),  # pyright: ignore[reportArgumentType]
         safety_checker=None,  # type: ignore[arg-type]
         feature_extractor=None,  # type: ignore[arg-type]
         requires_safety_checker=False,
@@ -74,13 +84,20 @@ def save_generator(
         module.cpu().eval().half()
     # diffusers opens its own parts in fp32 whatever the file holds, transformers keeps what it
     # finds: stored as fp32, the text encoder fits the others without a word from the user.
-    text_encoder.eval().float()
+    networks.text_encoder.cpu().eval().float()
     with whole_folder(folder) as unfinished:
         pipeline.save_pretrained(unfinished, safe_serialization=True)
         clip.save_pretrained(unfinished / "clip", safe_serialization=True)
         if projection is not None:
             # Its statistics lose digits in half precision, and it is small.
             projection.cpu().eval().save_pretrained(unfinished / "image_projection")
+
+
+def text_tower(clip: CLIPModel) -> CLIPTextModel:
+    """Return a copy of the text tower of a CLIP."""
+    tower = CLIPTextModel(clip.config.text_config)  # pyright: ignore[reportArgumentType]
+    copy_weights(clip.text_model, tower)
+    return tower
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:

@@ -151,11 +151,37 @@ def check_text_generator(folder: Path) -> None:
 
 
 def change_scheduler(scheduler: Any, name: str) -> Any:
-    """Return the scheduler called ``name`` for the same noise schedule; ``own`` is this one."""
+    """Return the scheduler called ``name`` for the same noise schedule; ``own`` is this one.
+
+    Raises
+    ------
+    ValueError
+        If that scheduler cannot keep it.
+    """
     if name == "own":
         return scheduler
     kind, options = SCHEDULERS[name]
-    return kind.from_config(scheduler.config, **options)
+    changed = kind.from_config(scheduler.config, **options)
+    check_noise_schedule(changed, scheduler.alphas_cumprod)
+    return changed
+
+
+def check_noise_schedule(scheduler: Any, alphas_cumprod: torch.Tensor) -> None:
+    """Refuse a scheduler whose timesteps are not as noisy as those that the U-Net learned.
+
+    Parameters
+    ----------
+    alphas_cumprod
+        Share of the picture's variance that is left at each timestep of the training.
+    """
+    own = getattr(scheduler, "alphas_cumprod", alphas_cumprod)
+    # Some keep 2 ** -24 where nothing is left, which they could not divide by.
+    if not torch.allclose(own.cpu(), alphas_cumprod.cpu(), atol=1e-4):
+        raise ValueError(
+            f"the scheduler {type(scheduler).__name__} has another noise schedule than the U-Net "
+            "was trained with; take one that knows rescale_betas_zero_snr (DDIM, DPM++, Euler or "
+            "UniPC), made with from_config of the generator's own"
+        )
 
 
 def unet_extras(

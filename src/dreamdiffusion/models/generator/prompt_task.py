@@ -10,7 +10,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
-from transformers import CLIPModel
+from transformers import CLIPModel, CLIPTextModel
 
 from dreamdiffusion.models.config import ImageConditionConfig
 from dreamdiffusion.models.generator.generator import (
@@ -49,6 +49,9 @@ class PromptTask(Task):
     Pictures, latents, embeddings and texts are computed as they are needed, so that the pictures
     may be new at every step.
 
+    What reads captions learns too. It was the text tower of CLIP, which knows what told pictures of
+    one batch from each other, their kinds and colours, and hardly where things are.
+
     Parameters
     ----------
     source
@@ -59,6 +62,7 @@ class PromptTask(Task):
         self,
         unet: UNet2DConditionModel,
         projection: ImageProjection,
+        text_encoder: CLIPTextModel,
         clip: CLIPModel,
         vae: AutoencoderKL,
         scheduler: DDPMScheduler,
@@ -67,11 +71,16 @@ class PromptTask(Task):
         condition: ImageConditionConfig,
         min_snr_gamma: float,
     ) -> None:
-        self.unet, self.projection, self.clip, self.vae = unet, projection, clip, vae
+        self.unet, self.projection, self.text_encoder = unet, projection, text_encoder
+        self.clip, self.vae = clip, vae
         self.scheduler, self.source, self.tokenize = scheduler, source, tokenize
         self.n_samples = source.n_samples
         self.condition, self.gamma = condition, min_snr_gamma
-        self.modules: dict[str, nn.Module] = {"unet": unet, "image_projection": projection}
+        self.modules: dict[str, nn.Module] = {
+            "unet": unet,
+            "image_projection": projection,
+            "text_encoder": text_encoder,
+        }
         self.frozen = [clip, vae]
 
     def announce(self, indices: torch.Tensor) -> None:
@@ -82,7 +91,8 @@ class PromptTask(Task):
         pictures, images, latents = self.see(indices)
         shares = draw.spread()
         noise = draw.randn(*latents.shape[1:]).to(device)
-        timesteps = draw_timesteps(draw, int(self.scheduler.config["num_train_timesteps"])).to(device)
+        n_train = int(self.scheduler.config["num_train_timesteps"])
+        timesteps = draw_timesteps(draw, n_train).to(device)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
         target = prediction_target(self.scheduler, latents, noise, timesteps)
         weight = loss_weight(self.scheduler, timesteps.cpu(), self.gamma).to(device)
@@ -126,11 +136,10 @@ class PromptTask(Task):
                 tokens = torch.cat([tokens.to(seen.dtype), seen], 1)
             yield rows, tokens
 
-    @torch.no_grad()
     def encode(self, captions: list[str]) -> torch.Tensor:
         """Return what cross-attention sees of captions, ``(n, max_length, width)``."""
-        tokens = self.tokenize(captions).to(self.clip.device)
-        return self.clip.text_model(input_ids=tokens).last_hidden_state
+        tokens = self.tokenize(captions).to(self.text_encoder.device)
+        return self.text_encoder(input_ids=tokens).last_hidden_state
 
 
 def choose_conditions(

@@ -14,16 +14,22 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.models.config import TrainGeneratorConfig
-from dreamdiffusion.models.generator.build import Networks, build_networks, build_projection
+from dreamdiffusion.models.generator.build import build_networks, build_projection
 from dreamdiffusion.models.generator.decoder_task import DecoderTask
 from dreamdiffusion.models.generator.distill_task import DistillTask
-from dreamdiffusion.models.generator.folder import FEW_STEPS, SCHEDULE, save_generator
+from dreamdiffusion.models.generator.folder import (
+    FEW_STEPS,
+    SCHEDULE,
+    Networks,
+    save_generator,
+    text_tower,
+)
 from dreamdiffusion.models.generator.generator import (
     encode_images,
     image_size,
@@ -70,7 +76,7 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     pictures = _pictures(config)
     networks = build_networks(config, pictures.captions)
     clip, vae = networks.clip, networks.vae
-    _train_clip(config, pictures, networks.tokenizer, clip)
+    _train_clip(config, pictures, networks)
     prints = []
     if config.vae_train is not None:
         prints += [_train_vae(config, config.vae_train, pictures, vae)]
@@ -85,15 +91,7 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     elif config.distill_train is not None:
         prints += [_distill(config, config.distill_train, pictures, networks)]
     folder = output / "generator"
-    save_generator(
-        folder,
-        networks.tokenizer,
-        clip,
-        vae,
-        networks.unet,
-        networks.projection,
-        networks.schedule,
-    )
+    save_generator(folder, networks)
     _save_all_prints(config, folder, pictures, prints)
     captions = _spread(sorted(set(pictures.captions)), 48)
     drawn = {"num_inference_steps": 10, "guidance_scale": 2.5}
@@ -163,14 +161,14 @@ def _pictures(config: TrainGeneratorConfig) -> Pictures:
     return draw_pictures(config.n_scenes, config.image_size, last.seed)
 
 
-def _train_clip(
-    config: TrainGeneratorConfig, pictures: Pictures, tokenizer: CLIPTokenizer, clip: CLIPModel
-) -> None:
-    """Train both towers; from there on the text tower stays as it is, as the U-Net reads it."""
+def _train_clip(config: TrainGeneratorConfig, pictures: Pictures, networks: Networks) -> None:
+    """Train both towers; the U-Net begins with a copy of the text tower."""
+    tokenizer, clip = networks.tokenizer, networks.clip
     if config.clip_train is not None:
         captions, (caption_ids,) = _number([pictures.captions])
         task = ClipTask(clip, pictures, _tokenize(tokenizer, captions), caption_ids)
         _run(task, config, config.clip_train, pictures, "clip-train", "CLIP")
+        networks.text_encoder = text_tower(clip)
     if config.clip_image_train is not None:
         texts, text_ids = _number(pictures.captions_by_length or [pictures.captions])
         image_task = ClipImageTask(clip.cpu(), pictures, _tokenize(tokenizer, texts), text_ids)
@@ -212,7 +210,7 @@ def _train_on_captions(
     task = UnetTask(
         networks.unet,
         _encode_all(networks.vae, pictures),
-        _encode_captions(networks.clip, _tokenize(networks.tokenizer, [*captions, ""])),
+        _encode_captions(networks.text_encoder, _tokenize(networks.tokenizer, [*captions, ""])),
         caption_ids,
         DDPMScheduler(**SCHEDULE),
         config.min_snr_gamma,
@@ -263,12 +261,19 @@ def _prompted(
 ) -> tuple[Any, ...]:
     """Return the arguments of `PromptTask`, with all networks on the device."""
     assert networks.projection is not None
-    modules: list[Any] = [networks.clip, networks.vae, networks.projection, networks.unet]
+    modules: list[Any] = [
+        networks.clip,
+        networks.vae,
+        networks.projection,
+        networks.text_encoder,
+        networks.unet,
+    ]
     for module in modules:
         module.to(choose_device(stage.runtime))
     return (
         networks.unet,
         networks.projection,
+        networks.text_encoder,
         networks.clip,
         networks.vae,
         DDPMScheduler(**SCHEDULE),
@@ -326,10 +331,10 @@ def _encode_all(vae: AutoencoderKL, pictures: Pictures, chunk: int = 512) -> tor
 
 
 @torch.no_grad()
-def _encode_captions(clip: CLIPModel, tokens: torch.Tensor) -> torch.Tensor:
+def _encode_captions(text_encoder: CLIPTextModel, tokens: torch.Tensor) -> torch.Tensor:
     """Return what cross-attention sees of each caption, ``(n, max_length, width)``."""
     parts = [
-        clip.text_model(input_ids=part.to(clip.device)).last_hidden_state.cpu()
+        text_encoder(input_ids=part.to(text_encoder.device)).last_hidden_state.cpu()
         for part in tokens.split(256)
     ]
     return torch.cat(parts)
