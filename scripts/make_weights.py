@@ -239,7 +239,7 @@ STAGES = (
         "scenes",
         ("trials", "decoder", "pretrained"),
         tiny=_short(encoder=_TINY_ENCODER, n_condition_tokens=4, split=_TINY_SPLIT),
-        minutes=19.0,
+        minutes=14.0,
         target=PAPER,
         install=install_model,
     ),
