@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from reader_scores import edges
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from dreamdiffusion.datasets.simulation.scenes import CATEGORIES, Scene, random_scene, render
 from dreamdiffusion.models.embedder import load_embedder
@@ -33,6 +35,8 @@ from dreamdiffusion.training.config import RuntimeConfig
 from dreamdiffusion.training.device import choose_device
 
 SEED = 20231
+N_PLACED = 2000
+"""Other scenes, which teach which place an object has."""
 STEPS = (20, 10, 4, 2)
 
 
@@ -66,6 +70,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     generator = PromptedGenerator.from_pretrained(options.generator).to(device)
     judge = Judge.from_pretrained(options.judge)
     embed = load_embedder(options.generator / "clip", device)
+    place_of = place_classifier(options.seed + 1, generator.image_size)
     rng = np.random.default_rng(options.seed)
     scenes = [
         random_scene(rng, category=c) for _ in range(options.per_category) for c in CATEGORIES
@@ -77,9 +82,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         conditions["embedding"] = {"embeddings": embed(true)}
         conditions["both"] = conditions["caption"] | conditions["embedding"]
     rows = [
-        {"label": options.label, "condition": "true pictures"} | accuracy(judge, true, scenes),
+        {"label": options.label, "condition": "true pictures"}
+        | accuracy(judge, true, scenes)
+        | placed(place_of, true, scenes),
         {"label": options.label, "condition": "VAE", "psnr": psnr(rebuilt, true)}
         | accuracy(judge, rebuilt, scenes)
+        | placed(place_of, rebuilt, scenes)
         | crispness(rebuilt, true),
     ]
     for name, given in conditions.items():
@@ -95,7 +103,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             seconds = (time.perf_counter() - begin) / len(scenes)
             row = {"label": options.label, "condition": name, "steps": steps}
             row["guidance_scale"] = options.guidance_scale
-            row |= accuracy(judge, drawn, scenes) | crispness(drawn, true)
+            row |= accuracy(judge, drawn, scenes) | placed(place_of, drawn, scenes)
+            row |= crispness(drawn, true)
             rows.append(row | {"seconds_per_picture": seconds})
             print(json.dumps(rows[-1]), flush=True)
             if options.sheets and steps == options.steps[min(1, len(options.steps) - 1)]:
@@ -103,7 +112,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "n": len(scenes),
         "seed": options.seed,
-        "chance": {"category": 1 / len(judge.categories), "color": 1 / len(judge.colors)},
+        "chance": {
+            "category": 1 / len(judge.categories),
+            "color": 1 / len(judge.colors),
+            "place": 1 / 3,
+        },
         "rows": rows,
     }
 
@@ -132,6 +145,22 @@ def accuracy(judge: Judge, images: torch.Tensor, scenes: list[Scene]) -> dict[st
     }
 
 
+def place_classifier(seed: int, size: int) -> LinearDiscriminantAnalysis:
+    """Return what tells from edges where the object is; the judge names no place."""
+    rng = np.random.default_rng(seed)
+    scenes = [random_scene(rng) for _ in range(N_PLACED)]
+    classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    return classifier.fit(edges(true_pictures(scenes, size)), [scene.place for scene in scenes])
+
+
+def placed(
+    place_of: LinearDiscriminantAnalysis, images: torch.Tensor, scenes: list[Scene]
+) -> dict[str, float]:
+    """Return the share of pictures whose object is where it is asked for."""
+    right = place_of.predict(edges(images)) == np.array([scene.place for scene in scenes])
+    return {"place": float(right.mean())}
+
+
 def crispness(images: torch.Tensor, true: torch.Tensor) -> dict[str, Any]:
     """Power per band and edges as shares of those of the true pictures."""
     return {"power_kept": power_kept(images, true), "edges_kept": edges_kept(images, true)}
@@ -152,14 +181,15 @@ def sheet(images: torch.Tensor, path: Path) -> None:
 def table(result: dict[str, Any]) -> str:
     """Return the card as a Markdown table."""
     lines = [
-        "| generator | from | steps | category | colour | power kept, bands of 4 cycles | edges | "
-        "PSNR | s / picture |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| generator | from | steps | category | colour | place | power kept, bands of 4 cycles | "
+        "edges | PSNR | s / picture |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
         power = " ".join(f"{value:.2f}" for value in row.get("power_kept", []))
         cells = [row["label"], row["condition"], str(row.get("steps", ""))]
-        cells += [f"{row['category']:.3f}", f"{row['color']:.3f}", power]
+        cells += [f"{row['category']:.3f}", f"{row['color']:.3f}"]
+        cells += [f"{row['place']:.3f}" if "place" in row else "", power]
         for key, digits in (("edges_kept", 2), ("psnr", 1), ("seconds_per_picture", 2)):
             cells.append(f"{row[key]:.{digits}f}" if key in row else "")
         lines.append("| " + " | ".join(cells) + " |")

@@ -8,7 +8,7 @@ Runs 1-8 train (1,920 trials), run 9 scales and chooses, runs 17-20 are the test
 retrieval among the 240 of a run). Runs 10-16 are no test: they were looked at before.
 Writes ``docs/results/reader.json`` and prints the table. Every part is kept in ``--output`` and not
 computed again; drawings are kept for each U-Net of the generator. ``--model`` takes a prior that
-``fit-prior --config scenes`` wrote, of the same runs, in place of fitting one; ``--looked_up``
+``fit prior --config scenes`` wrote, of the same runs, in place of fitting one; ``--looked_up``
 leaves out the rows that a generator draws; ``--choose`` compares ways of drawing on run 9.
 """
 

@@ -69,12 +69,16 @@ def install_model(output: Path, target: Path) -> None:
 
     source = output / "model"
     install_copy(source, target)
-    for path in (source / ADAPTER, source / RECORD):
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    # A prior holds the folder of its reader, which names its CLIP by itself.
+    for path in [*source.rglob(ADAPTER), *source.rglob(RECORD)]:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        place = target / path.relative_to(source)
         if moved := content.keys() & {"generator", "clip"}:
             for key in moved:
-                content[key] = relative_source(resolve_source(content[key], source), target)
-            write_json(target / path.name, content)
+                content[key] = relative_source(
+                    resolve_source(content[key], path.parent), place.parent
+                )
+            write_json(place, content)
     person = json.loads((MARKS / "person.json").read_text(encoding="utf-8"))
     recipe = {key: value for key, value in person["config"].items() if key != "output"}
     write_json(target / "recording.json", recipe)

@@ -15,6 +15,7 @@ from PIL import Image
 from tiny import SIZE, caption_config, prior_config, reader_config
 
 from dreamdiffusion.decoders.fit import fit_decoder, open_image_decoder
+from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.control_images import ControlPainter
 from dreamdiffusion.evaluation.evaluate import evaluate
@@ -167,6 +168,23 @@ def test_a_split_that_was_changed_after_training(folder: Path, tmp_path: Path) -
     Split(split.test, split.validation, split.train, split.rule).save(model / "split.json")
     found = reasons(score(folder, tmp_path / "scores", model=model))
     assert {"split_changed", "scale_not_of_training"} <= found
+
+
+def test_loose_channels_are_repaired_where_the_scale_is_fitted(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The scale is that of repaired training trials; one of all trials is still found."""
+    config = prior_config(
+        folder, split=SPLIT, output=tmp_path / "own", steps=2, repair_channels=1.2, scale="whiten"
+    )
+    model = fit_decoder(config)
+    assert "scale_not_of_training" not in reasons(score(folder, tmp_path / "scores", model=model))
+    trials = Trials.load(folder / "trials")
+    everything = np.arange(len(trials))
+    reader = Reader.load(model / "reader")
+    assert not np.array_equal(reader.as_read(trials).data, trials.data)
+    reader.scale_again(trials, everything).save_pretrained(model / "reader" / "eeg_processor")
+    assert "scale_not_of_training" in reasons(score(folder, tmp_path / "again", model=model))
 
 
 def test_captions_go_the_same_way(folder: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
         config = read_yaml(Path(arguments[-1]))
         output = Path(config["output"])
         ran.append(Path(arguments[-1]).stem)
-        for folder in (output, output / "generator", output / "model"):
+        for folder in (output, output / "generator" / "clip", output / "model"):
             folder.mkdir(parents=True, exist_ok=True)
         content = results.get(ran[-1], ran[-1])
         if content == "fails":
@@ -45,6 +45,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
             (output / name).write_text("{}")
         sources = {"generator": "../../../weights/scenes-generator", "weights": {}}
         (output / "model" / "decoder.json").write_text(json.dumps(sources))
+        inside = {"clip": "../../../../weights/scenes-generator/clip"}
+        (output / "model" / "reader").mkdir(exist_ok=True)
+        (output / "model" / "reader" / "decoder.json").write_text(json.dumps(inside))
         return 0
 
     monkeypatch.setattr(chain, "main", command)
@@ -80,6 +83,8 @@ def test_all_is_made_once(made, tmp_path: Path) -> None:
     for name in ("prior-scenes", "eeg-scenes"):
         record = json.loads((weights / name / "decoder.json").read_text())
         assert record == {"generator": "../scenes-generator", "weights": {}}
+        record = json.loads((weights / name / "reader" / "decoder.json").read_text())
+        assert record == {"clip": "../../scenes-generator/clip"}
         recipe = json.loads((weights / name / "recording.json").read_text())
         assert (recipe["n_runs"], recipe["noise_level"], "output" in recipe) == (10, 0.34, False)
         assert (weights / name / "confidence.json").is_file()

@@ -146,6 +146,14 @@ class ImageDecoder(Decoder):
     def generator_source(self) -> str | Path | None:
         """Return folder or hub id of the generator that draws; None where it is not known."""
 
+    def scale_again(self, trials: Trials, train: np.ndarray) -> EEGProcessor:
+        """Fit the scale as `fit` does, on the places ``train`` of trials of its channels.
+
+        A decoder whose scale is another was fitted on other trials.
+        """
+        own = self.processor
+        return EEGProcessor.fit(trials, train, own.config["scale"], own.n_chans)
+
     def describe(self, sample: Any) -> str:
         """Say in a sentence how images are drawn."""
         fields = sample.model_dump(exclude={"seed", "num_images_per_prompt"})

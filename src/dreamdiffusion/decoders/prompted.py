@@ -90,6 +90,9 @@ class PromptedDecoder(ImageDecoder):
     def processor(self) -> EEGProcessor:
         return self.reader.processor
 
+    def scale_again(self, trials: Trials, train: np.ndarray) -> EEGProcessor:
+        return self.reader.scale_again(trials, train)
+
     def clip_source(self) -> str | Path:
         return self.clip
 

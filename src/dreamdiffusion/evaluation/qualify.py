@@ -26,7 +26,6 @@ from dreamdiffusion.evidence.headline import (
 from dreamdiffusion.evidence.look_log import selection_suspected
 from dreamdiffusion.evidence.scores import Headline, Look, Reason
 from dreamdiffusion.files.schema import PictureFit
-from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.picture_descriptors import alike_pictures
 from dreamdiffusion.models.picture_prints import (
     load_descriptions,
@@ -129,7 +128,7 @@ def _foreign_scale(fold: Fold, trials: Trials, split: Split) -> Reason | None:
     stored = fold.decoder.processor
     if list(stored.config["ch_names"]) != list(trials.ch_names):
         return None  # its channels are a part of these, in another order
-    again = EEGProcessor.fit(trials, split.train, stored.config["scale"], stored.n_chans)
+    again = fold.decoder.scale_again(trials, split.train)
     return scale_reason(stored.matrix.cpu().numpy(), again.matrix.numpy())
 
 

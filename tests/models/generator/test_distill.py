@@ -128,7 +128,7 @@ def test_the_u_net_alone_learns_and_is_drawn_from_in_few_steps(start, tmp_path):
         stem = "model" if part == "text_encoder" else "diffusion_pytorch_model"
         name = f"{part}/{stem}.safetensors"
         before, after = load_file(start / name), load_file(folder / name)
-        same = all(torch.equal(before[key], after[key]) for key in before)
+        same = all(torch.equal(before[key].half(), after[key].half()) for key in before)
         assert same == (part != "unet")
 
     def schedule(folder: Path) -> dict:

@@ -29,7 +29,7 @@ from dreamdiffusion.decoders.prior.posterior import (
     marginals,
 )
 from dreamdiffusion.decoders.prompted import CHOICE, NOISE, PromptedDecoder, generators
-from dreamdiffusion.decoders.reader.decoder import Reader
+from dreamdiffusion.decoders.reader.decoder import Reader, say_repaired
 from dreamdiffusion.files.shipped import find_weights
 from dreamdiffusion.models.embedder import PHOTOS, Embedder, load_embedder
 from dreamdiffusion.models.generator.generator import check_text_generator
@@ -158,12 +158,17 @@ class Prior(PromptedDecoder):
         _, about_bank = self.compare(held_out)
         return fit_class_weight(about_bank, torch.from_numpy(shown[:, None] == in_bank[None]))
 
-    def compare(self, trials: Trials) -> tuple[Answer, Evidence]:
-        """Return the reader's answer, and what it and the likelihood say of the bank's pictures."""
-        answer, likely = self.reader.decode(trials), None
+    def compare(self, trials: Trials, say: bool = False) -> tuple[Answer, Evidence]:
+        """Return the reader's answer, and what it and the likelihood say of the bank's pictures.
+
+        ``say`` logs in how many trials channels were replaced.
+        """
+        own, likely = self.reader.as_read(trials), None
+        if say:
+            say_repaired(trials, own)
+        answer = self.reader.answer(own)
         if self.likelihood is not None:
-            responses = self.likelihood.respond(self.reader.as_read(trials))
-            likely = log_likelihood(responses, self.likelihood.bank)
+            likely = log_likelihood(self.likelihood.respond(own), self.likelihood.bank)
         return answer, Evidence.of(answer, self.bank.embeddings, self.bank.attributes, likely)
 
     def read(self, trials: Trials) -> Answer:
@@ -181,7 +186,7 @@ class Prior(PromptedDecoder):
 
     def draw(self, trials: Trials, sample: PriorSampleConfig, numbers: np.ndarray) -> Answer:
         """Choose pictures of the bank for each trial, and draw from them on."""
-        answer, evidence = self.compare(trials)
+        answer, evidence = self.compare(trials, say=True)
         places = self.choose(evidence, sample, numbers)
         return replace(
             self._worded(answer, evidence),

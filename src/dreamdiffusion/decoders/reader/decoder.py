@@ -104,12 +104,7 @@ class Reader(Decoder):
         cap = None
         if config.montage == "any":  # first, since a channel without a place ends the fit
             cap = CapEstimate.fit(np.asarray(trials.data[split.train]), trials.ch_names)
-        repair = None
-        if config.repair_channels is not None:
-            # A loose electrode of a few runs would spoil what is learned of all trials.
-            data = np.asarray(trials.data)
-            repair = ChannelRepair.fit(data[split.train], config.repair_channels)
-            trials = replace(trials, data=repair(data))
+        trials, repair = _repair(trials, split.train, config.repair_channels)
         pairs = load_embeddings(trials, load_embedder(config.clip, device))
         processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
         linear: list[Encoding] = []
@@ -150,6 +145,12 @@ class Reader(Decoder):
         self.linear = linear
         self.pooling = fit_pooling(networks, self._read_linear(held_out), held_out.metadata)
 
+    def scale_again(self, trials: Trials, train: np.ndarray) -> EEGProcessor:
+        """Fit the scale as `fit` does, on the places ``train`` of trials of its channels."""
+        own = self.processor
+        trials, _ = _repair(trials, train, self.repair and self.repair.threshold)
+        return EEGProcessor.fit(trials, train, own.config["scale"], own.n_chans)
+
     def _scale(self, trials: Trials) -> torch.Tensor:
         """Return trials as the networks take them."""
         eeg = self.processor(np.asarray(trials.data), trials.ch_names, trials.sfreq)
@@ -161,10 +162,15 @@ class Reader(Decoder):
         scaled = scale_for_linear(trials, self.processor.config["scale"])
         return mean_table([one.decode(scaled).probabilities or {} for one in self.linear])
 
-    @torch.no_grad()
     def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give the probabilities of every attribute, and the embedding of the EEG."""
-        trials = self.as_read(trials)
+        own = self.as_read(trials)
+        say_repaired(trials, own)
+        return self.answer(own)
+
+    @torch.no_grad()
+    def answer(self, trials: Trials) -> Answer:
+        """Give what `decode` gives, for trials that `as_read` returned."""
         eeg = self._scale(trials)
         device = self.networks[0].device
         read = [
@@ -248,3 +254,28 @@ class Reader(Decoder):
 
 def _folder(number: int) -> str:
     return f"network-{number}"
+
+
+def _repair(
+    trials: Trials, train: np.ndarray, threshold: float | None
+) -> tuple[Trials, ChannelRepair | None]:
+    """Return trials whose loose channels are replaced, and what does it; no threshold: as they are.
+
+    A loose electrode of a few runs would spoil what is learned of all trials.
+    """
+    if threshold is None:
+        return trials, None
+    data = np.asarray(trials.data)
+    repair = ChannelRepair.fit(data[train], threshold)
+    repaired = replace(trials, data=repair(data))
+    say_repaired(trials, repaired)
+    return repaired, repair
+
+
+def say_repaired(trials: Trials, read: Trials) -> None:
+    """Log in how many trials channels were replaced; those of another cap are other channels."""
+    before, after = np.asarray(trials.data), np.asarray(read.data)
+    if before is after or before.shape != after.shape:
+        return
+    if changed := int(np.any(before != after, axis=(1, 2)).sum()):
+        logger.info("channels of %d of %d trials were replaced", changed, len(before))

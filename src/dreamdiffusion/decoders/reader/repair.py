@@ -7,7 +7,6 @@ conditioning); how far it usually departs from that is known from the training t
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from dreamdiffusion.files.whole import write_tensors
-
-logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.floating]
 
@@ -54,7 +51,7 @@ class ChannelRepair:
 
         A trial of which half the channels or more depart is left as it is: the rest cannot tell.
         """
-        repaired, count = np.array(data, copy=True), 0
+        repaired = np.array(data, copy=True)
         departs = _departure(np.asarray(data, float), self.covariance) > self.threshold * self.usual
         for trial in np.flatnonzero(departs.any(axis=1)):
             values = np.asarray(data[trial], float)
@@ -65,9 +62,6 @@ class ChannelRepair:
             among = self.covariance[np.ix_(good, good)]
             known = np.linalg.lstsq(among, values[good], rcond=None)[0]
             repaired[trial][bad] = self.covariance[np.ix_(bad, good)] @ known
-            count += 1
-        if count:
-            logger.info("channels of %d of %d trials were replaced", count, len(data))
         return repaired
 
     def _agreeing(self, values: Floats) -> np.ndarray:

@@ -89,8 +89,9 @@ def save_generator(folder: Path, networks: Networks) -> None:
         pipeline.save_pretrained(unfinished, safe_serialization=True)
         clip.save_pretrained(unfinished / "clip", safe_serialization=True)
         if projection is not None:
-            # Its statistics lose digits in half precision, and it is small.
-            projection.cpu().eval().save_pretrained(unfinished / "image_projection")
+            for weights in projection.cpu().eval().parameters():
+                weights.data = weights.data.half()  # its statistics would lose digits
+            projection.save_pretrained(unfinished / "image_projection")
 
 
 def text_tower(clip: CLIPModel) -> CLIPTextModel:
