@@ -49,7 +49,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from dreamdiffusion.decoders.base import Decoder
-from dreamdiffusion.decoders.config import LdaConfig, ReaderConfig
+from dreamdiffusion.decoders.config import LdaConfig, ReaderConfig, ReaderOptimConfig
 from dreamdiffusion.decoders.fit import make_split
 from dreamdiffusion.decoders.lda import LDA
 from dreamdiffusion.decoders.reader.decoder import Reader
@@ -57,7 +57,6 @@ from dreamdiffusion.evidence.statistics.bootstrap import seed_interval
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.files.shipped import CONFIGS
-from dreamdiffusion.training.config import OptimConfig
 from dreamdiffusion.trials.config import SplitConfig
 from dreamdiffusion.trials.scaling import scale_matrix
 from dreamdiffusion.trials.splits import Split, subset_training
@@ -83,10 +82,11 @@ OTHERS_STEPS = 600
 BATCH = 64
 RATES = {
     ("compact", "fresh"): (2e-3,), ("compact", "init"): (1e-4, 5e-4, 2e-3),
-    ("mae", "fresh"): (5e-4, 1e-3, 2e-3), ("mae", "init"): (1e-4, 5e-4, 1e-3),
+    ("mae", "fresh"): (1e-3,), ("mae", "init"): (1e-4,),
 }  # fmt: skip
 """Learning rates that run 9 chooses from, with 150 trials and seed 0, from the start ``neither`` or
-``supervised``; that of the compact network from nothing was chosen before."""
+``supervised``. Where there is one it was chosen before: that of the compact network from nothing on
+other data, the transformer's are those of its pre-training and of the compact network."""
 MAE = {"patch_size": 8, "embed_dim": 128, "depth": 3, "num_heads": 4, "mlp_ratio": 2.0}
 DRAWS = 2000
 
@@ -359,9 +359,7 @@ def fit_reader(
         output=folder, seed=seed, linear=False, steps=steps,
         batch_size=min(BATCH, len(trials)),
         checkpoint_every=200, validate_every=steps,
-        optim=OptimConfig(
-            lr=rate, betas=(0.9, 0.99), weight_decay=0.5, warmup_steps=steps // 5, clip_grad=1.0
-        ),
+        optim=ReaderOptimConfig(lr=rate, warmup_steps=steps // 5),
         **begin,
     )  # fmt: skip
     split = Split(np.arange(len(trials)), np.arange(0), np.arange(0), "all")

@@ -132,6 +132,25 @@ class FinetuneConfig(AugmentConfig, TrainConfig, FitConfig):
     encoder_lr_scale: PositiveFloat = 1.0
 
 
+INIT_LR = 1e-4
+"""Learning rate of a reader that starts from trained weights: at the rate that suits random ones,
+few trials unlearn most of what other people's had taught (docs/pretraining.md)."""
+
+
+class ReaderOptimConfig(OptimConfig):
+    """AdamW, as it suits a reader."""
+
+    lr: PositiveFloat = Field(
+        default=2e-3, description=f"from random weights; with init {INIT_LR:g}, unless it is given"
+    )
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(
+        default=0.5, description="on parameters with more than one dimension"
+    )
+    warmup_steps: int = 300
+    clip_grad: PositiveFloat = 1.0
+
+
 class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     """A small network that reads attributes of the picture, and its CLIP embedding, off the EEG."""
 
@@ -206,9 +225,13 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
     shift_augment: int = Field(default=3, ge=0, description="time points of random shift")
     steps: PositiveInt = 1500
     batch_size: PositiveInt = 256
-    optim: OptimConfig = OptimConfig(
-        lr=2e-3, betas=(0.9, 0.99), weight_decay=0.5, warmup_steps=300, clip_grad=1.0
-    )
+    optim: ReaderOptimConfig = ReaderOptimConfig()
+
+    @model_validator(mode="after")
+    def _gentle_from_init(self) -> ReaderConfig:
+        if self.init is not None and "lr" not in self.optim.model_fields_set:
+            self.optim = self.optim.model_copy(update={"lr": INIT_LR})
+        return self
 
     @model_validator(mode="after")
     def _one_montage(self) -> ReaderConfig:

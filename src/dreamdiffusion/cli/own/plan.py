@@ -16,6 +16,7 @@ from dreamdiffusion.decoders.config import (
     FitConfig,
     PriorConfig,
     ReaderConfig,
+    ReaderOptimConfig,
 )
 from dreamdiffusion.files.shipped import find_weights
 from dreamdiffusion.models.config import CompactConfig
@@ -23,7 +24,6 @@ from dreamdiffusion.models.embedder import PHOTOS
 from dreamdiffusion.models.lite import lite_installed
 from dreamdiffusion.recordings.config import SignalConfig, StatedConfig
 from dreamdiffusion.recordings.formats.sidecar import read_json
-from dreamdiffusion.training.config import OptimConfig
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
 
@@ -54,9 +54,7 @@ FEW: dict[str, Any] = {
     "contrastive_weight": 0.1,
     "shift_augment": 2,
     "batch_size": 128,
-    "optim": OptimConfig(
-        lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, warmup_steps=60, clip_grad=1.0
-    ),
+    "optim": ReaderOptimConfig(lr=1e-3, weight_decay=0.1, warmup_steps=60),
 }
 """Of the reader, on up to `FEW_CHANNELS`."""
 
