@@ -61,7 +61,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results/gratings"))
     options = parser.parse_args()
     pictures = write_pictures(WORK)
-    train_generator(TrainGeneratorConfig(**read_yaml(CONFIGS / "train-generator-gratings.yaml")))
+    if "paper" in options.arms:  # the prior's pictures are looked up, none is drawn
+        settings = read_yaml(CONFIGS / "train-generator-gratings.yaml")
+        train_generator(TrainGeneratorConfig(**settings))
     judge = train_judge(TrainJudgeConfig(**read_yaml(CONFIGS / "train-judge-gratings.yaml")))
     trials = prepare_trials(options.recordings, pictures, WORK)
     options.output.mkdir(parents=True, exist_ok=True)
