@@ -188,6 +188,19 @@ def test_a_word_that_is_no_decoder_is_named(capsys, word, told):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [["--data", "x"], ["--split.by", "run", "--data", "x"]])
+def test_a_decoder_behind_the_options_is_told_its_place(stage, capsys, options):
+    received = stage()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["fit", *options, "lda"])
+    assert stopped.value.code == 2 and not received
+    right = f"dreamdiffusion fit lda {' '.join(options)}\n"
+    assert capsys.readouterr().err.endswith(f"error: the decoder comes before the options: {right}")
+    assert cli.main(right.split()[1:]) == 0
+    assert cli.main(["fit", "--data", "x", "--output", "lda"]) == 0  # a folder of that name
+    assert [type(config) for config in received] == [LdaConfig, PriorConfig]
+
+
 def test_a_configuration_that_ships_belongs_to_its_decoder(stage, monkeypatch):
     monkeypatch.chdir(ROOT)
     received = stage()
@@ -372,6 +385,23 @@ def test_what_was_given_is_known_also_where_it_is_the_default(tmp_path):
     assert parse(PrepareConfig).model_fields_set == set()
     inner = parse(FinetuneConfig, "--optim.lr", "1e-4").optim
     assert inner == FinetuneConfig().optim.model_copy(update={"lr": 1e-4})
+
+
+def test_a_command_looks_where_the_one_before_it_writes():
+    """By their defaults, so that nobody has to type a path between them."""
+    trials = parse(PrepareConfig).output
+    windows = parse(PrepareConfig, "--kind", "windows").output
+    readers = {
+        name: schema.model_fields["data"].default
+        for name, command in cli.COMMANDS.items()
+        if "data" in (schema := command.load_schema()).model_fields
+    }
+    assert readers.pop("pretrain") == windows == Path("runs/windows")
+    of_pictures = {readers.pop(name) for name in ("train-generator", "train-judge")}
+    assert of_pictures == {None}
+    assert set(readers.values()) == {trials} == {Path("runs/trials")}
+    assert {"fit lda", "fit prior", "audit", "evaluate", "generate", "decode"} <= set(readers)
+    assert parse(PrepareConfig, "--kind", "windows", "--output", "w").output == Path("w")
 
 
 # --- results, errors and exit codes -----------------------------------------------------------

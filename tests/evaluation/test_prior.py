@@ -14,10 +14,13 @@ from experiments import experiment, publish, reasons, write_judge
 from PIL import Image
 from tiny import SIZE, caption_config, prior_config, reader_config
 
+from dreamdiffusion.decoders.base import Answer
 from dreamdiffusion.decoders.fit import fit_decoder, open_image_decoder
 from dreamdiffusion.decoders.reader.decoder import Reader
+from dreamdiffusion.evaluation.analyses import cover, prototype_table
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.control_images import ControlPainter
+from dreamdiffusion.evaluation.decode import decode_held_out
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.evidence.controls import controls_of_kind
 from dreamdiffusion.evidence.scores import Scores
@@ -138,9 +141,10 @@ def test_controls_keep_nothing_of_the_trial(folder: Path) -> None:
     assert left_out.keys() == {"label_only"}
     assert len(torch.unique(before["no_eeg_prior"], dim=0)) > 1
     assert len(torch.unique(before["mean_embedding"], dim=0)) == 1  # the same for all trials
-    own = decoder.decode(painter.tested, painter.sample, rows).images
-    assert own is not None
-    torch.testing.assert_close(before["shuffled_eeg"], own.roll(1, 0))
+    other = painter.tested.select(painter.moved)
+    torch.testing.assert_close(
+        before["shuffled_eeg"], decoder.decode(other, painter.sample, rows).images
+    )
     painter.tested = replace(painter.tested, data=painter.tested.data[::-1] * 3)
     after, _ = painter.draw(names)
     for name in names[1:]:
@@ -185,6 +189,35 @@ def test_loose_channels_are_repaired_where_the_scale_is_fitted(
     assert not np.array_equal(reader.as_read(trials).data, trials.data)
     reader.scale_again(trials, everything).save_pretrained(model / "reader" / "eeg_processor")
     assert "scale_not_of_training" in reasons(score(folder, tmp_path / "again", model=model))
+
+
+def test_a_covered_channel_is_not_repaired(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loose channels are replaced first; then what is covered is read as it is."""
+    config = prior_config(
+        folder, split=SPLIT, output=tmp_path / "own", steps=2, repair_channels=1.2
+    )
+    asked = EvaluateConfig(model=fit_decoder(config), data=folder / "trials", controls=[])
+    decoded = decode_held_out(asked)
+    read, answer = [], Reader.answer
+
+    def watched(self: Reader, trials: Trials) -> Answer:
+        read.append(np.array(trials.data))
+        return answer(self, trials)
+
+    monkeypatch.setattr(Reader, "answer", watched)
+    categories = sorted(set(decoded.tested.metadata["category"]))
+    cover(decoded, prototype_table({}, categories), categories)
+    whole, *covered = read
+    assert not np.array_equal(whole, decoded.tested.data)
+    for channel in range(decoded.tested.n_chans):
+        mean = np.broadcast_to(whole.mean(axis=0)[channel], whole[:, channel].shape)
+        np.testing.assert_allclose(covered[channel][:, channel], mean, rtol=1e-6)
+        others = np.delete(covered[channel], channel, axis=1)
+        np.testing.assert_array_equal(others, np.delete(whole, channel, axis=1))
+    decoded.read_eeg(np.asarray(decoded.tested.data))
+    np.testing.assert_array_equal(read[-1], whole)  # elsewhere repaired as ever
 
 
 def test_captions_go_the_same_way(folder: Path, tmp_path: Path) -> None:

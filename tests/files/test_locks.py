@@ -73,7 +73,14 @@ def test_another_process_is_refused_and_the_lock_of_a_killed_one_taken(
     assert (folder / LOCK).exists()  # the refused one leaves it alone
     other.send_signal(signal.SIGKILL)
     other.wait()
+    left = f"report.html.{other.pid}-0123abcd.unfinished"
+    alive = f"report.html.{os.getpid()}-0123abcd.unfinished"
+    for name in (left, alive, "thesis.unfinished"):
+        (folder / name).touch()
+    (tmp_path / f".a.{other.pid}.unfinished").mkdir()
     with caplog.at_level(logging.WARNING), hold(folder, "finetune"):
+        assert {path.name for path in folder.glob("*.unfinished")} == {alive, "thesis.unfinished"}
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
         assert json.loads((folder / HOLDER).read_text("utf-8"))["pid"] == os.getpid()
     assert f"taken over from pretrain (process {other.pid}" in caplog.text
     assert not (folder / HOLDER).exists() and not (folder / LOCK).exists()

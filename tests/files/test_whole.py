@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +51,25 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         assert file.get_tensor("w").tolist() == [0, 1, 2]
     assert load_file(tmp_path / "n.safetensors")["w"].dtype == torch.float64
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_what_a_killed_process_left_beside_a_folder_goes_with_the_next(tmp_path: Path) -> None:
+    """Only its own: not that of a process that lives, of another folder, or the only copy."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = [f".model.{gone.pid}.unfinished", f".model.{gone.pid}.older"]
+    stays = [
+        f".model.{os.getppid()}.unfinished", f".model-2.{gone.pid}.unfinished",
+        f"model.{gone.pid}.unfinished", ".model.x.unfinished",
+    ]  # fmt: skip
+    for name in (*left, *stays):
+        (tmp_path / name / "part").mkdir(parents=True)
+    with whole_folder(tmp_path / "model") as inside:
+        present = {path.name for path in tmp_path.iterdir()}
+        assert present == {left[1], *stays, inside.name}  # the older content may be all there is
+    with whole_folder(tmp_path / "model"):
+        assert left[1] not in {path.name for path in tmp_path.iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == {"model", *stays}
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {

@@ -227,7 +227,7 @@ def test_report_says_when_there_is_nothing(tmp_path):
 def test_what_was_not_done_is_said(tmp_path):
     claim = hero(page_of(tmp_path, records.minimal()))
     for told in (
-        "no control drew from the name alone",
+        "no control rests on the name alone",
         "The training trials were not audited",
         "Looks at the held-out trials were not logged",
         "No protocol was followed",
@@ -593,3 +593,29 @@ def test_to_picture_rounds():
     pixels = np.asarray(to_picture(torch.tensor([0.0, 0.5, 1.0]).view(3, 1, 1)))
     assert pixels.ravel().tolist() == [0, 128, 255]
     assert to_picture(torch.zeros(3, 4, 4), 10).size == (10, 10)
+
+
+LOOKED_UP = {
+    "bank": {"protocol": {"drawing": "the best guess of a bank of 9, as it is; nothing is drawn"}},
+    "known": {"not_scored": {"images": "no generator draws such, shown are the pictures of home"}},
+}
+
+
+@pytest.mark.parametrize("made", LOOKED_UP)
+def test_nothing_is_called_drawn_where_nothing_is_drawn(tmp_path, made):
+    """Pictures of a bank at strength 0, and of training where no generator knows such pictures."""
+    one = records.score(controls={"shuffled_eeg": 0.045, "no_eeg_prior": 0.06}, n=6)
+    page = page_of(tmp_path, records.minimal(scores=[one], **LOOKED_UP[made]))
+    assert "<b>Nothing is drawn.</b>" in page
+    for wrong in ("generated", "drawn from", "drawn without", "Images decoded", "generator can"):
+        assert wrong not in page
+    named = {
+        "bank": "Columns: the judge's name for the pictures of the bank.",
+        "known": "Columns: the class that the decoder named.",
+    }
+    assert named[made].replace("'", "&#39;") in page
+    shown = {"bank": "pictures of the bank as they are", "known": "the pictures of home"}
+    assert f"stand {shown[made]}" in page
+    drawn = page_of(tmp_path, records.minimal())
+    assert "Nothing is drawn" not in drawn
+    assert "the judge&#39;s name for the generated images" in drawn

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from recording_files import CODES, EEG, N_TIMES, ONSETS, SFREQ, microvolts
@@ -15,26 +16,42 @@ ROWS = [round(onset * SFREQ) for onset in ONSETS]
 MARKED = dict(zip(ROWS, CODES, strict=True))
 
 
-def stamps(hole: float = 0.0, sfreq: float = SFREQ, begin: float = 1.6e9) -> np.ndarray:
+class Session(NamedTuple):
+    """What is written: microvolts (n_chans, n_times), and the markers by their samples."""
+
+    data: np.ndarray
+    marked: dict[int, int] | dict[int, str]
+
+
+SHORT = Session(microvolts(0), MARKED)
+
+
+def stamps(
+    hole: float = 0.0, sfreq: float = SFREQ, begin: float = 1.6e9, n_times: int = N_TIMES
+) -> np.ndarray:
     """When the samples were recorded, s; `hole` s are missing before sample `JUMP`."""
-    return begin + np.arange(N_TIMES) / sfreq + hole * (np.arange(N_TIMES) >= JUMP)
+    return begin + np.arange(n_times) / sfreq + hole * (np.arange(n_times) >= JUMP)
 
 
 def write_mind_monitor(
-    folder: Path, names: Sequence[str] = EEG, factor: int = 1, hole: float = 0.0
+    folder: Path,
+    names: Sequence[str] = EEG,
+    factor: int = 1,
+    hole: float = 0.0,
+    session: Session = SHORT,
 ) -> Path:
     """Rows of samples lack the last field, as published ones do; markers have their own rows."""
     bands = [f"{band}_{name}" for band in ("Delta", "Theta") for name in ("TP9", "AF7")]
     head = ["TimeStamp", *bands, *[f"RAW_{name}" for name in names], "AUX_RIGHT", "Gyro_X"]
     head += ["HeadBandOn", "Battery", "Elements"]
-    data = (microvolts(0) * factor).round(1)
-    times = stamps(hole)
+    data = (session.data * factor).round(1)
+    times = stamps(hole, n_times=data.shape[1])
     lines = [",".join(head)]
-    for row in range(N_TIMES):
+    for row in range(len(times)):
         clock = datetime(2020, 1, 31, 10) + timedelta(seconds=float(times[row] - times[0]))
         text = clock.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-        if row in MARKED:
-            lines.append(f"{text}{',' * (len(head) - 1)}/Marker/{MARKED[row]}")
+        if row in session.marked:
+            lines.append(f"{text}{',' * (len(head) - 1)}/Marker/{session.marked[row]}")
         if row == 300:
             lines.append(f"{text}{',' * (len(head) - 1)}/muse/elements/blink")
         values = ",".join(f"{value:.1f}" for value in data[:, row])
@@ -81,8 +98,11 @@ def write_emotivpro(
     return folder / "a.csv"
 
 
-def write_testbench(folder: Path) -> Path:
-    """The Emotiv program before EmotivPRO: one line names rate and columns."""
+def write_testbench(folder: Path, lost_rows: int = 0) -> Path:
+    """The Emotiv program before EmotivPRO: one line names rate and columns.
+
+    `lost_rows` were never received, before sample `JUMP`: the counter alone says so.
+    """
     labels = "COUNTER INTERPOLATED Fp1 FP2 T3 cz O2 GYROX MARKER SYNC CQ_O2"
     lines = [
         "title:rec, recorded:05.04.12 14.11.34, timestamp started:2012-04-05, "
@@ -92,23 +112,30 @@ def write_testbench(folder: Path) -> Path:
     for row in range(N_TIMES):
         values = ",".join(f"{value:.1f}" for value in data[:, row])
         lost = int(600 <= row < 660)
-        lines.append(f"{row % 129},{lost},{values},3,{MARKED.get(row, 0)},0,1")
+        count = (row + lost_rows * (row >= JUMP)) % 129
+        lines.append(f"{count},{lost},{values},3,{MARKED.get(row, 0)},0,1")
     (folder / "a.csv").write_text("\n".join(lines) + "\n")
     return folder / "a.csv"
 
 
-def write_openbci(folder: Path, hole: float = 0.0) -> Path:
+def write_openbci(folder: Path, hole: float = 0.0, session: Session = SHORT) -> Path:
     """OpenBCI GUI, version 5; four samples arrive at one time."""
-    head = ["Sample Index", *[f"EXG Channel {n}" for n in range(5)], "Accel Channel 0", "Other"]
+    n_chans, n_times = session.data.shape
+    head = ["Sample Index", *[f"EXG Channel {n}" for n in range(n_chans)]]
+    head += ["Accel Channel 0", "Other"]
     head += ["Other", "Analog Channel 0", "Timestamp", "Other", "Timestamp (Formatted)"]
-    times = stamps(hole).reshape(-1, 4).max(axis=1).repeat(4)
-    lines = ["%OpenBCI Raw EXG Data", "%Number of channels = 5", f"%Sample Rate = {SFREQ} Hz"]
+    times = stamps(hole, n_times=n_times).reshape(-1, 4).max(axis=1).repeat(4)
+    lines = [
+        "%OpenBCI Raw EXG Data",
+        f"%Number of channels = {n_chans}",
+        f"%Sample Rate = {SFREQ} Hz",
+    ]
     lines += ["%Board = OpenBCI_GUI$BoardCytonSerial", ", ".join(head)]
-    for row in range(N_TIMES):
-        values = ", ".join(f"{value:.1f}" for value in microvolts(0)[:, row])
+    for row in range(n_times):
+        values = ", ".join(f"{value:.1f}" for value in session.data[:, row])
         lines.append(
             f"{row % 256}, {values}, 0.1, 0.0, 0.0, 0.0, {times[row]:.4f}, "
-            f"{float(MARKED.get(row, 0))}, 2020-09-13 12:26:40.000"
+            f"{float(session.marked.get(row, 0))}, 2020-09-13 12:26:40.000"
         )
     (folder / "a.txt").write_text("\n".join(lines) + "\n")
     return folder / "a.txt"
@@ -172,14 +199,15 @@ def write_sd_card(folder: Path, n_chans: int = 8) -> tuple[Path, np.ndarray]:
     return folder / "OBCI_00.TXT", steps
 
 
-def write_brainflow(folder: Path, hole: float = 0.0) -> Path:
+def write_brainflow(folder: Path, hole: float = 0.0, session: Session = SHORT) -> Path:
     """A Muse 2: 8 columns, parted by tabs; 12 samples arrive at one time."""
-    data = microvolts(0)[:4]
-    times = stamps(hole)
-    times = times[np.minimum(np.arange(N_TIMES) // 4 * 4 + 3, N_TIMES - 1)]
+    data = session.data[:4]
+    n_times = data.shape[1]
+    times = stamps(hole, n_times=n_times)
+    times = times[np.minimum(np.arange(n_times) // 4 * 4 + 3, n_times - 1)]
     lines = []
-    for row in range(N_TIMES):
-        values = [row % 256, *data[:, row], 0.0, times[row], MARKED.get(row, 0)]
+    for row in range(n_times):
+        values = [row % 256, *data[:, row], 0.0, times[row], session.marked.get(row, 0)]
         lines.append("\t".join(f"{value:.6f}" for value in values))
     (folder / "brainflow.csv").write_text("\n".join(lines) + "\n")
     return folder / "brainflow.csv"
@@ -262,10 +290,11 @@ def write_xdf(
     unit: str = "microvolts",
     rate: float = SFREQ,
     more: bytes = b"",
+    session: Session = SHORT,
 ) -> Path:
     """EEG, motion and text markers; the EEG's clock runs `shift` s behind the recorder's."""
-    data = (microvolts(0) * factor).round(1).astype("<f8").T.copy()
-    times = stamps(hole, begin=1000.0)
+    data = (session.data * factor).round(1).astype("<f8").T.copy()
+    times = stamps(hole, begin=1000.0, n_times=len(data))
     content = b"XDF:" + _chunk(1, b'<?xml version="1.0"?><info><version>1.0</version></info>')
     content += _stream(1, "Headset", "EEG", "double64", rate, xdf_channels(names, unit))
     content += _stream(2, "Motion", "ACC", "float32", 50, "")
@@ -275,8 +304,9 @@ def write_xdf(
     content += xdf_numbers(1, times - shift, data)
     motion = np.arange(400, dtype="<f4")[:, None]
     content += xdf_numbers(2, 1000 + np.arange(400) / 50, motion)
-    content += xdf_texts(3, [(times[row], f"class {code}") for row, code in MARKED.items()])
-    content += more + _footer(1, N_TIMES) + _footer(2, 400) + _footer(3, 2)
+    for row, code in session.marked.items():
+        content += xdf_texts(3, [(times[row], code if isinstance(code, str) else f"class {code}")])
+    content += more + _footer(1, len(times)) + _footer(2, 400) + _footer(3, len(session.marked))
     (folder / "a.xdf").write_bytes(content)
     return folder / "a.xdf"
 

@@ -57,14 +57,18 @@ def edf(
     notes: Sequence[tuple[float, str]] = [
         (o, f"class {c}") for o, c in zip(ONSETS, CODES, strict=True)
     ],
+    samples: np.ndarray | None = None,
 ) -> Path:
     """Write EDF+ or BDF+ with records of one second; channels and annotations as bytes.
+
+    `samples`: microvolts (n_chans, n_times), else `microvolts()`.
 
     Records that do not follow each other (`starts`, s) make the file discontinuous.
     """
     bdf = path.suffix == ".bdf"
     width, top = (3, 8388600) if bdf else (2, 32767)
-    data = np.round(microvolts() * 10).astype("<i4").reshape(len(names), -1, SFREQ)
+    tenths = 10 * (microvolts() if samples is None else samples)
+    data = np.round(tenths).astype("<i4").reshape(len(names), -1, SFREQ)
     n_records, n_tal = data.shape[1], 30 * width
     n_chans = len(names) + annotations
     labels = [*names, *["BDF Annotations" if bdf else "EDF Annotations"] * annotations]

@@ -14,6 +14,7 @@ import difflib
 import importlib
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -247,9 +248,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_traceback = "--traceback" in rest or bool(os.environ.get(options.TRACEBACK_VARIABLE))
     command, config = COMMANDS[name], None
     try:
-        config, shared = options.parse(
-            command.load_schema(), rest, prog=f"{PROGRAM} {name}", note=_note(name)
-        )
+        with _saying_where_the_decoder_stands(arguments):
+            config, shared = options.parse(
+                command.load_schema(), rest, prog=f"{PROGRAM} {name}", note=_note(name)
+            )
         with _terminated_as_interrupted():
             result = _run(command, config)
     except KeyboardInterrupt:
@@ -297,6 +299,20 @@ def _note(name: str) -> str:
         return ""
     rows = [f"  {FIT} {decoder:<15} {registry.summary(decoder)}" for decoder in registry]
     return "\n".join([f"One of the decoders; {FIT} alone is {FIT} {DEFAULT}:", "", *rows])
+
+
+@contextlib.contextmanager
+def _saying_where_the_decoder_stands(arguments: list[str]) -> Iterator[None]:
+    """After the options' own error, say that a decoder named behind them comes first."""
+    try:
+        yield
+    except SystemExit as stop:
+        later = [word for word in arguments[1:] if word in registry]
+        if stop.code == 2 and arguments[0] == FIT and _has_no_word(arguments[1:]) and later:
+            others = [word for word in arguments[1:] if word != later[-1]]
+            right = shlex.join([PROGRAM, FIT, later[-1], *others])
+            print(f"error: the decoder comes before the options: {right}", file=sys.stderr)
+        raise
 
 
 def _has_no_word(arguments: list[str]) -> bool:

@@ -6,9 +6,10 @@ the paper's own decoder.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -117,6 +118,15 @@ class ImageDecoder(Decoder):
     @abstractmethod
     def read(self, trials: Trials) -> Answer:
         """Give what `decode` gives beside the images, and draw none."""
+
+    @contextlib.contextmanager
+    def repairing_before(self) -> Iterator[Callable[[Trials], Trials]]:
+        """Within the block, replace no loose channel, and give what replaces them beforehand.
+
+        For analyses that cover channels: a covered channel departs from the others, and would be
+        replaced by what they say of it.
+        """
+        yield lambda trials: trials
 
     @abstractmethod
     def to(self, device: str, precision: str = "auto") -> Self:

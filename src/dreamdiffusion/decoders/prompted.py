@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 
-from dreamdiffusion.decoders.base import Answer
+from dreamdiffusion.decoders.base import Answer, pick_channels
 from dreamdiffusion.decoders.images import ImageDecoder
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.models.encoders.processor import EEGProcessor
@@ -61,6 +64,24 @@ class PromptedDecoder(ImageDecoder):
     def read(self, trials: Trials) -> Answer:
         """Give what the reader says."""
         return self.reader.decode(trials)
+
+    @contextlib.contextmanager
+    def repairing_before(self) -> Iterator[Callable[[Trials], Trials]]:
+        repair, self.reader.repair = self.reader.repair, None
+        own = self.reader.processor.config
+
+        def repaired(trials: Trials) -> Trials:
+            if repair is None or self.reader.cap is not None:  # which makes other channels of them
+                return trials
+            data = np.array(trials.data)
+            places = [trials.ch_names.index(name) for name in own["ch_names"]]
+            data[:, places] = repair(pick_channels(trials, own["ch_names"], own["sfreq"]))
+            return replace(trials, data=data)
+
+        try:
+            yield repaired
+        finally:
+            self.reader.repair = repair
 
     def draw_texts(self, texts: list[str], sample: Any, numbers: np.ndarray) -> torch.Tensor:
         """Draw from texts alone, from noise on."""

@@ -172,11 +172,13 @@ def cover(decoded: Decoded, prototypes: Floats, categories: list[str]) -> Occlus
         named = name_categories(decoded.read_eeg(eeg), prototypes, categories)
         return (named == truth).astype(float)
 
-    return occlude(
-        score,
-        np.asarray(tested.data),
-        tested.ch_names,
-        tested.sfreq,
-        tested.tmin,
-        f"category {'that the decoder names' if labelled else 'of the EEG embedding'}, top-1",
-    )
+    # A reader that replaces loose channels would undo the covering of one.
+    with decoded.repairing_before() as repair:
+        return occlude(
+            score,
+            repair(np.asarray(tested.data)),
+            tested.ch_names,
+            tested.sfreq,
+            tested.tmin,
+            f"category {'that the decoder names' if labelled else 'of the EEG embedding'}, top-1",
+        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,6 +44,9 @@ class Decoded:
         Categories that each baseline beside the model names, n each; of those that name some.
     read_eeg
         EEG of these trials in volts ``(n, n_chans, n_times)`` -> answer without images.
+    repairing_before
+        Within it `read_eeg` replaces no loose channel; it gives what replaces those of EEG in volts
+        beforehand (`ImageDecoder.repairing_before`).
     validation
         The same of the validation trials, where the confidence has to be fitted on them.
     """
@@ -54,6 +58,7 @@ class Decoded:
     left_out: dict[str, str]
     named: dict[str, list[str]]
     read_eeg: Callable[[np.ndarray], Answer]
+    repairing_before: Callable[[], AbstractContextManager[Callable[[np.ndarray], np.ndarray]]]
     validation: Decoded | None = None
 
     @property
@@ -154,9 +159,16 @@ def decode_fold(
         metadata = tested.metadata.iloc[np.arange(len(eeg)) % len(tested)].reset_index(drop=True)
         return decoder.read(replace(tested, data=eeg, metadata=metadata))
 
+    @contextlib.contextmanager
+    def repairing_before() -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+        with decoder.repairing_before() as repair:
+            yield lambda eeg: np.asarray(repair(replace(tested, data=eeg)).data)
+
     answers = {name: baseline.decode(tested) for name, baseline in fold.baselines.items()}
     named = {name: labels for name, of in answers.items() if (labels := of.labels)}
-    return Decoded(tested, painter.moved, answer, images, left_out, named, read_eeg)
+    return Decoded(
+        tested, painter.moved, answer, images, left_out, named, read_eeg, repairing_before
+    )
 
 
 def _join(opened: Opened, parts: Sequence[Decoded]) -> Decoded:
@@ -174,6 +186,17 @@ def _join(opened: Opened, parts: Sequence[Decoded]) -> Decoded:
     def read_eeg(eeg: np.ndarray) -> Answer:
         each = zip(parts, np.split(eeg, ends[:-1]), strict=True)
         return join_answers([part.read_eeg(own) for part, own in each])
+
+    @contextlib.contextmanager
+    def repairing_before() -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+        with contextlib.ExitStack() as stack:
+            repairs = [stack.enter_context(part.repairing_before()) for part in parts]
+
+            def repair(eeg: np.ndarray) -> np.ndarray:
+                each = zip(repairs, np.split(eeg, ends[:-1]), strict=True)
+                return np.concatenate([of_part(own) for of_part, own in each])
+
+            yield repair
 
     return Decoded(
         tested=opened.tested,
@@ -193,4 +216,5 @@ def _join(opened: Opened, parts: Sequence[Decoded]) -> Decoded:
             if all(name in part.named for part in parts)
         },
         read_eeg=read_eeg,
+        repairing_before=repairing_before,
     )

@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dreamdiffusion.files.whole import HOLDER, LOCK
+from dreamdiffusion.files.whole import HOLDER, LOCK, remove_unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -117,10 +117,11 @@ def wait_for(path: Path, work: str, poll_s: float = 2.0) -> Iterator[None]:
 
 
 def _take(folder: Path, command: str) -> None:
-    """Write who holds the folder, in place of a process that was killed."""
+    """Write who holds the folder; what a process left there that was killed is removed."""
     killed = _read(folder / HOLDER)
     if killed is not None:
         logger.warning("%s: taken over from %s, which was killed", folder, _describe(killed))
+        remove_unfinished(folder)
     _write(folder / HOLDER, command)
 
 

@@ -29,6 +29,9 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """Numbers of errors of the disk: full, over a quota, over the limit of a file's size, broken."""
 
 
+_UNFINISHED_FILE = re.compile(r".+\.(\d+)-[0-9a-f]{8}\.unfinished")
+
+
 class DiskError(OSError):
     """An error of the disk whose text says what stays and how to go on."""
 
@@ -42,7 +45,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     OSError
         If it cannot be written; number, cause and file are set.
     """
-    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
+    unfinished = _unfinished_file(path)
     try:
         with naming(path), unfinished.open("wb") as file:
             yield file
@@ -91,7 +94,7 @@ def write_tensors(
         from safetensors.numpy import save_file
     else:
         from safetensors.torch import save_file
-    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
+    unfinished = _unfinished_file(path)
     try:
         with naming(path):
             save_file(dict(tensors), unfinished, metadata)
@@ -172,7 +175,8 @@ def _likely_cause(path: Path) -> int:
 def whole_folder(folder: Path, keep: Sequence[str] = ()) -> Iterator[Path]:
     """Give a temporary folder that takes the place of `folder` when the block ends.
 
-    After an error in the block the temporary folder is gone and `folder` is as it was.
+    After an error in the block the temporary folder is gone and `folder` is as it was. What a
+    process left that was killed in such a block is removed by the next.
 
     Parameters
     ----------
@@ -186,6 +190,7 @@ def whole_folder(folder: Path, keep: Sequence[str] = ()) -> Iterator[Path]:
         been called in `folder`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -201,6 +206,41 @@ def whole_folder(folder: Path, keep: Sequence[str] = ()) -> Iterator[Path]:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     _sync_folder(folder.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote `folder`, or files in it.
+
+    The one that the older content of `folder` was moved to is removed only where the new stands.
+    Commands hold what they write (`files.locks`), so that no process of another machine is meant.
+    """
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)\.(unfinished|older)")
+    for path in folder.parent.iterdir():
+        found = pattern.fullmatch(path.name)
+        if found is None or path.is_symlink() or not path.is_dir() or _is_alive(int(found[1])):
+            continue
+        if found[2] == "unfinished" or folder.exists():
+            shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob("*.unfinished"):
+        found = _UNFINISHED_FILE.fullmatch(path.name)
+        if found and path.is_file() and not _is_alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _unfinished_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.unfinished")
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # where asking ends the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # there is one, of somebody else; or the system does not say
+        return True
+    return True
 
 
 def new_folder(

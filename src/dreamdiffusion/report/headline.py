@@ -10,7 +10,7 @@ from markupsafe import Markup
 from dreamdiffusion.evidence.controls import controls_of_kind
 from dreamdiffusion.evidence.headline import metrics_beyond_category
 from dreamdiffusion.evidence.scores import Score, Scores
-from dreamdiffusion.report.words import REMEDIES, metric_name, plural
+from dreamdiffusion.report.words import REMEDIES, metric_name, plural, wording
 
 
 class Check(NamedTuple):
@@ -93,8 +93,8 @@ def _beyond_category(scores: Scores, score: Score) -> Check:
     if beyond is None:
         return Check(
             *OPEN,
-            "Whether the images show more than a named category is not known: no control drew "
-            "from the name alone.",
+            f"Whether the {wording(scores).answers} show more than a named category is not known: "
+            "no control rests on the name alone.",
         )
     if not beyond:
         return Check(

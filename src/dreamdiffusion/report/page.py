@@ -23,7 +23,7 @@ from dreamdiffusion.report.headline import (
     remedies,
 )
 from dreamdiffusion.report.render import fill_template
-from dreamdiffusion.report.words import MINUS, NBSP, is_share
+from dreamdiffusion.report.words import MINUS, NBSP, is_share, wording
 
 FIGURES = {
     "occlusion": "Loss where channels (topography) or times (course) are covered, beside the "
@@ -98,6 +98,7 @@ def write_report(
         gallery=gallery(scores, generated, seen, n_each, draws),
         costly=_costly(scores.occlusion),
         made=_made(scores),
+        words=wording(scores),
         FIGURES=FIGURES,
         figures_given=given,
     )

@@ -13,6 +13,7 @@ TEMPLATES = open_templates(Path(__file__).parent / "templates")
 TEMPLATES.globals |= {
     "CONTROLS": CONTROLS,
     "NBSP": words.NBSP,
+    "control_description": words.control_description,
     "confusion_svg": charts.confusion_svg,
     "control_name": words.control_name,
     "curve_figure": charts.curve_figure,

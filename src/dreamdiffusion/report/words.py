@@ -6,8 +6,10 @@ Plain text, with the no-break space and the minus sign of typography; the templa
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from dreamdiffusion.evidence.controls import CONTROLS
+from dreamdiffusion.evidence.scores import Scores
 
 NBSP, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 
@@ -43,6 +45,80 @@ REMEDIES = {
     "split_changed": "Fine-tune again with the split that is to be scored.",
 }
 """What to do about a reason to withhold the headline (`headline`); an audit brings its own."""
+
+
+class Wording(NamedTuple):
+    """How a report calls what it shows: images that were drawn, or pictures that were there before.
+
+    Attributes
+    ----------
+    title
+        What was decoded, before "decoded from EEG".
+    picture
+        One of what is shown beside what was seen.
+    shown
+        All of them; empty where they were drawn.
+    answers
+        What is compared with what was seen.
+    columns
+        Of the table of confusions.
+    gallery
+        Above the pictures of `gallery.png`.
+    without_eeg
+        What the control without EEG is; empty: as `CONTROLS` says.
+    """
+
+    title: str
+    picture: str
+    shown: str
+    answers: str
+    columns: str
+    gallery: str
+    without_eeg: str = ""
+
+
+DRAWN = Wording(
+    "Images", "generated", "", "images", "the judge's name for the generated images",
+    "generated from EEG",
+)  # fmt: skip
+OF_BANK = Wording(
+    "Pictures", "picture of the bank", "pictures of the bank as they are", "pictures",
+    "the judge's name for the pictures of the bank", "looked up in the bank",
+    "pictures of the bank chosen by chance, without any EEG",
+)  # fmt: skip
+KNOWN = Wording(
+    "Pictures", "known picture", "known pictures that the decoder finds most probable", "answers",
+    "the class that the decoder named", "known, most probable",
+    "the answer without any EEG: how often each was seen in training",
+)  # fmt: skip
+_LOOKED_UP = {
+    "shuffled_eeg": "the answer to the EEG of another trial",
+    "phase_randomised_eeg": "the answer to EEG of the same power spectra and the same relations "
+    "between channels, its course in time destroyed (Prichard and Theiler 1994)",
+    "mean_embedding": "the answer to what the EEG of the training trials says on average, the same "
+    "for all trials",
+    "time_removed_eeg": "the answer to EEG without its slow course over the recording; a score "
+    "that rests on the response keeps its value",
+}
+
+
+def wording(scores: Scores) -> Wording:
+    """Return how a report calls what it shows."""
+    if "images" in scores.not_scored:
+        shown = scores.not_scored["images"].partition("shown are ")[2]
+        return KNOWN._replace(shown=shown) if shown else KNOWN
+    if scores.protocol.get("drawing", "").endswith("nothing is drawn"):
+        return OF_BANK
+    return DRAWN
+
+
+def control_description(control: str, words: Wording) -> str:
+    """Say what a control is made from; "drawn" is said only of what was drawn."""
+    if control == "no_eeg_prior" and words.without_eeg:
+        return words.without_eeg
+    if words.shown and control in _LOOKED_UP:
+        return _LOOKED_UP[control]
+    return CONTROLS[control].description
 
 
 def metric_name(metric: str) -> str:

@@ -18,6 +18,7 @@ from dreamdiffusion.report.contact_sheet import (
     with_draws,
 )
 from dreamdiffusion.report.page import write_report
+from dreamdiffusion.report.words import wording
 
 
 def write_results(
@@ -41,10 +42,9 @@ def write_results(
         title += " (SIMULATED EEG" + ("" if level is None else f", noise level {level}") + ")"
     ranked = rank_trials(trial_values(result.headline.metric, trials)[1], 8)
     groups = {name: ranked[name] for name in ("best", "median", "worst")}
-    nothing_drawn = "images" in result.not_scored
     picture = draw_gallery(
         *with_draws(generated, trials, draws), groups, seen, title, generated.shape[1],
-        made="known, most probable" if nothing_drawn else "generated from EEG",
+        made=wording(result).gallery,
     )  # fmt: skip
     save_gallery(folder / "gallery.png", picture)
     write_report(folder / "report.html", result, generated, seen, figures, draws=draws)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 
 from dreamdiffusion.files.schema import PictureFit, Schema
@@ -30,7 +31,9 @@ class PrepareConfig(Schema):
     subjects: list[str] = Field(
         default_factory=list, description="people of the data set; empty: all"
     )
-    output: Path = Path("runs/prepared")
+    output: Path = Field(
+        default=Path("runs/trials"), description="of windows runs/windows, where none is given"
+    )
     kind: Literal["trials", "windows"] = "trials"
     signal: SignalConfig = SignalConfig()
     tmin: float = Field(default=0.0, description="s, from stimulus onset")
@@ -59,6 +62,14 @@ class PrepareConfig(Schema):
         default=None,
         description="windows: address of a Dask scheduler, whose workers do it instead",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_windows(cls, given: Any) -> Any:
+        """Write windows where pretrain looks for them, as trials where fit does."""
+        if isinstance(given, dict) and given.get("kind") == "windows":
+            return {"output": Path("runs/windows"), **given}
+        return given
 
 
 class SplitConfig(Schema):

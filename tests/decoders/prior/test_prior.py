@@ -29,6 +29,7 @@ from dreamdiffusion.decoders.prior.posterior import (
     fit_class_weight,
     fit_weights,
     marginals,
+    most_likely,
 )
 from dreamdiffusion.trials.trials import Trials
 
@@ -63,6 +64,21 @@ def test_posterior_by_hand() -> None:
     floor = Evidence.of(Answer(embeddings=answer.embeddings, probabilities={"category": sure}),
                         pictures, shown)  # fmt: skip
     assert float(floor.log_probability[0, 1]) == pytest.approx(np.log(FLOOR), rel=1e-5)
+
+
+def test_pictures_that_are_alike_likely_take_turns():
+    """Only the class is known: every picture of it is shown, and a trial always gets the same."""
+    scores = torch.tensor([[0.0, 3.0, 3.0, 1.0, 3.0], [5.0, 4.0, 3.0, 2.0, 1.0]]).repeat(40, 1)
+    log_posterior, numbers = scores.log_softmax(dim=1), np.arange(80)
+    places = most_likely(log_posterior, 4, numbers)
+    assert {tuple(row) for row in places[::2]} == {(1, 2, 4, 3), (2, 4, 1, 3), (4, 1, 2, 3)}
+    assert {tuple(row) for row in places[1::2]} == {(0, 1, 2, 3)}
+    one = most_likely(log_posterior, 1, numbers)
+    np.testing.assert_array_equal(one, places[:, :1])
+    counts = np.bincount(one[::2, 0], minlength=5)
+    assert counts[[0, 3]].tolist() == [0, 0] and min(counts[[1, 2, 4]]) >= 6  # 13 on average
+    some = np.array([7, 30, 61])
+    np.testing.assert_array_equal(most_likely(log_posterior[some], 4, some), places[some])
 
 
 def test_the_weights_are_found_again() -> None:

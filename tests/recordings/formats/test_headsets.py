@@ -101,6 +101,35 @@ def test_a_table_of_an_epoc_without_clock_needs_its_rate(tmp_path):
     same(recording, PLACES, microvolts(0) + 4200)
 
 
+@pytest.mark.parametrize(("lost_rows", "is_gap"), [(40, True), (100, True), (0, False), (8, False)])
+@pytest.mark.parametrize("form", ["Emotiv csv", "Muse csv"])
+def test_the_counter_of_an_old_epoc_tells_what_was_lost(tmp_path, form, lost_rows, is_gap):
+    """Neither the program before EmotivPRO nor a plain table has a clock; 0.1 s are 26 samples."""
+    path = files.write_testbench(tmp_path, lost_rows)
+    stated = {}
+    if form == "Muse csv":
+        rows = [line.split(",") for line in path.read_text().splitlines()[5:]]
+        columns = ["COUNTER", "INTERPOLATED", *NAMES]
+        table = pd.DataFrame([row[:7] for row in rows], columns=columns)
+        table.to_csv(path, index=False)
+        stated = {"file_sfreq": SFREQ}
+    recording = read_recording(path, **stated)
+    assert recording.format == form
+    n_times = recording.raw.n_times
+    jump = JUMP - (2048 - n_times)
+    wanted = [(0, jump), (jump, n_times)] if is_gap else [(0, n_times)]
+    assert stretches(recording.raw) == wanted
+    assert eeg_names(recording.raw) == NAMES
+
+
+def test_a_column_that_counts_something_else_than_samples_makes_no_gap(tmp_path):
+    table = pd.DataFrame(microvolts(0).T, columns=NAMES)
+    table["Counter"] = np.arange(2048) // 12 % 100  # packets of twelve
+    table.to_csv(tmp_path / "a.csv", index=False)
+    recording = read_recording(tmp_path / "a.csv", file_sfreq=SFREQ)
+    assert stretches(recording.raw) == [(0, 2048)]
+
+
 def test_openbci_has_numbered_channels_that_their_owner_names(tmp_path):
     path = files.write_openbci(tmp_path)
     assert find_recordings([tmp_path]) == [path]

@@ -27,6 +27,7 @@ from dreamdiffusion.decoders.prior.posterior import (
     fit_class_weight,
     fit_weights,
     marginals,
+    most_likely,
 )
 from dreamdiffusion.decoders.prompted import CHOICE, NOISE, PromptedDecoder, generators
 from dreamdiffusion.decoders.reader.decoder import Reader, say_repaired
@@ -201,7 +202,7 @@ class Prior(PromptedDecoder):
         log_posterior = evidence.log_posterior(self.weights, sample.temperature or 1.0)
         k = sample.num_images_per_prompt
         if not sample.temperature:
-            return choose(log_posterior, k, None)
+            return most_likely(log_posterior, k, numbers)
         return choose(log_posterior, k, generators(sample, numbers, CHOICE))
 
     def draw_mean(self, sample: PriorSampleConfig, numbers: np.ndarray) -> torch.Tensor:

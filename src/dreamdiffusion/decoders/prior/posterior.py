@@ -201,6 +201,29 @@ def _most_likely(
     return PosteriorWeights(*(float(value) for value in found.x))
 
 
+def most_likely(log_posterior: torch.Tensor, k: int, numbers: np.ndarray) -> np.ndarray:
+    """Return the k most likely pictures of each trial, int ``(n, k)``.
+
+    Where several are the likeliest alike, as those of a class are where only the class is known,
+    each trial begins at one of its own: by its number alone.
+
+    Parameters
+    ----------
+    log_posterior
+        ``(n, m)``.
+    numbers
+        Of the trials, int ``(n,)``.
+    """
+    places = choose(log_posterior, k, None)
+    alike_likely = log_posterior == log_posterior.max(dim=1, keepdim=True).values
+    for row in np.flatnonzero(alike_likely.sum(dim=1).numpy() > 1):
+        alike = np.flatnonzero(alike_likely[row].numpy())
+        first = np.random.default_rng(int(numbers[row])).integers(len(alike))
+        others = places[row][~np.isin(places[row], alike)]
+        places[row] = np.concatenate([np.roll(alike, -first), others])[:k]
+    return places
+
+
 def choose(
     log_posterior: torch.Tensor, k: int, numbers: list[list[torch.Generator]] | None
 ) -> np.ndarray:

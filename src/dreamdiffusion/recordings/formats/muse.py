@@ -23,7 +23,7 @@ from dreamdiffusion.recordings.formats.csv_table import (
     to_numbers,
 )
 from dreamdiffusion.recordings.formats.text import decode_text
-from dreamdiffusion.recordings.gaps import sampling_rate
+from dreamdiffusion.recordings.gaps import counter_gaps, sampling_rate
 
 _MARKER = re.compile("marker|trigger|label|event|^stim", re.IGNORECASE)
 _TIMES = ("timestamps", "timestamp", "time", "lsl_timestamp", "lsl_unix_ts", "unix_timestamp")
@@ -52,8 +52,9 @@ def read_muse_csv(
     Returns
     -------
     raw
-        Signal in volts, (n_chans, n_times). A jump of more than 0.1 s between timestamps is a
-        boundary (`gaps.annotate_boundaries`), which filters and trials do not cross.
+        Signal in volts, (n_chans, n_times). A jump of more than 0.1 s between timestamps (of a
+        table without any: of a column `COUNTER` of samples) is a boundary
+        (`gaps.annotate_boundaries`), which filters and trials do not cross.
     events
         Columns `onset` (s from the first sample), `duration`, `category` (the code as text),
         `code`, and one per further marker column. Empty where the file has no marker column.
@@ -91,13 +92,29 @@ def read_muse_csv(
         raise ValueError(f"{path} holds {len(table)} samples; expected a recording")
     to_numbers(table, [*([time_name] if time_name else []), *eeg, *markers], str(path))
     if time_name is None:
-        sfreq, gaps = float(file_sfreq or 0), np.array([], int)
+        sfreq = float(file_sfreq or 0)
+        gaps = _counted_gaps(table, rest, sfreq)
     else:
         stamps = table[time_name].to_numpy(float)
         in_ms = bool(1 <= np.median(np.diff(stamps)) <= 20)  # as seconds: no EEG, 1 Hz or less
         sfreq, gaps = sampling_rate(stamps / 1000 if in_ms else stamps, str(path))
     raw = raw_of(table, {name: name for name in eeg}, sfreq, gaps)
     return raw, _events(table, markers, sfreq, path)
+
+
+def _counted_gaps(table: pd.DataFrame, columns: list[str], sfreq: float) -> np.ndarray:
+    """Return the samples that follow a gap by the column `COUNTER` of an EPOC, where there is one.
+
+    One that does not count samples (of packets, of a battery) says nothing.
+    """
+    name = next((column for column in columns if column.upper() == "COUNTER"), None)
+    if name is None:
+        return np.array([], int)
+    counter = pd.to_numeric(table[name], errors="coerce").fillna(0).to_numpy(float)
+    size = int(counter.max()) + 1
+    if size < 2 or np.mean(np.diff(counter) % size == 1) < 0.9:
+        return np.array([], int)
+    return counter_gaps(counter, size, sfreq)
 
 
 def _events(table: pd.DataFrame, markers: list[str], sfreq: float, path: Path) -> pd.DataFrame:
