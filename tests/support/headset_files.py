@@ -23,7 +23,9 @@ class Session(NamedTuple):
     marked: dict[int, int] | dict[int, str]
 
 
-SHORT = Session(microvolts(0), MARKED)
+def short() -> Session:
+    """Return the samples of `recording_files`."""
+    return Session(microvolts(0), MARKED)
 
 
 def stamps(
@@ -38,9 +40,10 @@ def write_mind_monitor(
     names: Sequence[str] = EEG,
     factor: int = 1,
     hole: float = 0.0,
-    session: Session = SHORT,
+    session: Session | None = None,
 ) -> Path:
     """Rows of samples lack the last field, as published ones do; markers have their own rows."""
+    session = session or short()
     bands = [f"{band}_{name}" for band in ("Delta", "Theta") for name in ("TP9", "AF7")]
     head = ["TimeStamp", *bands, *[f"RAW_{name}" for name in names], "AUX_RIGHT", "Gyro_X"]
     head += ["HeadBandOn", "Battery", "Elements"]
@@ -118,8 +121,9 @@ def write_testbench(folder: Path, lost_rows: int = 0) -> Path:
     return folder / "a.csv"
 
 
-def write_openbci(folder: Path, hole: float = 0.0, session: Session = SHORT) -> Path:
+def write_openbci(folder: Path, hole: float = 0.0, session: Session | None = None) -> Path:
     """OpenBCI GUI, version 5; four samples arrive at one time."""
+    session = session or short()
     n_chans, n_times = session.data.shape
     head = ["Sample Index", *[f"EXG Channel {n}" for n in range(n_chans)]]
     head += ["Accel Channel 0", "Other"]
@@ -199,8 +203,9 @@ def write_sd_card(folder: Path, n_chans: int = 8) -> tuple[Path, np.ndarray]:
     return folder / "OBCI_00.TXT", steps
 
 
-def write_brainflow(folder: Path, hole: float = 0.0, session: Session = SHORT) -> Path:
+def write_brainflow(folder: Path, hole: float = 0.0, session: Session | None = None) -> Path:
     """A Muse 2: 8 columns, parted by tabs; 12 samples arrive at one time."""
+    session = session or short()
     data = session.data[:4]
     n_times = data.shape[1]
     times = stamps(hole, n_times=n_times)
@@ -290,9 +295,10 @@ def write_xdf(
     unit: str = "microvolts",
     rate: float = SFREQ,
     more: bytes = b"",
-    session: Session = SHORT,
+    session: Session | None = None,
 ) -> Path:
     """EEG, motion and text markers; the EEG's clock runs `shift` s behind the recorder's."""
+    session = session or short()
     data = (session.data * factor).round(1).astype("<f8").T.copy()
     times = stamps(hole, begin=1000.0, n_times=len(data))
     content = b"XDF:" + _chunk(1, b'<?xml version="1.0"?><info><version>1.0</version></info>')
