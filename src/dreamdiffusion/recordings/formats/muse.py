@@ -110,7 +110,8 @@ def _counted_gaps(table: pd.DataFrame, columns: list[str], sfreq: float) -> np.n
     name = next((column for column in columns if column.upper() == "COUNTER"), None)
     if name is None:
         return np.array([], int)
-    counter = pd.to_numeric(table[name], errors="coerce").fillna(0).to_numpy(float)
+    numbers = np.asarray(pd.to_numeric(table[name], errors="coerce"), dtype=float)
+    counter = np.nan_to_num(numbers)
     size = int(counter.max()) + 1
     if size < 2 or np.mean(np.diff(counter) % size == 1) < 0.9:
         return np.array([], int)
