@@ -3,8 +3,8 @@
 Person 1: a reader of 64 channels (``montage: any``) reads runs 11 and 12 with all of them, with the
 32 of an easycap32 and with the 14 of an EMOTIV (against its own reference, P3), beside LDA fitted
 on those channels. Others: persons 2-9 train, four with 64 channels, two with 32, two with 14; 10
-and 11 weigh networks and linear model; persons 12-17 are the test, two for each cap. The smaller
-caps are those channels of recordings with 64. Run from the repository::
+and 11 weigh networks and linear model; persons 12-17 and 18-23 are the test, two for each cap. The
+smaller caps are those channels of recordings with 64. Run from the repository::
 
     dreamdiffusion simulate --output runs/scenes-person --n_runs 12
     dreamdiffusion prepare --config scenes --input runs/scenes-person --output runs/scenes-trials
@@ -15,6 +15,10 @@ caps are those channels of recordings with 64. Run from the repository::
         --n_runs 1
     dreamdiffusion prepare --config scenes --input runs/scenes-strangers \\
         --output runs/scenes-strangers-trials
+    dreamdiffusion simulate --output runs/scenes-strangers-2 --first_subject 18 --n_subjects 6 \\
+        --n_runs 1
+    dreamdiffusion prepare --config scenes --input runs/scenes-strangers-2 \\
+        --output runs/scenes-strangers-2-trials
     python benchmarks/other_headsets.py
 
 Writes docs/results/other_headsets.json. Fits are kept in ``--work``. Four minutes on one core.
@@ -37,6 +41,7 @@ from dreamdiffusion.decoders.config import LdaConfig, ReaderConfig
 from dreamdiffusion.decoders.lda import LDA
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.decoders.reader.montage import CapEstimate
+from dreamdiffusion.decoders.reader.pooling import fit_pooling
 from dreamdiffusion.evaluation.confidence.calibration import calibration_error, error_if_perfect
 from dreamdiffusion.evidence.statistics.bootstrap import bootstrap_ci
 from dreamdiffusion.evidence.statistics.exchange import Exchange
@@ -48,6 +53,7 @@ CAPS = ("easycap64", "easycap32", "emotiv14")
 CAP_OF = {
     "02": 0, "03": 0, "04": 0, "05": 0, "06": 1, "07": 1, "08": 2, "09": 2, "10": 0, "11": 1,
     "12": 0, "13": 0, "14": 1, "15": 1, "16": 2, "17": 2,
+    "18": 0, "19": 0, "20": 1, "21": 1, "22": 2, "23": 2,
 }  # fmt: skip
 """Place in `CAPS` of what each person wears."""
 VALIDATION = ("10", "11")
@@ -60,7 +66,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--person", type=Path, default=Path("runs/scenes-trials"))
     parser.add_argument("--others", type=Path, default=Path("runs/scenes-people-trials"))
-    parser.add_argument("--strangers", type=Path, default=Path("runs/scenes-strangers-trials"))
+    strangers_default = [Path(f"runs/scenes-strangers{part}-trials") for part in ("", "-2")]
+    parser.add_argument("--strangers", nargs="+", type=Path, default=strangers_default)
     parser.add_argument("--work", type=Path, default=Path("runs/other-headsets"))
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
@@ -69,7 +76,7 @@ def main() -> None:
         "training": {"one_person": PERSON, "strangers": PEOPLE},
         "one_person": one_person(Trials.load(options.person), options.work),
         "strangers": strangers(
-            Trials.load(options.others), Trials.load(options.strangers), options.work
+            Trials.load(options.others), [Trials.load(o) for o in options.strangers], options.work
         ),
     }
     print(json.dumps(found, indent=1))
@@ -95,8 +102,25 @@ def one_person(trials: Trials, work: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def strangers(others: Trials, unknown: Trials, work: Path) -> list[dict[str, Any]]:
+def strangers(others: Trials, unknown: list[Trials], work: Path) -> list[dict[str, Any]]:
     """Return what a reader of several people with several caps makes of people it never saw."""
+    readers = fit_people(others, work)
+    found, everybody = [], []
+    for trials in unknown:
+        rows = read_strangers(readers, trials)
+        subjects = sorted(trials.metadata["subject"].unique())
+        about = {"people": f"{subjects[0]}-{subjects[-1]}"}
+        found += [about | row for row in [*rows, *together(rows)]]
+        everybody += rows
+    found += [{"people": "all"} | row for row in together(everybody)]
+    for row in found:
+        row.pop("confidence", None)
+        row.pop("right", None)
+    return found
+
+
+def fit_people(others: Trials, work: Path) -> dict[str, Reader]:
+    """Fit a reader of several people with several caps; return it, and it with other weights."""
     cap = None
     parts = []
     for subject in sorted(others.metadata["subject"].unique()):
@@ -115,23 +139,37 @@ def strangers(others: Trials, unknown: Trials, work: Path) -> list[dict[str, Any
     split = Split(np.flatnonzero(~held), np.flatnonzero(held), np.arange(0), "by person")
     reader = fit(pooled, split, work / "people", PEOPLE, linear=True)
     reader.cap = cap
-    networks = Reader(reader.processor, reader.networks, cap=cap)
+    alone = [
+        replace(reader, pooling=dict.fromkeys(reader.attributes, weights))
+        for weights in ([1.0, 0.0], [0.0, 1.0])
+    ]
+    validation = pooled.select(split.validation)
+    networks, linear = [one.decode(validation).probabilities or {} for one in alone]
+    fitted = fit_pooling(networks, linear, validation.metadata)
+    return {
+        "networks and linear model": reader,
+        "their weights not limited": replace(reader, pooling=fitted),
+        "networks alone": alone[0],
+    }
+
+
+def read_strangers(readers: dict[str, Reader], unknown: Trials) -> list[dict[str, Any]]:
+    """Return what each reader makes of people under each cap."""
     rows = []
     for place, name in enumerate(CAPS):
         people = [s for s in sorted(unknown.metadata["subject"].unique()) if CAP_OF[s] == place]
         worn = wear(unknown.select(np.flatnonzero(unknown.metadata["subject"].isin(people))), name)
-        rows.append(score("networks and linear model", name, reader, worn))
-        rows.append(score("networks alone", name, networks, worn))
-    return [*rows, *together(rows)]
+        rows += [score(of, name, reader, worn) for of, reader in readers.items()]
+    return rows
 
 
 def together(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the calibration over the people of all caps; drop what single trials said."""
+    """Return the calibration over the people of all caps."""
     found = []
     for of in dict.fromkeys(row["of"] for row in rows):
         parts = [row for row in rows if row["of"] == of]
-        confidence = np.concatenate([row.pop("confidence") for row in parts])
-        right = np.concatenate([row.pop("right") for row in parts])
+        confidence = np.concatenate([row["confidence"] for row in parts])
+        right = np.concatenate([row["right"] for row in parts])
         found.append({"of": of, "cap": "all", **calibration(confidence, right)})
     return found
 

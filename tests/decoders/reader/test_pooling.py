@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from dreamdiffusion.decoders.reader.pooling import fit_pooling, mean_table, pool
+from dreamdiffusion.decoders.reader.pooling import fit_pooling, mean_table, no_surer, pool
 
 VALUES = ["cat", "house", "key"]
 
@@ -41,6 +41,12 @@ def test_trials_that_are_all_right_leave_the_weights_finite() -> None:
     assert 0.5 < one < 3 and 0.5 < two < 3
     nobody = pd.DataFrame({"category": ["unheard of"] * 20})
     assert fit_pooling(right, right, nobody)["category"] == pytest.approx([0.5, 0.5], abs=1e-3)
+
+
+def test_weights_that_make_surer_are_made_smaller_in_proportion() -> None:
+    got = no_surer({"category": [1.2, 0.3], "color": [0.6, 0.1], "place": [0.0, 0.0]})
+    assert got["category"] == pytest.approx([0.8, 0.2])
+    assert got["color"] == [0.6, 0.1] and got["place"] == [0.0, 0.0]
 
 
 def test_the_mean_of_answers_is_that_of_their_logarithms() -> None:

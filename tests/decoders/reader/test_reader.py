@@ -131,6 +131,16 @@ def test_the_linear_model_has_its_part(tmp_path: Path) -> None:
     assert fit(reader_config(tmp_path, split=nothing, output=tmp_path / "none")).linear == []
 
 
+def test_people_who_did_not_train_do_not_make_the_pool_surer_than_its_parts(tmp_path: Path) -> None:
+    config = reader_config(tmp_path)
+    trials = Trials.load(config.data)
+    known = fit(config).pooling["category"]
+    assert sum(known) > 1
+    others = replace(trials, metadata=trials.metadata.assign(subject=trials.metadata["run"]))
+    new = fit(reader_config(tmp_path, output=tmp_path / "new"), others).pooling["category"]
+    assert new == pytest.approx([weight / sum(known) for weight in known], rel=1e-4)
+
+
 def test_attributes_are_those_of_the_training_trials(tmp_path: Path) -> None:
     config = reader_config(tmp_path, attributes=["category", "color", "place"])
     trials = Trials.load(config.data)

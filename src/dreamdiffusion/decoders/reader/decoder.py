@@ -27,6 +27,7 @@ from dreamdiffusion.decoders.reader.pooling import (
     Tables,
     fit_pooling,
     mean_table,
+    no_surer,
     pool,
 )
 from dreamdiffusion.decoders.reader.repair import ChannelRepair
@@ -135,7 +136,10 @@ class Reader(Decoder):
         return reader
 
     def add_linear(self, linear: list[Encoding], trials: Trials, split: Split) -> None:
-        """Put linear models beside the networks; fit their weight on the validation trials."""
+        """Put linear models beside the networks; fit their weight on the validation trials.
+
+        Where these are of people who did not train, the reader is for new people: `no_surer`.
+        """
         if not len(split.validation):
             logger.info("no linear model: its weight is fitted on validation trials")
             return
@@ -144,6 +148,9 @@ class Reader(Decoder):
         assert networks is not None
         self.linear = linear
         self.pooling = fit_pooling(networks, self._read_linear(held_out), held_out.metadata)
+        people = trials.metadata["subject"]
+        if not set(people.iloc[split.train]) & set(people.iloc[split.validation]):
+            self.pooling = no_surer(self.pooling)
 
     def scale_again(self, trials: Trials, train: np.ndarray) -> EEGProcessor:
         """Fit the scale as `fit` does, on the places ``train`` of trials of its channels."""

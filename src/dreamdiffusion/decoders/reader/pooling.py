@@ -60,6 +60,15 @@ def fit_pooling(network: Tables, linear: Tables, truth: pd.DataFrame) -> Pooling
     return found
 
 
+def no_surer(weights: Pooling) -> Pooling:
+    """Return weights that add up to 1 at most, so that the pool is no surer than its two parts.
+
+    For people whom no trial was seen of: a few people may all be easier to read than others, and
+    weights that were fitted on them are then too sure of others (docs/pretraining.md).
+    """
+    return {name: [w / max(1.0, sum(both)) for w in both] for name, both in weights.items()}
+
+
 def pool(network: Tables, linear: Tables, weights: Pooling) -> Tables:
     """Return the pooled probabilities."""
     pooled = {}
