@@ -7,7 +7,7 @@
 Runs 1-8 train (1,920 trials), run 9 scales and chooses, runs 17-20 are the test (960 trials,
 retrieval among the 240 of a run). Runs 10-16 are no test: they were looked at before.
 Writes ``docs/results/reader.json`` and prints the table. Every part is kept in ``--output`` and not
-computed again; drawings are kept for each U-Net of the generator. ``--model`` takes a prior that
+computed again; drawings are kept for each generator. ``--model`` takes a prior that
 ``fit prior --config scenes`` wrote, of the same runs, in place of fitting one; ``--looked_up``
 leaves out the rows that a generator draws; ``--choose`` compares ways of drawing on run 9.
 """
@@ -155,9 +155,12 @@ class Bench:
 
 
 def generator_print(folder: Path) -> str:
-    """Return what tells the weights of one U-Net from those of another."""
-    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    """Return what tells one generator from another: its weights, and how it draws."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".safetensors" or path.name == "scheduler_config.json":
+            found.update(path.read_bytes())
+    return found.hexdigest()[:8]
 
 
 def linear_answers(bench: Bench, side: Side) -> dict[str, Answer]:

@@ -4,9 +4,9 @@
     python scripts/gpu/teach.py --output "$OUT" --tiny    # the same code on a CPU, tiny sizes
     python scripts/gpu/teach.py --install FOLDER          # at home: FOLDER holds what came back
 
-Parts are processes of their own within limits: ``vae`` (VAE and its decoder), ``unet``, and the
-report card of the bundled generator and of the new one. A training measures its own rate first and
-takes the steps that fit its time. ``--output`` gets ``teach.json``, as it goes on, and the new
+Parts are processes of their own within limits: ``vae``, ``unet`` (and the decoder after it), and
+the report card of the bundled generator and of the new one. A training measures its own rate first
+and takes the steps that fit its time. ``--output`` gets ``teach.json``, as it goes on, and the new
 generator with its card as ``result.tar.*``. What goes on exactly, on this machine or any other, is
 below ``--work``: the same command goes on there, and ``state.tar.*`` in its folder ``pieces`` are
 the same to carry (``cp .gpu/teach/pieces/state.tar.0[0-3] "$OUT"``, and so on).
@@ -34,8 +34,8 @@ from timed_parts import Row, run_parts  # noqa: E402
 
 SECONDS = 480
 # Part -> its limit in seconds; the U-Net gets what the others leave.
-LIMITS = {"vae": 135, "unet": 265, "card-before": 30, "card": 35}
-STAGES = {"vae": {"vae_train": 0.65, "decoder_train": 0.35}, "unet": {"unet_train": 1.0}}
+LIMITS = {"vae": 90, "unet": 310, "card-before": 30, "card": 35}
+STAGES = {"vae": {"vae_train": 1.0}, "unet": {"unet_train": 0.85, "decoder_train": 0.15}}
 """Trainings of a part, and their shares of its time."""
 PROBE_STEPS = 60
 RESERVE = 20.0
@@ -84,9 +84,9 @@ def configure(part: str, place: Place) -> Any:
         for stage in [stage for stages in STAGES.values() for stage in stages]:
             given[stage] |= {"batch_size": 4} if place.tiny else {}
         if part == "vae":
-            given |= {"unet_train": None}
+            given |= {"unet_train": None, "decoder_train": None}
         else:
-            given |= {"new_vae": False, "vae_train": None, "decoder_train": None}
+            given |= {"new_vae": False, "vae_train": None}
     given |= {"init": place.init if part == "vae" else place.work / "vae" / "generator"}
     given |= {"output": place.work / part, "workers": min(given["workers"], os.cpu_count() or 1)}
     return TrainGeneratorConfig(**given)

@@ -231,7 +231,8 @@ class TrainGeneratorConfig(Schema):
             raise ValueError(
                 "new_vae builds VAE and U-Net of init anew: it needs init and vae_train; set both"
             )
-        if (self.unet_train, self.decoder_train, self.distill_train) == (None, None, None):
+        later = (self.unet_train, self.decoder_train, self.distill_train)
+        if later == (None, None, None) and not self.new_vae:
             raise ValueError("unet_train, decoder_train and distill_train are empty; set one")
         if self.distill_train and (self.unet_train or self.image_condition is None):
             raise ValueError(

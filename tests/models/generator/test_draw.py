@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from tiny import CAPTIONS, SIZE, write_generator
 
 from dreamdiffusion.models.generator.draw import PromptedGenerator
@@ -39,12 +39,17 @@ def noise() -> torch.Generator:
 def test_captions_draw_what_stable_diffusion_draws(
     folder: Path, generator: PromptedGenerator
 ) -> None:
+    """From the same sources of noise, which the steps draw from too."""
     pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     options = {"num_inference_steps": 3, "guidance_scale": 2.5}
+
+    def sources() -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+
     expected = pipe(
-        CAPTIONS, height=SIZE, width=SIZE, generator=noise(), output_type="np", **options
+        CAPTIONS, height=SIZE, width=SIZE, generator=sources(), output_type="np", **options
     ).images
-    drawn = generator.draw(captions=CAPTIONS, rng=noise(), **options)
+    drawn = generator.draw(captions=CAPTIONS, rng=sources(), **options)
     np.testing.assert_allclose(drawn.permute(0, 2, 3, 1), expected, atol=1e-4)
     assert drawn.shape == (2, 3, SIZE, SIZE) and 0 <= drawn.min() <= drawn.max() <= 1
 
@@ -65,6 +70,19 @@ def test_embeddings_change_the_picture_and_batches_do_not(generator: PromptedGen
         draw(captions=[""] * 3),
     ):
         assert (alone - other).abs().max() > 1e-3
+
+
+def test_noise_within_the_steps_does_not_depend_on_the_batch(generator: PromptedGenerator) -> None:
+    given = {"captions": [*CAPTIONS, CAPTIONS[0]], "num_inference_steps": 3}
+    together = generator.draw(**given, rng=noise())
+    torch.testing.assert_close(
+        together, generator.draw(**given, rng=noise(), batch_size=2), atol=1e-4, rtol=0
+    )
+    scheduler = DPMSolverMultistepScheduler.from_config(
+        generator.scheduler.config, algorithm_type="dpmsolver++"
+    )
+    without = dataclasses.replace(generator, scheduler=scheduler).draw(**given, rng=noise())
+    assert (together - without).abs().max() > 1e-3
 
 
 def test_little_strength_keeps_the_start(generator: PromptedGenerator) -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from dreamdiffusion.models.generator.sharpness import (
+    band_power,
     edge_strength,
     edges_kept,
     power_kept,
-    power_per_band,
     psnr,
 )
 
@@ -23,10 +23,13 @@ def wave(cycles: int, height: float = 0.5, size: int = 16) -> torch.Tensor:
 
 def test_a_wave_has_its_power_in_its_own_band() -> None:
     """16 pixels have two bands, 0 to 4 and 4 to 8 cycles; the mean grey is in neither."""
-    low, high = power_per_band(wave(2)).tolist(), power_per_band(wave(5)).tolist()
-    assert low[0] > 1 and low[1] == pytest.approx(0, abs=1e-9)
-    assert high[1] > 1 and high[0] == pytest.approx(0, abs=1e-9)
-    assert power_per_band(torch.ones(1, 3, 16, 16)).tolist() == pytest.approx([0, 0], abs=1e-9)
+    power = band_power(torch.cat([wave(2), wave(5), torch.ones(1, 3, 16, 16)]))
+    assert power.shape == (3, 2)
+    # A wave of height .5 has 2 of 256 frequencies, each of power (.5 / 2) ** 2 * 256.
+    distance = torch.hypot(*torch.meshgrid(2 * [torch.arange(-8, 8.0)], indexing="ij"))
+    n_low, n_high = int((distance < 4).sum()) - 1, int(((distance >= 4) & (distance < 8)).sum())
+    expected = torch.tensor([[2 * 16 / n_low, 0], [0, 2 * 16 / n_high], [0, 0]])
+    torch.testing.assert_close(power, expected.double(), atol=1e-6, rtol=1e-6)
 
 
 def test_half_the_height_keeps_a_quarter_of_the_power() -> None:

@@ -16,7 +16,8 @@ from tiny import SIZE, write_generator
 from transformers import CLIPModel
 
 from dreamdiffusion.models.config import ImageConditionConfig, TrainGeneratorConfig
-from dreamdiffusion.models.generator.decoder_task import DecoderTask
+from dreamdiffusion.models.generator.build import open_networks
+from dreamdiffusion.models.generator.decoder_task import DecoderTask, LastSteps
 from dreamdiffusion.models.generator.folder import SCHEDULE
 from dreamdiffusion.models.generator.generator import prediction_target
 from dreamdiffusion.models.generator.image_projection import ImageProjection
@@ -344,9 +345,16 @@ def test_the_decoder_learns_alone_and_latents_stay(tmp_path: Path) -> None:
 
 def test_each_half_of_the_loss_teaches_its_own_network(tmp_path: Path) -> None:
     """The decoder's gradient holds nothing of the discriminator's aim, and the other way round."""
-    vae = StableDiffusionPipeline.from_pretrained(write_generator(tmp_path / "g")).vae.float()
-    pictures = draw_pictures(2, SIZE, 0)
-    task = DecoderTask(vae, FixedSource(pictures), seed=0)
+    networks = open_networks(write_generator(tmp_path / "g"), SIZE)
+    vae, pictures = networks.vae.eval(), draw_pictures(2, SIZE, 0)
+
+    def last_steps(latents, captions, noise, uniform):
+        assert len(latents) == len(captions) == len(noise) == len(uniform) == 1  # of 2
+        return latents
+
+    steps = LastSteps(networks.unet, DDPMScheduler(**SCHEDULE), last_steps)
+    task = DecoderTask(vae, FixedSource(pictures), steps, seed=0)
+    task.last_steps = last_steps
     images = signed(pictures.images(slice(None)))
     task.loss(torch.arange(2), Draw(0, 0, 2))["loss"].backward()
     got = task.discriminator.verdict.bias.grad
@@ -358,6 +366,38 @@ def test_each_half_of_the_loss_teaches_its_own_network(tmp_path: Path) -> None:
     torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-2)
     assert all(p.grad is None for p in vae.encoder.parameters())
     assert all(p.grad is not None for p in vae.decoder.parameters())
+
+
+def test_the_last_steps_of_a_drawing() -> None:
+    """A U-Net that knows the velocity gives the latents back; one that says 0 keeps their share."""
+    scheduler = DDPMScheduler(**SCHEDULE)
+    rng = torch.Generator().manual_seed(0)
+    latents, noise = torch.randn(3, 4, 2, 2, generator=rng), torch.randn(3, 4, 2, 2, generator=rng)
+    uniform = torch.tensor([0.0, 0.5, 0.9999])
+    timesteps = [torch.tensor([0, 300, 599]), torch.tensor([0, 150, 299])]
+    asked = []
+
+    def encode(captions):
+        assert captions == ["a", "b", "c"]
+        return torch.zeros(3, 8, 5)
+
+    def knowing(noisy, at, tokens, return_dict):
+        asked.append(at)
+        return (prediction_target(scheduler, latents, noise, at),)
+
+    def silent(noisy, *_, **__):
+        return (torch.zeros_like(noisy),)
+
+    known = LastSteps(knowing, scheduler, encode)(latents, ["a", "b", "c"], noise, uniform)
+    torch.testing.assert_close(known, latents, atol=1e-5, rtol=1e-5)
+    assert [at.tolist() for at in asked] == [at.tolist() for at in timesteps]
+    # Without velocity both the picture and the noise are shares of what is there: sqrt(kept) and
+    # sqrt(1 - kept) of it.
+    first, second = (scheduler.alphas_cumprod[at].view(-1, 1, 1, 1) for at in timesteps)
+    noisy = first.sqrt() * latents + (1 - first).sqrt() * noise
+    noisy = (second * first).sqrt() * noisy + ((1 - second) * (1 - first)).sqrt() * noisy
+    left = LastSteps(silent, scheduler, encode)(latents, ["a", "b", "c"], noise, uniform)
+    torch.testing.assert_close(left, second.sqrt() * noisy, atol=1e-5, rtol=1e-5)
 
 
 def test_shares_of_captions_and_embeddings() -> None:

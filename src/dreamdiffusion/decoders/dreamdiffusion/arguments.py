@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -75,8 +74,3 @@ def check_generators(generator: Any, n_images: int) -> None:
             f"there are {len(generator)} generators, expected one, or a list of one for each of "
             f"the {n_images} images (trials x num_images_per_prompt)"
         )
-
-
-def takes_generator(scheduler: Any) -> bool:
-    """Whether a scheduler draws noise in its steps."""
-    return "generator" in inspect.signature(scheduler.step).parameters

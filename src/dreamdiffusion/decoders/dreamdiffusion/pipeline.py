@@ -31,7 +31,6 @@ from dreamdiffusion.decoders.dreamdiffusion.arguments import (
     check_output_type,
     check_scheduler,
     check_strengths,
-    takes_generator,
 )
 from dreamdiffusion.decoders.dreamdiffusion.condition import Condition, EEGConditioner
 from dreamdiffusion.decoders.dreamdiffusion.guidance import Weighted, guide, predict, repeat
@@ -42,6 +41,7 @@ from dreamdiffusion.models.generator.generator import (
     decode_latents,
     encode_images,
     image_size,
+    noise_source,
 )
 
 FORMER_MODULES = ("dreamdiffusion.encoder", "dreamdiffusion.condition", "dreamdiffusion.processor")
@@ -359,7 +359,7 @@ class EEGToImagePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         """Run the scheduler's steps."""
         pixels = image_size(self.unet, self.vae)
         # Stochastic schedulers draw noise in their steps, from the same source.
-        extra = {"generator": generator} if takes_generator(self.scheduler) else {}
+        extra = noise_source(self.scheduler, generator)
         self._interrupt = False
         with self.progress_bar(total=len(timesteps)) as bar:  # pyright: ignore[reportCallIssue]
             for step, timestep in enumerate(timesteps):

@@ -17,7 +17,7 @@ from dreamdiffusion.models.config import (
     UnetSizes,
     VaeSizes,
 )
-from dreamdiffusion.models.generator.folder import FEW_STEPS, SCHEDULE, Networks, text_tower
+from dreamdiffusion.models.generator.folder import DRAWING, FEW_STEPS, Networks, text_tower
 from dreamdiffusion.models.generator.generator import image_size, open_text_pipeline
 from dreamdiffusion.models.generator.image_projection import ImageProjection, open_projection
 from dreamdiffusion.models.generator.vocabulary import train_tokenizer
@@ -94,7 +94,7 @@ def open_networks(folder: Path, size: int | None) -> Networks:
         if module is not None:
             module.float().requires_grad_(True)
     few = start.scheduler.config["solver_order"] == FEW_STEPS["solver_order"]
-    schedule = FEW_STEPS if few else SCHEDULE
+    schedule = FEW_STEPS if few else DRAWING
     return Networks(
         start.tokenizer, clip, text_encoder, start.vae, start.unet, projection, schedule
     )

@@ -17,6 +17,7 @@ from dreamdiffusion.models.generator.generator import (
     decode_latents,
     encode_images,
     image_size,
+    noise_source,
     open_text_pipeline,
 )
 from dreamdiffusion.models.generator.image_projection import ImageProjection, open_projection
@@ -123,6 +124,7 @@ class PromptedGenerator:
         size = int(self.unet.config["sample_size"])
         shape = (n, int(self.unet.config["in_channels"]), size, size)
         noise = randn_tensor(shape, generator=rng)
+        sources = rng if isinstance(rng, list) else _split(rng, n)
         levels = torch.as_tensor(noise_level, dtype=torch.float32).expand(n)
         parts = []
         for i in range(0, n, batch_size):
@@ -140,6 +142,7 @@ class PromptedGenerator:
                     strength,
                     num_inference_steps,
                     guidance_scale,
+                    sources[rows],
                 )
                 parts.append(decode_latents(self.vae, latents).float().cpu())
         return torch.cat(parts)
@@ -212,8 +215,9 @@ class PromptedGenerator:
         strength: float,
         num_inference_steps: int,
         guidance_scale: float,
+        sources: list[torch.Generator],
     ) -> torch.Tensor:
-        """Return scaled latents."""
+        """Return scaled latents; ``sources`` are those of noise within the steps."""
         device = self.unet.device
         scheduler = type(self.scheduler).from_config(self.scheduler.config)
         scheduler.set_timesteps(num_inference_steps, device=device)
@@ -226,6 +230,7 @@ class PromptedGenerator:
             scheduler.set_begin_index(skipped * scheduler.order)
             clean = encode_images(self.vae, start.to(device, torch.float32)).float()
             latents = scheduler.add_noise(clean, noise, timesteps[:1])
+        options = noise_source(scheduler, sources)
         nothing = self._encode([""]).expand(len(noise), -1, -1) if guidance_scale > 1 else None
         for timestep in timesteps:
             noisy = scheduler.scale_model_input(latents, timestep)
@@ -234,5 +239,11 @@ class PromptedGenerator:
                 # A call of its own: with embeddings there are more tokens than without.
                 free = self.unet(noisy, timestep, nothing, return_dict=False)[0].float()
                 predicted = free + guidance_scale * (predicted - free)
-            latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
+            latents = scheduler.step(predicted, timestep, latents, return_dict=False, **options)[0]
         return latents
+
+
+def _split(rng: torch.Generator | None, n: int) -> list[torch.Generator]:
+    """Return ``n`` sources of noise, seeded by one."""
+    seeds = torch.randint(2**62, (n,), generator=rng).tolist()
+    return [torch.Generator().manual_seed(seed) for seed in seeds]

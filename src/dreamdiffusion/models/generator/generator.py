@@ -7,6 +7,7 @@ whose text tower the generator uses and whose image tower is the target of the a
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,14 @@ def check_noise_schedule(scheduler: Any, alphas_cumprod: torch.Tensor) -> None:
             "was trained with; take one that knows rescale_betas_zero_snr (DDIM, DPM++, Euler or "
             "UniPC), made with from_config of the generator's own"
         )
+
+
+def noise_source(
+    scheduler: Any, generator: torch.Generator | list[torch.Generator] | None
+) -> dict[str, Any]:
+    """Return what a scheduler's step takes beside latents: its source, where it draws noise."""
+    takes = "generator" in inspect.signature(scheduler.step).parameters
+    return {"generator": generator} if takes else {}
 
 
 def unet_extras(

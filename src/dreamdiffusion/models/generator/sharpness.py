@@ -14,26 +14,26 @@ STRONG = 0.95
 """The strongest 5 % of all slopes are edges."""
 
 
-def power_per_band(images: torch.Tensor) -> torch.Tensor:
-    """Return the mean spectral power in bands of 4 cycles per picture, up to half the size.
+def band_power(images: torch.Tensor) -> torch.Tensor:
+    """Return the mean spectral power of each picture in bands of 4 cycles, up to half its size.
 
-    The mean of a picture (0 cycles) is left out. Returns float64 ``(size / 2 / 4,)``.
+    The mean of a picture (0 cycles) is left out. Returns ``(n, size / 2 / 4)``, per pixel.
     """
     size = images.shape[-1]
-    power = torch.fft.fft2(images.double()).abs().square().mean((0, 1))
-    cycles = torch.fft.fftfreq(size, 1 / size, dtype=torch.float64)
+    power = torch.fft.fft2(images, norm="ortho").abs().square().mean(1)
+    cycles = torch.fft.fftfreq(size, 1 / size, device=images.device)
     distance = torch.hypot(cycles[:, None], cycles[None, :])
     distance[0, 0] = torch.inf
     bands = [
-        power[(distance >= low) & (distance < low + BAND)].mean()
+        power[:, (distance >= low) & (distance < low + BAND)].mean(1)
         for low in range(0, size // 2, BAND)
     ]
-    return torch.stack(bands)
+    return torch.stack(bands, 1)
 
 
 def power_kept(images: torch.Tensor, true: torch.Tensor) -> list[float]:
     """Return the power of drawn pictures in each band as a share of that of true ones."""
-    return (power_per_band(images) / power_per_band(true)).tolist()
+    return (band_power(images.double()).mean(0) / band_power(true.double()).mean(0)).tolist()
 
 
 def edge_strength(images: torch.Tensor) -> float:

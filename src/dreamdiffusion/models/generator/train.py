@@ -21,9 +21,10 @@ from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.whole import write_picture
 from dreamdiffusion.models.config import TrainGeneratorConfig
 from dreamdiffusion.models.generator.build import build_networks, build_projection
-from dreamdiffusion.models.generator.decoder_task import DecoderTask
+from dreamdiffusion.models.generator.decoder_task import DecoderTask, LastSteps
 from dreamdiffusion.models.generator.distill_task import DistillTask
 from dreamdiffusion.models.generator.folder import (
+    DRAWING,
     FEW_STEPS,
     SCHEDULE,
     Networks,
@@ -80,8 +81,6 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
     prints = []
     if config.vae_train is not None:
         prints += [_train_vae(config, config.vae_train, pictures, vae)]
-    if config.decoder_train is not None:
-        prints += [_train_decoder(config, config.decoder_train, pictures, vae)]
     for frozen in (clip, vae):
         frozen.eval().requires_grad_(False)
     if config.unet_train is not None and config.image_condition is None:
@@ -90,6 +89,8 @@ def train_generator(config: TrainGeneratorConfig) -> Path:
         prints += [_train_on_embeddings(config, config.unet_train, pictures, networks)]
     elif config.distill_train is not None:
         prints += [_distill(config, config.distill_train, pictures, networks)]
+    if config.decoder_train is not None:
+        prints += [_train_decoder(config, config.decoder_train, pictures, networks)]
     folder = output / "generator"
     save_generator(folder, networks)
     _save_all_prints(config, folder, pictures, prints)
@@ -128,7 +129,7 @@ def _digest(generator: Path) -> str:
 
 def _fresh_stages(config: TrainGeneratorConfig) -> list[TrainConfig]:
     """Return the trainings that may draw new scenes at every step."""
-    stages = (config.vae_train, config.decoder_train, config.unet_train, config.distill_train)
+    stages = (config.vae_train, config.unet_train, config.distill_train, config.decoder_train)
     return [stage for stage in stages if stage is not None]
 
 
@@ -192,12 +193,20 @@ def _train_vae(
 
 
 def _train_decoder(
-    config: TrainGeneratorConfig, stage: TrainConfig, pictures: Pictures, vae: AutoencoderKL
+    config: TrainGeneratorConfig, stage: TrainConfig, pictures: Pictures, networks: Networks
 ) -> NDArray[np.uint64]:
-    """Train the VAE's decoder alone; latents stay as they are."""
+    """Train the VAE's decoder alone, on what the U-Net leaves it; latents stay as they are."""
+    for module in (networks.unet, networks.text_encoder):
+        module.eval().to(choose_device(stage.runtime))  # pyright: ignore[reportArgumentType]
+
+    def encode(captions: list[str]) -> torch.Tensor:
+        tokens = _tokenize(networks.tokenizer, captions)
+        return _encode_captions(networks.text_encoder, tokens).to(networks.unet.device)
+
+    last_steps = LastSteps(networks.unet, DDPMScheduler(**SCHEDULE), encode)
 
     def task(source: Source) -> Task:
-        return DecoderTask(vae, source, stage.seed)
+        return DecoderTask(networks.vae, source, last_steps, stage.seed)
 
     return _train_on_source(task, config, stage, pictures, "decoder-train", "VAE decoder")
 
@@ -225,7 +234,7 @@ def _train_on_embeddings(
     """Train the U-Net, and what makes tokens of CLIP image embeddings, on these and on captions."""
     condition = config.image_condition
     assert condition is not None
-    networks.schedule = SCHEDULE
+    networks.schedule = DRAWING
     if networks.projection is None:
         clip: Any = networks.clip.to(choose_device(stage.runtime))  # pyright: ignore[reportArgumentType]
         some = pictures.images(slice(N_STATISTICS)).to(clip.device)
