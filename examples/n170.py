@@ -25,7 +25,7 @@ from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.decoders.base import Decoder
 from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig, SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
-from dreamdiffusion.decoders.fit import fit_decoder, load_decoder
+from dreamdiffusion.decoders.fit import MODEL, fit_decoder, load_decoder
 from dreamdiffusion.decoders.linear import Covariance, fit_lda
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
@@ -34,6 +34,7 @@ from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import permutation_p
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.files.shipped import CONFIGS
+from dreamdiffusion.files.whole import write_json
 from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.splits import Split
@@ -129,7 +130,7 @@ def run_subject(folder: Path, subject: str, arm: str, options: argparse.Namespac
             "output": output / f"run-{run}",
             "split": SplitConfig(by="run", test=[run], validation_fraction=0.1),
         }
-        models.append(fit_decoder(base.model_copy(update=changes)))
+        models.append(fit_once(base.model_copy(update=changes), trials))
         split = Split.load(models[-1] / "split.json")
         test = trials.select(split.test)
         decision[split.test] = decide(load_decoder(models[-1]), test, axis)
@@ -154,6 +155,18 @@ def run_subject(folder: Path, subject: str, arm: str, options: argparse.Namespac
         "generated_category_top1": evaluate_arm(models, folder, output / "evaluate", arm, options),
         "folds": folds,
     }
+
+
+def fit_once(config: PriorConfig | FinetuneConfig, trials: Trials) -> Path:
+    """Fit a fold, or return the model that the same settings made of the same trials."""
+    mark = config.output / "fitted.json"
+    made_of = {"config": config.model_dump(mode="json"), "digest of data": trials.digest}
+    if mark.is_file() and json.loads(mark.read_text("utf-8")) == made_of:
+        return config.output / MODEL
+    mark.unlink(missing_ok=True)
+    model = fit_decoder(config)
+    write_json(mark, made_of)
+    return model
 
 
 def _axis(trials: Trials, truth: np.ndarray, base: Any) -> Any:
