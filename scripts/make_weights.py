@@ -171,7 +171,7 @@ STAGES = (
             "vae_train": _short(),
             "unet_train": _short(),
         },
-        minutes=105.0,
+        minutes=85.0,
     ),
     Stage(
         "embeddings",
@@ -183,7 +183,7 @@ STAGES = (
             "image_condition": {"width": 16, "n_tokens": 2},
             "unet_train": _short(),
         },
-        minutes=95.0,
+        minutes=200.0,
     ),
     Stage(
         "decoder",
@@ -191,7 +191,7 @@ STAGES = (
         "scenes-decoder",
         ("embeddings",),
         tiny={"image_size": 32, "decoder_train": _short()},
-        minutes=6.0,
+        minutes=12.0,
         target=GENERATOR,
         install=install_generator,
     ),
