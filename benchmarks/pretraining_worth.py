@@ -435,7 +435,7 @@ def draw_simulated(table: list[dict], axes: Axes, encoder: str) -> None:
     axes.set(xscale="log", xlabel="trials of the person", title=f"SIMULATED, {title}")
     axes.set_xticks(list(STEPS), [f"{n:,}" for n in STEPS])
     axes.minorticks_off()
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="lower right" if encoder == "compact" else "best")
 
 
 def draw_n170(table: list[dict], axes: Axes, subject: str) -> None:
