@@ -614,8 +614,13 @@ def test_nothing_is_called_drawn_where_nothing_is_drawn(tmp_path, made):
         "known": "Columns: the class that the decoder named.",
     }
     assert named[made].replace("'", "&#39;") in page
+    assert ("of a trial&#39;s images" in page) is (made == "bank")
     shown = {"bank": "pictures of the bank as they are", "known": "the pictures of home"}
     assert f"stand {shown[made]}" in page
+    known = records.headline(one, known_pictures=True)
+    page = page_of(tmp_path, records.minimal(scores=[one], headline=known, **LOOKED_UP[made]))
+    claim = {"bank": "which of the known pictures was", "known": "which of the known classes was"}
+    assert claim[made] in page and "never seen are told apart is not claimed" in page
     drawn = page_of(tmp_path, records.minimal())
     assert "Nothing is drawn" not in drawn
     assert "the judge&#39;s name for the generated images" in drawn

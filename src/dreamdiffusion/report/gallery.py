@@ -139,7 +139,7 @@ def _rule(scores: Scores, metric: str) -> str:
             f"{metric_name(metric)}, as the headline metric "
             f"{metric_name(scores.headline.metric)} is not recorded trial by trial"
         )
-    if metric.endswith("_top1"):
+    if metric.endswith("_top1") and "images" not in scores.not_scored:
         named = "named " if f"judged_{metric.removesuffix('_top1')}" in scores.trials else ""
         rule += f" (the share of a trial's images that are {named}right)"
     return rule

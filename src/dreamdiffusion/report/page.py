@@ -99,11 +99,19 @@ def write_report(
         costly=_costly(scores.occlusion),
         made=_made(scores),
         words=wording(scores),
+        known_what=_known(scores),
         FIGURES=FIGURES,
         figures_given=given,
     )
     write_text(path, page)
     return path
+
+
+def _known(scores: Scores) -> str:
+    """Return what a claim of known pictures is about: these, or their classes alone."""
+    nothing_drawn = "images" in scores.not_scored
+    by_class = nothing_drawn and scores.headline.metric.startswith("category")
+    return "classes" if by_class else "pictures"
 
 
 def _parts(scores: Scores) -> dict[str, str]:

@@ -198,6 +198,7 @@ def _prepare(
         shutil.rmtree(asked.output, ignore_errors=True)
         limit = reject_limit(Trials.load(prepare(asked)))
         if limit is not None:
+            logger.info("cut again, without trials of more than %g microvolts", limit)
             shutil.rmtree(asked.output)
             prepare(_with_limit(asked, limit))
         trials = Trials.load(asked.output)
