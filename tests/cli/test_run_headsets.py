@@ -134,4 +134,6 @@ def test_from_the_file_of_a_headset_to_its_report(name: str, tmp_path: Path, pic
     np.testing.assert_allclose(np.asarray(trials.data), cut, atol=5e-8)
     assert "Nothing is drawn" in (own / "scores" / "report.html").read_text("utf-8")
     assert (own / "result.txt").read_text("utf-8") == found["result"] + "\n"
+    assert list(found) == ["scores", "steps", "result", "report"]  # the last is read first
+    assert Path(found["steps"]).is_file() and Path(found["report"]).is_file()
     assert set(found["scores"]) >= {"category_top1"}
