@@ -183,7 +183,7 @@ STAGES = (
             "image_condition": {"width": 16, "n_tokens": 2},
             "unet_train": _short(),
         },
-        minutes=200.0,
+        minutes=120.0,
     ),
     Stage(
         "decoder",

@@ -298,7 +298,7 @@ def test_only_pictures_that_generator_and_judge_know_are_drawn():
     assert not plan.draws_these(photos)
     fit = plan.plan_fit(photos, plan_split(photos), Path("d"), Path("o"))
     assert (type(fit).__name__, fit.attributes) == ("ReaderConfig", ["category", "stim_file"])
-    assert fit.scale == "trial"  # two channels
+    assert (fit.scale, fit.electrode_relevance) == ("trial", True)  # two channels
 
 
 def test_the_limit_of_amplitude_leaves_out_a_fifth_at_most():

@@ -51,12 +51,22 @@ FEW: dict[str, Any] = {
     ),
     "scale": "trial",
     "linear_widths_s": [0.024, 0.031, 0.04, 0.047],
+    "electrode_relevance": True,
     "contrastive_weight": 0.1,
     "shift_augment": 2,
     "batch_size": 128,
     "optim": ReaderOptimConfig(lr=1e-3, weight_decay=0.1, warmup_steps=60),
 }
 """Of the reader, on up to `FEW_CHANNELS`."""
+_FEW_STEPS = 60
+FEW_OF_CLASSES: dict[str, Any] = {
+    "steps": _FEW_STEPS,
+    "checkpoint_every": _FEW_STEPS,
+    "validate_every": _FEW_STEPS,
+    "batch_size": 64,
+    "optim": ReaderOptimConfig(lr=1e-3, weight_decay=0.1, warmup_steps=20),
+}
+"""Where only the class of each picture is known: after more the network knows its trials by heart."""
 
 
 def plan_prepare(
@@ -162,6 +172,8 @@ def plan_fit(trials: Trials, split: SplitConfig, data: Path, output: Path) -> Fi
         common["attributes"] = ["category", "stim_file"]
     if trials.n_chans <= FEW_CHANNELS:
         common |= FEW
+        if trials.pairing == "category":
+            common |= FEW_OF_CLASSES
         if trials.pairing == "stim_file" and not one_by_one:
             common["contrastive_weight"] = 1.0  # the embedding alone tells the picture
     bank = trials.stimuli_root
