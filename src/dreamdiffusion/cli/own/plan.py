@@ -66,7 +66,7 @@ FEW_OF_CLASSES: dict[str, Any] = {
     "batch_size": 64,
     "optim": ReaderOptimConfig(lr=1e-3, weight_decay=0.1, warmup_steps=20),
 }
-"""Where only the class of each picture is known: after more the network knows its trials by heart."""
+"""Where only the class of each picture is known: after more, it knows its trials by heart."""
 
 
 def plan_prepare(
