@@ -134,6 +134,7 @@ def test_an_error_that_names_a_path_gets_the_option() -> None:
     assert name_option("a/b/x is missing", config) == "a/b/x is missing (--model)"
     assert name_option("a/bc is missing", config) == "a/bc is missing (--data)"
     assert name_option("no a/b; give --model M", config) == "no a/b; give --model M"
+    assert name_option("no a/b (--folds), or (--x)", config) == "no a/b (--folds), or (--x)"
     assert name_option("d has no split", config) == "d has no split (--folds)"
     assert name_option("the d of e", None) == "the d of e"
     assert name_option("a/b or c", config) == "a/b or c (--model, --folds)"

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,10 @@ from dreamdiffusion.cli.own.plan import (
     plan_split,
     reject_limit,
 )
-from dreamdiffusion.cli.own.words import in_words
+from dreamdiffusion.cli.own.words import _of_100, in_rows, in_words
 from dreamdiffusion.decoders.config import ReaderConfig
 from dreamdiffusion.decoders.fit import load_decoder
-from dreamdiffusion.evidence.scores import Scores
+from dreamdiffusion.evidence.scores import Score, Scores
 from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.recordings.config import StatedConfig
@@ -136,6 +137,23 @@ def test_known_pictures_are_told_apart_and_nothing_is_done_twice(tmp_path, pictu
     words = in_words(Scores.model_validate(content), fit, drawn=False)
     assert "Nothing is claimed" in words
     assert "- not_held_out: these trials were trained on. Evaluate the test side" in words
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(1.0, 0.758, 1.0), (0.0, 0.0, 0.242)])
+def test_twelve_of_twelve_is_not_certain(value, low, high):
+    """Wilson's interval of 12 of 12, by hand: 1 / (1 + 1.96 ** 2 / 12) = 0.758."""
+    control = {"value": 0.1, "difference": 0.0, "difference_ci95": (0.0, 0.0)}
+    score = Score(
+        metric="category_top1", value=value, n=12, chance=0.1, ci95=(value, value), p=0.5,
+        controls={"shuffled_eeg": control}, strongest="shuffled_eeg", difference=0.0,
+        difference_ci95=(0.0, 0.0),
+    )  # fmt: skip
+    scores = SimpleNamespace(scores=[score], baselines=[])
+    (row,) = in_rows(scores)
+    assert (row["from"], row["to"]) == (low, high)
+    assert f"({100 * low:.0f} to {100 * high:.0f})" in _of_100(score)
+    drawn = score.model_copy(update={"value": 0.5, "ci95": (0.2, 0.8)})
+    assert "(20 to 80)" in _of_100(drawn)
 
 
 def test_noise_alone_is_said_to_be_no_better_than_chance(tmp_path, pictures):

@@ -112,7 +112,7 @@ def load_config(schema: type[Schema], path: Path) -> Schema:
 
 
 def name_option(message: str, config: Schema | None) -> str:
-    """Add the options that gave the paths which an error speaks of, where the error does not.
+    """Add the options that gave the paths which an error speaks of, where it names no option.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def name_option(message: str, config: Schema | None) -> str:
         for option, path in found
         if not any(other.startswith(f"{path}/") for _, other in found)
     ]
-    if not inner or any(re.search(rf"{re.escape(option)}\b", message) for option in inner):
+    if not inner or re.search(r"(?:^|[\s(])--[a-z]", message):
         return message
     return f"{message} ({', '.join(inner)})"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from dreamdiffusion.files.pictures import open_picture
 from dreamdiffusion.recordings.causal import WindowFilter
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
-from dreamdiffusion.recordings.streams.player import open_file
+from dreamdiffusion.recordings.streams.player import Block, Player, open_file
 from dreamdiffusion.recordings.streams.recorder import Recorder
 from dreamdiffusion.recordings.streams.source import Chunk, Marker, Source, StreamInfo, StreamLost
 from dreamdiffusion.trials.trials import Trials
@@ -230,6 +231,27 @@ def test_a_stream_that_is_gone_is_looked_for_and_the_session_goes_on(
     said = capsys.readouterr().err
     assert "signal lost" in said
     assert "signal is back" in said
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.4])
+def test_a_simulation_that_is_too_slow_for_its_speed_says_how_much_is_missing(
+    pause: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def blocks() -> Iterator[Block]:
+        while True:  # a block of one second, which takes `pause` to make
+            time.sleep(pause)
+            yield Block(np.random.default_rng(0).normal(0, 2e-5, (3, 100)), np.arange(100) / 100)
+
+    source = Player(StreamInfo("x", NAMES, 100.0), blocks(), speed=8.0)
+    session = run(tmp_path, source, None, duration=0.9, record_only=True)
+    seconds = session.summary()["samples"] / 100
+    said = capsys.readouterr().err.splitlines()
+    assert any(line.endswith(f"samples recorded ({seconds:.0f} s)") for line in said)
+    short = [line for line in said if "of the 7 s" in line or "of the 8 s" in line]
+    assert len(short) == (pause > 0)
+    if short:
+        assert short[0].startswith(f"only {seconds:.0f} s")
+        assert "at --speed 8" in short[0] and "give a lower --speed" in short[0]
 
 
 class Interrupted(Flaky):

@@ -9,7 +9,11 @@ import pytest
 from experiments import experiment, named, severe, split_by_run
 from scipy.signal import butter, sosfiltfilt
 
-from dreamdiffusion.evidence.audit.changed_copies import changed_copies
+from dreamdiffusion.evidence.audit.changed_copies import (
+    SLOW_HZ,
+    changed_copies,
+    fingerprint_spectra,
+)
 from dreamdiffusion.trials.trials import Trials
 
 
@@ -66,6 +70,23 @@ def test_responses_of_many_repeats_are_alike_and_no_copies(seed):
     trials.metadata["stim_file"] = [f"{i}.png" for i in shown]
     data = 0.5 * trials.data + responses[shown]
     assert changed_copies(replace(trials, data=data.astype(np.float32)), shown).pairs == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_slow_wave_in_two_trials_of_four_electrodes_makes_no_copies(seed):
+    """A slow wave in the same places of two trials; all else differs. A copy beside them is one."""
+    rng = np.random.default_rng(seed)
+    trials = replace(experiment(seed, n_chans=4, drift=0.0, rejected=0.0), sfreq=128.0)
+    data = 1e-5 * rng.standard_normal((len(trials), 4, 96))
+    wave = np.exp(-0.5 * ((np.arange(96) / 128 - 0.35) / 0.06) ** 2)
+    data[[5, 90]] += 2.5e-4 * np.array([0.2, 1.0, 0.9, 0.1])[:, None] * wave
+    shown = np.arange(len(trials))
+    spectra, freqs = fingerprint_spectra(replace(trials, data=data.astype(np.float32)))
+    slow = spectra[[5, 90]][:, :, freqs <= SLOW_HZ].reshape(2, -1)
+    assert abs(np.vdot(*slow)) / np.prod(np.linalg.norm(slow, axis=1)) > 0.8
+    assert changed_copies(replace(trials, data=data.astype(np.float32)), shown).pairs == []
+    data[60] = data[20] - data[20].mean(axis=0)
+    assert changed_copies(replace(trials, data=data.astype(np.float32)), shown).pairs == [(20, 60)]
 
 
 def test_a_channel_that_is_flat_in_one_run_makes_no_copies():

@@ -87,6 +87,7 @@ def test_an_event_that_is_there_twice():
     trials.data[7] = trials.data[3]
     found = named(trials)["duplicate_trials"]
     assert (found.severity, found.evidence["n_exact_pairs"]) == ("warning", 1)
+    assert found.what.startswith("1 pair of trials holds the same signal")
     rest = np.setdiff1d(np.arange(len(trials)), [7, 8, 9])
     across = named(trials, Split(rest, [], [7, 8, 9], "planted"))["duplicate_trials"]
     assert (across.severity, across.evidence["n_pairs_across_split"]) == ("severe", 1)
@@ -100,7 +101,7 @@ def test_two_pictures_at_one_moment():
     trials.data[4] = trials.data[3]
     found = named(trials)["duplicate_trials"]
     assert found.severity == "severe"
-    assert "1 pairs of trials are of one moment" in found.what and "(trials 3 and 4)" in found.what
+    assert "1 pair of trials is of one moment" in found.what and "(trials 3 and 4)" in found.what
     same = ["category", "stim_file"]
     trials.metadata.loc[4, same] = trials.metadata.loc[3, same].to_numpy()
     assert named(trials)["duplicate_trials"].severity == "warning"

@@ -12,6 +12,7 @@ from dreamdiffusion.cli.live.model import LiveModel
 from dreamdiffusion.cli.live.outputs import Outputs
 from dreamdiffusion.cli.live.pictures import NamedPictures
 from dreamdiffusion.cli.live.screen import Screen, signal_words
+from dreamdiffusion.recordings.streams.player import PAUSE, Player
 from dreamdiffusion.recordings.streams.quality import SECONDS, signal_quality
 from dreamdiffusion.recordings.streams.recorder import Recorder, finish_all
 from dreamdiffusion.recordings.streams.ring import Ring
@@ -22,6 +23,8 @@ _SPARE = 5.0
 """s of signal that the ring keeps beyond the longest window."""
 _DRIFT = 0.001
 """Share by which the counted rate is off before it is said."""
+_BEHIND = 0.05
+"""Share of a played stream that did not come in time before it is said."""
 _LOGGED = 10.0
 """s between two lines of status in the log."""
 
@@ -59,7 +62,7 @@ class Session:
             self._answers.begin(self._ring, source.clock)
         self._rate = CountedRate()
         self._quality = [""] * len(info.ch_names)
-        self._n_gaps, self._stopped = 0, False
+        self._n_gaps, self._stopped, self._ended = 0, False, False
         self._began = self._logged = time.monotonic()
         self._watchdog = Watchdog(self._began)
         self._introduce(info, model)
@@ -96,6 +99,7 @@ class Session:
                 time.sleep(0.1)
                 chunk = Chunk.empty(len(self._source.info.ch_names))
             if chunk is None:
+                self._ended = True
                 return
             self._take(chunk)
             self._tell(self._watchdog.update(len(chunk.times), time.monotonic()))
@@ -185,6 +189,7 @@ class Session:
     def close(self) -> None:
         """End the session: wait for the last window, complete the recording."""
         self.screen.close()
+        recorded = self._recorded_words()
         self._recorder.close()
         if self._answers is not None:
             self._show(self._answers, self._answers.finish())
@@ -192,5 +197,21 @@ class Session:
         self._outputs.note("end", **summary)
         self._outputs.close()
         words = [] if self._answers is None else self._answers.last_words()
-        for line in [*words, f"{self._n_gaps} gaps, {summary['samples']} samples recorded"]:
+        for line in [*words, *recorded]:
             self.screen.line(line)
+
+    def _recorded_words(self) -> list[str]:
+        """Say how much was recorded, and whether a played stream came slower than was asked."""
+        samples, source = self._recorder.n_times, self._source
+        seconds, asked = samples / source.info.sfreq, self.lasted * source.speed
+        lines = [f"{self._n_gaps} gaps, {samples} samples recorded ({seconds:.0f} s)"]
+        newest = self._ring.newest
+        if self._ended or newest is None or not isinstance(source, Player):
+            return lines
+        if source.clock() - newest > max(PAUSE, _BEHIND * asked) and seconds < asked:
+            lines.append(
+                f"only {seconds:.0f} s of the {asked:.0f} s that {self.lasted:.0f} s at --speed "
+                f"{source.speed:g} should bring: this machine is too slow for it; give a lower "
+                "--speed and a longer --duration"
+            )
+        return lines

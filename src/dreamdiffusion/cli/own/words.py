@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scipy.stats import binomtest
+
 from dreamdiffusion.decoders.config import FitConfig, PriorConfig, ReaderConfig
 from dreamdiffusion.decoders.fit import MODEL
 from dreamdiffusion.evidence.scores import Score, Scores
@@ -84,7 +86,7 @@ def _instead(scores: Scores, fit: FitConfig) -> list[str]:
 
 def _of_100(score: Score) -> str:
     what = _WHAT.get(score.metric)
-    low, high = score.ci95
+    low, high = _interval(score)
     if what is None:
         return f"{score.metric} is {score.value:.3f} ({low:.3f} to {high:.3f})"
     return (
@@ -92,6 +94,18 @@ def _of_100(score: Score) -> str:
         f"guessing gives {100 * score.chance:.0f}, "
         f"{control_name(score.strongest)} {100 * score.controls[score.strongest].value:.0f}"
     )
+
+
+def _interval(score: Score) -> tuple[float, float]:
+    """Return the bootstrap's interval; Wilson's where all trials are right, or all wrong.
+
+    Drawn anew from trials that are all alike, the bootstrap finds a width of zero.
+    """
+    low, high = score.ci95
+    if low < high or score.value not in (0, 1):
+        return low, high
+    found = binomtest(round(score.value * score.n), score.n).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def _verdict(scores: Scores, first: Score) -> str:
@@ -143,8 +157,8 @@ def in_rows(scores: Scores) -> list[dict[str, Any]]:
             "metric": score.metric,
             "value": round(score.value, 3),
             "chance": round(score.chance, 3),
-            "from": round(score.ci95[0], 3),
-            "to": round(score.ci95[1], 3),
+            "from": round(_interval(score)[0], 3),
+            "to": round(_interval(score)[1], 3),
             "p": round(score.p, 4),
         }
         for score in [*scores.scores, *scores.baselines]

@@ -25,6 +25,8 @@ LEAST_Z = 7.0
 LEAST_APART, N_APART = 1.9, 4
 """A copy is so many times as far from chance as the fourth most alike trial; blinks, of which there
 are many, are all alike, the more the fewer the electrodes."""
+SLOW_HZ, RARE = 8.0, 0.99
+"""A copy is alike above the slow waves too: more than this share of random pairs is."""
 LOWEST_HZ, HIGHEST_HZ = 2.0, 40.0
 LAG_STEP_S, N_LAGS = 0.01, 3
 """A causal filter delays its copy: so many steps to either side are tried."""
@@ -92,9 +94,36 @@ def changed_copies(trials: Trials, stimuli: Ints) -> ChangedCopies:
         (z >= LEAST_Z) & (correlation >= LEAST_CORRELATION) & (apart >= LEAST_APART)
     )
     ends = [sorted((int(row), int(partner[row]))) for row in copies]
-    pairs = {(first, last) for first, last in ends}
+    pairs = _alike_above_slow_waves(spectra, freqs, sorted({(one, other) for one, other in ends}))
     most = z.argmax()
-    return ChangedCopies(sorted(pairs), len(compared), float(correlation[most]), float(z[most]))
+    return ChangedCopies(pairs, len(compared), float(correlation[most]), float(z[most]))
+
+
+def _alike_above_slow_waves(
+    spectra: Spectra, freqs: Floats, pairs: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return the pairs that are alike above `SLOW_HZ` too, more than `RARE` pairs by chance.
+
+    One slow wave, such as a blink, can fill most of a trial of few electrodes. Two trials that have
+    it at one latency are alike below 8 Hz alone.
+    """
+    fast = freqs > SLOW_HZ
+    if not pairs or 2 * spectra[0][:, fast].size < LEAST_FEATURES:
+        return pairs
+    rng = np.random.default_rng(0)
+    some = rng.integers(0, len(spectra), (1000, 2))
+    some = some[some[:, 0] != some[:, 1]]
+
+    def likeness(of: Ints) -> Floats:
+        one, other = spectra[of[:, 0]][:, :, fast], spectra[of[:, 1]][:, :, fast]
+        size = np.sqrt((np.abs(one) ** 2).sum((1, 2)) * (np.abs(other) ** 2).sum((1, 2)))
+        steps = np.arange(-N_LAGS, N_LAGS + 1) * LAG_STEP_S
+        both = np.einsum("ncf,ncf->nf", one, other.conj())
+        products = (both @ np.exp(2j * np.pi * freqs[fast][:, None] * steps)).real
+        return np.abs(products).max(axis=1) / np.maximum(size, 1e-20)
+
+    found = likeness(np.array(pairs)) > np.quantile(likeness(some), RARE)
+    return [pair for pair, is_copy in zip(pairs, found, strict=True) if is_copy]
 
 
 def fingerprint_spectra(trials: Trials) -> tuple[Spectra, Floats]:

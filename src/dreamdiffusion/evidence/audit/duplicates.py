@@ -55,7 +55,7 @@ def duplicate_trials(trials: Trials, design: TrialOrder, split: Split | None) ->
         return Finding(
             "duplicate_trials",
             "severe",
-            f"{len(both)} pairs of trials are of one moment and name different pictures or "
+            f"{_pairs(len(both), 'is', 'are')} of one moment under different pictures or "
             f"categories (trials {one} and {other}).",
             rounded(figures),
             "One piece of EEG stands for two pictures, of which at most one was seen.",
@@ -69,17 +69,23 @@ def duplicate_trials(trials: Trials, design: TrialOrder, split: Split | None) ->
         names = sorted({design.run_names[run_of[one]], design.run_names[run_of[other]]})
         recordings[" and ".join(names)] += 1
     most = sorted(recordings.items(), key=lambda item: -item[1])[:3]
-    where = "; ".join(f"{names}: {count} trials" for names, count in most)
+    where = "; ".join(
+        f"{names}: {count} {'trial' if count == 1 else 'trials'}" for names, count in most
+    )
     return Finding(
         "duplicate_trials",
         "severe" if apart or crossing else "warning",
-        f"{len(pairs)} pairs of trials hold the same signal, or signals made from each other"
+        f"{_pairs(len(pairs), 'holds', 'hold')} the same signal, or signals made from each other"
         + (f" ({where})." if where else "."),
         rounded(figures),
         "With one of a pair in training and the other tested, the model has seen the answer; "
         "within one side, n is smaller than it looks.",
         "Leave one of the two recordings, or the doubled events, out and prepare again.",
     )
+
+
+def _pairs(n: int, one: str, more: str) -> str:
+    return f"1 pair of trials {one}" if n == 1 else f"{n} pairs of trials {more}"
 
 
 def _stimuli(trials: Trials) -> Ints:
