@@ -137,7 +137,8 @@ def load_checkpoint(
 def _check_same_config(path: Path, stored: dict, wanted: dict, output: Path) -> None:
     changed = [key for key in wanted if stored.get(key) != wanted[key]]
     if changed:
-        key = changed[0]
+        # A start brings its own defaults along, such as the learning rate.
+        key = "init" if "init" in changed else changed[0]
         init = f", and --init {output} to start from the weights here"
         raise ValueError(
             f"checkpoint {path} was written with {key} = {stored.get(key)!r}, this run has "

@@ -45,7 +45,7 @@ LARGEST = float(np.finfo(DTYPE).max)
 TEXTS = ("dataset", "subject", "session", "run", "recording")
 OPEN_SHARDS = 4096
 """Shards at most whose memory map is kept; the kernel allows a process about 65,000 maps."""
-_OURS = re.compile(r"[0-9a-f]{32}\.(npy|json)(\.[0-9a-f]{8}\.unfinished)?")
+_OURS = re.compile(r"[0-9a-f]{32}\.(npy|json)(\.(\d+-)?[0-9a-f]{8}\.unfinished)?")
 """Names of files in `shards`; nothing else there is ever deleted."""
 
 
