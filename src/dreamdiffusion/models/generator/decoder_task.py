@@ -150,7 +150,7 @@ class DecoderTask(Task):
         images = signed(pictures.images(slice(None))).to(self.vae.device)
         drawn = (draw.spread() < DRAWN_SHARE).to(images.device)
         latents = self._latents(images, pictures.captions, drawn, draw)
-        output = self.vae.decode(latents).sample.float()  # pyright: ignore[reportAttributeAccessIssue]
+        output = self.vae.decode(latents).sample.float()  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
         weight = torch.where(drawn, DRAWN_WEIGHT, 1.0)
         difference = output - images
         error = difference.abs() + SQUARE_WEIGHT * difference.square()
