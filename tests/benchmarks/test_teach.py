@@ -103,7 +103,7 @@ def test_parts_share_the_time_and_what_is_missing_is_said(teach, tmp_path, monke
     assert parts["vae"]["not_whole"] == "cut at its limit of 2 s"
     assert parts["unet"]["not_whole"].startswith("cut at its limit of")
     assert parts["card"]["not_whole"].startswith(("no time was left", "cut at its limit"))
-    assert sum(part["seconds"] for part in parts.values()) < 7
+    assert sum(part["seconds"] for part in parts.values()) < 40  # without the cut, 60 each
 
 
 def test_limits_leave_time_to_bring_the_result_home(teach):

@@ -258,7 +258,7 @@ class _Run:
         """Log the figures of a step, averaged over the processes, and return the loss."""
         entry: dict[str, Any] = {"step": done}
         entry |= {key: float(value) for key, value in self.workers.mean(figures).items()}
-        entry["seconds"] = round(time.monotonic() - self._clock, 1)
+        entry["seconds"] = round(time.monotonic() - self._clock, 3)
         if self.log:
             self.log.append(entry)
             self.workers.track(entry)
