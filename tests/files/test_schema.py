@@ -11,11 +11,19 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from dreamdiffusion.cli.commands import COMMANDS
+from dreamdiffusion.cli.config import LiveConfig
 from dreamdiffusion.cli.options import load_config
 from dreamdiffusion.decoders.config import FinetuneConfig
 from dreamdiffusion.files.schema import Schema, read_yaml, write_yaml
 from dreamdiffusion.files.shipped import CONFIGS
-from dreamdiffusion.models.config import EncoderConfig, PretrainConfig, TrainGeneratorConfig
+from dreamdiffusion.models.config import (
+    EncoderConfig,
+    PretrainConfig,
+    TrainGeneratorConfig,
+    TrainJudgeConfig,
+)
+from dreamdiffusion.training.config import OptimConfig, TrainConfig
 
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 SOURCE = Path(__file__).parents[2] / "src" / "dreamdiffusion"
@@ -168,3 +176,64 @@ def _assert_same(given, read, place: str) -> None:
         assert isinstance(read, str), f"{place} is the text {given!r}; write 1.0e-4, not 1e-4"
     else:
         assert given == read, place
+
+
+def _nested(config: Schema, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the paths of all settings of nested groups."""
+    found = []
+    for name, value in config:
+        if isinstance(value, Schema):
+            found += _nested(value, (*path, name))
+        elif path:
+            found.append((*path, name))
+    return found
+
+
+SCHEMAS = {name: command.load_schema() for name, command in COMMANDS.items()}
+
+
+@pytest.mark.parametrize("command", [name for name in SCHEMAS if _nested(SCHEMAS[name]())])
+def test_what_a_file_does_not_state_of_a_group_stays_the_command_s_own(command, tmp_path):
+    schema, file = SCHEMAS[command], tmp_path / "own.yaml"
+    default = schema()
+    written = default.model_dump(mode="json")
+    for path in _nested(default):
+        group = written
+        for name in path[:-1]:
+            group = group[name]
+        stated = {path[-1]: group.get(path[-1])}  # an empty one may not be written
+        for name in reversed(path[:-1]):
+            stated = {name: stated}
+        file.write_text(yaml.safe_dump(stated), encoding="utf-8")
+        assert load_config(schema, file) == default, path
+
+
+def test_what_is_stated_of_a_group_is_taken(tmp_path):
+    def read(schema, text):
+        (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
+        return load_config(schema, tmp_path / "own.yaml")
+
+    judge = read(TrainJudgeConfig, "optim: {lr: 5.0e-4}").optim
+    assert (judge.lr, judge.betas, judge.warmup_steps) == (5e-4, (0.9, 0.99), 50)
+    assert TrainJudgeConfig().optim.lr == 2e-3  # reading another file changes no default
+    stage = read(TrainGeneratorConfig, "unet_train: {optim: {lr: 5.0e-4}}").unet_train
+    assert (stage.optim.lr, stage.steps, stage.batch_size) == (5e-4, 10000, 32)
+    assert read(LiveConfig, "sample: {strength: 0.2}").sample.model_dump() == {
+        "strength": 0.2,
+        "num_images_per_prompt": 1,
+        "seed": 0,
+    }
+
+
+def test_in_python_a_mapping_is_laid_over_the_default_and_a_schema_is_taken_whole():
+    whole = TrainConfig(steps=3)
+    assert TrainGeneratorConfig(clip_train=whole).clip_train == whole
+    assert TrainGeneratorConfig(clip_train={"steps": 3}).clip_train.batch_size == 128
+
+
+def test_what_is_stated_below_a_default_s_own_group_is_laid_over_it():
+    class Stage(Schema):
+        train: TrainConfig = TrainConfig(steps=7, optim=OptimConfig(lr=1e-3, warmup_steps=9))
+
+    stage = Stage.model_validate({"train": {"optim": {"warmup_steps": 2}}}).train
+    assert (stage.steps, stage.optim.lr, stage.optim.warmup_steps) == (7, 1e-3, 2)

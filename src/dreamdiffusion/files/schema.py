@@ -8,11 +8,12 @@ Importing this module must stay cheap, so it imports no torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from dreamdiffusion.files.shipped import find_weights
 
@@ -27,9 +28,32 @@ PictureFit = Literal["crop", "pad", "squash"]
 
 
 class Schema(BaseModel):
-    """Base of every schema: an unknown key is an error, never ignored."""
+    """Base of every schema: an unknown key is an error, never ignored.
+
+    A mapping that is given for a nested schema is laid over the default of that field, which need
+    not be that of the nested class: what it does not state stays as the stage has it.
+    """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        defaults = {
+            name: cls.model_fields[name].get_default() for name in given if name in cls.model_fields
+        }
+        return {name: _laid_over(defaults.get(name), value) for name, value in given.items()}
+
+
+def _laid_over(default: Any, given: Any) -> Any:
+    """Add to a mapping what the default that it is given for states, at every depth."""
+    if not (isinstance(default, Schema) and isinstance(given, Mapping)):
+        return given
+    stated = {name: getattr(default, name) for name in default.model_fields_set}
+    over = {name: _laid_over(stated.get(name), value) for name, value in given.items()}
+    return stated | over
 
 
 def read_yaml(path: Path) -> dict:
