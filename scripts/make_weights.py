@@ -191,7 +191,7 @@ STAGES = (
         "scenes-decoder",
         ("embeddings",),
         tiny={"image_size": 32, "decoder_train": _short()},
-        minutes=12.0,
+        minutes=14.0,
         target=GENERATOR,
         install=install_generator,
     ),
