@@ -80,6 +80,12 @@ def test_what_is_not_understood_is_named(tmp_path: Path) -> None:
         fit(trials, decoder="lda", data=trials)
     with pytest.raises(FileNotFoundError, match="holds no decoder"):
         load_decoder(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"there is no model folder .*nowhere"):
+        load_decoder(tmp_path / "nowhere")
+    (tmp_path / "a fit" / "model").mkdir(parents=True)
+    (tmp_path / "a fit" / "model" / "decoder.json").write_text("{}", "utf-8")
+    with pytest.raises(FileNotFoundError, match=r"the decoder in .*a fit is .*a fit.model; give"):
+        load_decoder(tmp_path / "a fit")
     with pytest.raises(ValueError, match="the unknown decoder 'mind-vis'"):
         (tmp_path / "decoder.json").write_text('{"decoder": "mind-vis"}', "utf-8")
         load_decoder(tmp_path)

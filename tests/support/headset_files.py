@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from recording_files import CODES, EEG, N_TIMES, ONSETS, SFREQ, microvolts
 
+from dreamdiffusion.recordings.formats.brainflow_boards import Board
+
 JUMP = 1024
 ROWS = [round(onset * SFREQ) for onset in ONSETS]
 MARKED = dict(zip(ROWS, CODES, strict=True))
@@ -216,6 +218,17 @@ def write_brainflow(folder: Path, hole: float = 0.0, session: Session | None = N
         lines.append("\t".join(f"{value:.6f}" for value in values))
     (folder / "brainflow.csv").write_text("\n".join(lines) + "\n")
     return folder / "brainflow.csv"
+
+
+def write_brainflow_board(folder: Path, board: Board) -> tuple[Path, np.ndarray]:
+    """Return the file and its microvolts (n_eeg, 1000); every column has its own level."""
+    table = np.random.default_rng(8).normal(0, 20, (1000, board.n_columns)).round(3)
+    table += 10.0 * np.arange(board.n_columns)
+    table[:, board.timestamp] = 1.6e9 + np.arange(1000) / board.sfreq
+    table[:, board.marker] = 0.0
+    table[[200, 900], board.marker] = 3.0, 4.0
+    np.savetxt(folder / "brainflow.csv", table, fmt="%.6f", delimiter="\t")
+    return folder / "brainflow.csv", table.T[board.first_eeg : board.first_eeg + board.n_eeg]
 
 
 def write_eegid(folder: Path) -> Path:

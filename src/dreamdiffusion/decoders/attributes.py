@@ -42,7 +42,9 @@ def find_attributes(trials: Trials, train: np.ndarray, wanted: list[str]) -> dic
             f"the metadata have {', '.join(trials.metadata.columns)}"
         )
     if left_out:
-        logger.info("not read, as the trials do not have two values: %s", ", ".join(left_out))
+        logger.info(
+            "not read: %s; the training trials do not name two values of each", ", ".join(left_out)
+        )
     return found
 
 

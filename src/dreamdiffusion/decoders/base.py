@@ -31,6 +31,8 @@ Part = Literal["images", "embeddings", "labels"]
 """What an answer may hold."""
 
 RECORD = "decoder.json"
+MODEL = "model"
+"""Folder below the output of a fit that holds the decoder."""
 CATEGORY = "category"
 
 
@@ -154,6 +156,15 @@ def write_record(folder: Path, name: str, **content: Any) -> None:
     """Write ``decoder.json``: the decoder's name, and what else it keeps as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, {"decoder": name, **content})
+
+
+def no_decoder(folder: Path) -> FileNotFoundError:
+    """Return the error of a folder that is no decoder's; it names the one inside, of a fit."""
+    if not folder.exists():
+        return FileNotFoundError(f"there is no model folder {folder}; give that of a fit")
+    if (folder / MODEL / RECORD).is_file():
+        return FileNotFoundError(f"the decoder in {folder} is {folder / MODEL}; give that folder")
+    return FileNotFoundError(f"{folder} holds no decoder; give the model folder of a fit")
 
 
 def read_record(folder: Path, name: str | None = None) -> dict[str, Any]:

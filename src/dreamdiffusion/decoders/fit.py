@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from dreamdiffusion.decoders.base import CATEGORY, RECORD, Answer, Decoder, read_record
+from dreamdiffusion.decoders.base import (
+    CATEGORY,
+    MODEL,
+    RECORD,
+    Answer,
+    Decoder,
+    no_decoder,
+    read_record,
+)
 from dreamdiffusion.decoders.baselines import fit_baselines
 from dreamdiffusion.decoders.config import FitConfig
 from dreamdiffusion.decoders.images import ImageDecoder
@@ -28,9 +36,6 @@ from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.trials.config import SplitConfig
 from dreamdiffusion.trials.splits import Split, split_trials, subset_training
 from dreamdiffusion.trials.trials import Trials
-
-MODEL = "model"
-"""Folder below ``output`` that holds the fitted decoder."""
 
 
 def fit(
@@ -268,7 +273,7 @@ def load_decoder(folder: Path | str) -> Decoder:
     elif any((folder / file).is_file() for file in ("adapter.json", "model_index.json")):
         name = "dreamdiffusion"  # saved before decoders left a record, or by the pipeline alone
     else:
-        raise FileNotFoundError(f"{folder} holds no decoder; give the model folder of a fit")
+        raise no_decoder(folder)
     if name not in registry:
         raise ValueError(f"{folder} holds the unknown decoder {name!r}; known: {list(registry)}")
     return registry[name].load(folder)

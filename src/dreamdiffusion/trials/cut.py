@@ -162,7 +162,8 @@ class _Collected:
                 f"{names}: trials that were cut elsewhere go together with trials of the same "
                 "filter only, not with recordings; prepare them apart"
             )
-        left_out = {reason: count for reason, count in self.rejected.items() if count} or "none"
+        counts = [f"{count} {reason}" for reason, count in self.rejected.items() if count]
+        left_out = ", ".join(counts) or "none"
         if not self._pieces:
             raise ValueError(f"no trial is left of {names}; rejected: {left_out}")
         metadata = pd.concat(self._rows, ignore_index=True)

@@ -137,6 +137,8 @@ def test_what_the_page_says_of_models(tmp_path):
     assert bundled.dial == DIALS["dreamdiffusion"]
     with pytest.raises(FileNotFoundError, match="holds no decoder"):
         about_model(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no model folder"):
+        about_model(tmp_path / "nowhere")
     (tmp_path / "decoder.json").write_text('{"decoder": "prior"}')
     assert about_model(tmp_path).text.startswith("It was not evaluated")
     (tmp_path / "scores.json").write_text("[]")

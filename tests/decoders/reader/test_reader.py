@@ -141,6 +141,16 @@ def test_people_who_did_not_train_do_not_make_the_pool_surer_than_its_parts(tmp_
     assert new == pytest.approx([weight / sum(known) for weight in known], rel=1e-4)
 
 
+def test_attributes_that_are_not_read_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    fit(reader_config(tmp_path, linear=True, linear_widths_s=[0.05, 0.1], steps=1))
+    said = [line for line in caplog.messages if "not read" in line]
+    assert len(said) == 1
+    assert "color" in said[0]
+
+
 def test_attributes_are_those_of_the_training_trials(tmp_path: Path) -> None:
     config = reader_config(tmp_path, attributes=["category", "color", "place"])
     trials = Trials.load(config.data)

@@ -14,6 +14,7 @@ from dreamdiffusion.recordings.formats.openbci import SD_VOLTS
 from dreamdiffusion.recordings.gaps import arrival_rate, sample_clock, stretches
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import eeg_names
+from dreamdiffusion.recordings.streams.boards import import_brainflow
 from dreamdiffusion.report.inspection import describe_recording
 from dreamdiffusion.trials.preprocessing import bad_spans
 
@@ -392,6 +393,82 @@ def test_a_list_of_emotivs_markers_is_no_recording(tmp_path):
     ]
     (tmp_path / "a_intervalMarker.csv").write_text("\n".join(rows) + "\n")
     assert find_recordings([tmp_path]) == [path]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_brainflow_csv_of_every_board(tmp_path, name):
+    """The columns, rate and marker that `BoardShim.get_board_descr` states of it."""
+    path, data = files.write_brainflow_board(tmp_path, BOARDS[name])
+    recording = read_recording(path, board=name)
+    assert recording.raw.info["sfreq"] == BOARDS[name].sfreq
+    named = BOARDS[name].electrodes.split() or [f"EEG {n + 1}" for n in range(len(data))]
+    assert recording.raw.get_channel_types() == ["eeg"] * len(named)
+    same(recording, None, data)
+    assert recording.events.code.tolist() == [3, 4]
+    np.testing.assert_allclose(recording.events.onset * BOARDS[name].sfreq, [200, 900])
+
+
+def test_boards_are_as_brainflow_says():
+    pytest.importorskip("brainflow", reason="brainflow is not installed (extra brainflow)")
+    shim = import_brainflow()
+    for name, board in BOARDS.items():
+        said = shim.BoardShim.get_board_descr(board.number)
+        rows = list(range(board.first_eeg, board.first_eeg + board.n_eeg))
+        assert shim.BoardIds[name].value == board.number
+        assert (said["num_rows"], said["eeg_channels"]) == (board.n_columns, rows), name
+        clock = (said["timestamp_channel"], said["marker_channel"], said["sampling_rate"])
+        assert clock == (board.timestamp, board.marker, board.sfreq), name
+        assert said.get("eeg_names", "").replace(",", " ") == board.electrodes, name
+
+
+def test_a_muse_s_in_the_folders_of_eegwatch(tmp_path):
+    """As ErikBjare/thesis keeps them: five minutes a file, no marker in most, loose outer
+    electrodes at -1000 uV, the auxiliary input silent."""
+    folder = tmp_path / "subject0000" / "session001"
+    folder.mkdir(parents=True)
+    data = microvolts(0)[:4].round(3)
+    data[[0, 3], ::5] = -1000.0
+    for number, code in enumerate((0, 99)):
+        table = pd.DataFrame(data.T, columns=["TP9", "AF7", "AF8", "TP10"])
+        table.insert(0, "timestamps", (1606127478.319 + np.arange(2048) / SFREQ).round(3))
+        table.loc[JUMP:, "timestamps"] += 2.5  # the headset was gone for a while
+        table["Right AUX"], table["Marker0"] = 0.0, 0
+        table.loc[700, "Marker0"] = code
+        name = f"recording_2020-11-23-10.3{number}.01.csv"
+        table.to_csv(folder / name, index=False, float_format="%.3f")
+    paths = find_recordings([tmp_path])
+    assert [path.name[-12:] for path in paths] == ["10.30.01.csv", "10.31.01.csv"]
+    quiet, marked = map(read_recording, paths)
+    for recording in (quiet, marked):
+        assert (recording.subject, recording.session) == ("0000", "001")
+        assert recording.raw.info["sfreq"] == SFREQ
+        same(recording, ["TP9", "AF7", "AF8", "TP10"], data)
+        assert stretches(recording.raw) == [(0, JUMP), (JUMP, 2048)]
+        assert describe_recording(recording)["clipped"] == {
+            "TP9": pytest.approx(0.2, abs=1e-3), "TP10": pytest.approx(0.2, abs=1e-3)
+        }  # fmt: skip
+    assert len(quiet.events) == 0
+    assert marked.events.code.tolist() == [99]
+    np.testing.assert_allclose(marked.events.onset, [700 / SFREQ])
+
+
+@pytest.mark.parametrize("burst", [1, 4, 10])
+def test_a_table_of_eeg_expy_from_a_board_whose_samples_arrive_in_bursts(tmp_path, burst):
+    """BrainFlow gives all samples of a USB packet one time; EEG-ExPy writes that as it is."""
+    table = pd.DataFrame(microvolts(0).T, columns=["fp1", "fp2", "t7", "cz", "o2"])
+    true = 1.6e9 + np.arange(2048) / 250
+    true[JUMP:] += 30
+    table.insert(0, "timestamps", true[np.arange(2048) // burst * burst])
+    table["stim"] = 0
+    table.loc[[200, 1500], "stim"] = [1, 2]
+    table.to_csv(tmp_path / "a.csv", index=False)
+    recording = read_recording(tmp_path / "a.csv")
+    assert recording.raw.info["sfreq"] == 250
+    same(recording, PLACES, microvolts(0))
+    (begin, jump), (again, end) = stretches(recording.raw)
+    assert (begin, end) == (0, 2048) and jump == again and abs(jump - JUMP) < burst
+    assert recording.events.code.tolist() == [1, 2]
+    np.testing.assert_allclose(recording.events.onset, [0.8, 6.0])
 
 
 WRITERS = {

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dreamdiffusion.cli.app.pages import About, Dial, png_uri
-from dreamdiffusion.decoders.base import CATEGORY, RECORD, Answer, read_record
+from dreamdiffusion.decoders.base import CATEGORY, RECORD, Answer, no_decoder, read_record
 from dreamdiffusion.decoders.fit import load_decoder
 from dreamdiffusion.decoders.generate import prepare_settings, to_pil
 from dreamdiffusion.decoders.images import ImageDecoder, NotDrawnError
@@ -234,7 +234,7 @@ def about_model(folder: Path) -> About:
     """
     record = folder / RECORD
     if not record.is_file() and not (folder / "adapter.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no decoder; give the model folder of a fit")
+        raise no_decoder(folder)
     name = str(read_record(folder)["decoder"]) if record.is_file() else "dreamdiffusion"
     return About(folder.name, f"{folder.name}.", _score(folder), DIALS.get(name))
 

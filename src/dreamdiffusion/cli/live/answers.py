@@ -108,9 +108,12 @@ class Answers:
         late = {"late": self._windows.dropped["late"] + self._decoding.n_late}
         return {name: n for name, n in (self._windows.dropped | late).items() if n}
 
+    def _dropped_words(self) -> str:
+        return ", ".join(f"{n} {name}" for name, n in self.dropped.items())
+
     def words(self) -> list[str]:
         """Say how many windows were decoded, how fast, and what the newest one is."""
-        dropped = ", ".join(f"{n} {name}" for name, n in self.dropped.items())
+        dropped = self._dropped_words()
         parts = [f"{self._n_decoded} windows{f' (dropped: {dropped})' if dropped else ''}"]
         if latency := self._latencies.percentiles():
             parts.append(
@@ -122,7 +125,7 @@ class Answers:
 
     def last_words(self) -> list[str]:
         """Say what all of it came to."""
-        found = [f"{self._n_decoded} windows decoded, dropped {self.dropped or 'none'}"]
+        found = [f"{self._n_decoded} windows decoded; {self._dropped_words() or 'none'} dropped"]
         if self._n_named:
             what = "images show" if self._config.judge else "answers are"
             found.append(f"{self._n_right} of {self._n_named} {what} what the marker says")

@@ -108,12 +108,13 @@ class Reader(Decoder):
         trials, repair = _repair(trials, split.train, config.repair_channels)
         pairs = load_embeddings(trials, load_embedder(config.clip, device))
         processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
+        attributes = find_attributes(trials, split.train, config.attributes)
         linear: list[Encoding] = []
         if config.linear or config.electrode_relevance:
-            linear = fit_linear(trials, split, config)
+            known = config.model_copy(update={"attributes": list(attributes)})
+            linear = fit_linear(trials, split, known)
         reader = cls(processor, [], cap=cap, clip=config.clip, relevance=mean_relevance(linear))
         eeg = reader._scale(trials)
-        attributes = find_attributes(trials, split.train, config.attributes)
         labels = {
             name: torch.from_numpy(
                 value_places(trials.metadata[name].astype(str).tolist(), values, UNKNOWN)

@@ -2,7 +2,8 @@
 
 Columns as muse-lsl writes them (github alexandrebarachant/muse-lsl, record.py): `timestamps`, the
 channels, and marker columns. BlueMuse can write milliseconds (eeg-notebooks_v0.1#10), EEG-ExPy
-calls its marker `stim`, OpenMuse its channels `EEG_TP9`; exports of an EPOC may have no clock.
+calls its marker `stim`, and stamps a board's samples as they arrive, a packet at once; OpenMuse
+calls its channels `EEG_TP9`; exports of an EPOC may have no clock.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from dreamdiffusion.recordings.formats.csv_table import (
     to_numbers,
 )
 from dreamdiffusion.recordings.formats.text import decode_text
-from dreamdiffusion.recordings.gaps import counter_gaps, sampling_rate
+from dreamdiffusion.recordings.gaps import arrival_rate, counter_gaps, sampling_rate
 
 _MARKER = re.compile("marker|trigger|label|event|^stim", re.IGNORECASE)
+_AT_ONCE = 2e-5
+"""s between samples of one packet; a board samples no faster than 20,000 Hz."""
 _TIMES = ("timestamps", "timestamp", "time", "lsl_timestamp", "lsl_unix_ts", "unix_timestamp")
 
 
@@ -96,8 +99,11 @@ def read_muse_csv(
         gaps = _counted_gaps(table, rest, sfreq)
     else:
         stamps = table[time_name].to_numpy(float)
-        in_ms = bool(1 <= np.median(np.diff(stamps)) <= 20)  # as seconds: no EEG, 1 Hz or less
-        sfreq, gaps = sampling_rate(stamps / 1000 if in_ms else stamps, str(path))
+        typical = float(np.median(np.diff(stamps)))
+        in_ms = 1 <= typical <= 20  # as seconds: no EEG, 1 Hz or less
+        in_bursts = abs(typical) < _AT_ONCE
+        rate_of = arrival_rate if in_bursts else sampling_rate
+        sfreq, gaps = rate_of(stamps / 1000 if in_ms else stamps, str(path))
     raw = raw_of(table, {name: name for name in eeg}, sfreq, gaps)
     return raw, _events(table, markers, sfreq, path)
 
