@@ -151,6 +151,8 @@ def test_samples_are_offered_where_the_model_says_how_its_person_was_simulated(t
     offered = Samples(tmp_path, Path("weights/eeg-scenes")).offered
     assert offered == [sample.about for sample in SAMPLES]
     assert all("SIMULATED" in about.title for about in offered)
+    title = Samples(tmp_path, Path("weights/eeg-scenes")).title("stranger")
+    assert title == "A person the model does not know (SIMULATED)"
 
 
 def test_a_sample_is_simulated_once(tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ class Drawing:
         tell("Writing the page.")
         return fill(
             "result",
-            title=order.name if order.upload else f"Sample recording: {order.sample}",
+            title=order.name if order.upload else self._samples.title(order.sample),
             simulated=recording.simulated,
             verdict=verdict,
             moments=moments,

@@ -69,6 +69,11 @@ class Samples:
         self._simulating = threading.Lock()
         self.offered = [sample.about for sample in SAMPLES] if self._recipe.is_file() else []
 
+    def title(self, name: str) -> str:
+        """Return what the page calls a sample."""
+        (title,) = (sample.about.title for sample in SAMPLES if sample.about.name == name)
+        return title.rstrip(".")
+
     def path(self, name: str) -> Path:
         """Return the file of a sample, which is simulated where it is not there yet."""
         (sample,) = [one for one in SAMPLES if one.about.name == name]
