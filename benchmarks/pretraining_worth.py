@@ -10,7 +10,8 @@ one core.
 from random weights (``neither``), from masked signal modelling of the others' recordings without
 labels (``msm``; the transformer alone), from a reader of the others' labelled trials
 (``supervised``), or from such a reader that began with masked signal modelling (``both``). Runs 1-8
-train, run 9 chooses the learning rate, runs 11 and 12 are the test (480 trials).
+train, run 9 chooses the learning rate, runs 11 and 12 are the test (480 trials). A seed is that of
+all three trainings, so each seed has other pre-trained weights, and of which trials are used.
 Beside it what a linear classifier makes of the same trials. About half an hour on one core::
 
     dreamdiffusion simulate --output runs/scenes-person --n_runs 12
@@ -18,8 +19,7 @@ Beside it what a linear classifier makes of the same trials. About half an hour 
     dreamdiffusion simulate --output runs/scenes-people --first_subject 2 --n_subjects 10 --n_runs 2
     dreamdiffusion prepare --config scenes --input runs/scenes-people \\
         --output runs/scenes-people-trials
-    dreamdiffusion prepare --config scenes-windows
-    dreamdiffusion pretrain --config scenes --encoder.patch_size 8
+    dreamdiffusion prepare --config scenes-windows --input runs/scenes-people
 
 Of the training trials some are used, the fewer among the more. Run from the repository::
 
@@ -57,6 +57,8 @@ from dreamdiffusion.evidence.statistics.bootstrap import seed_interval
 from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.files.shipped import CONFIGS
+from dreamdiffusion.models.config import PretrainConfig
+from dreamdiffusion.models.encoders.pretrain import pretrain
 from dreamdiffusion.trials.config import SplitConfig
 from dreamdiffusion.trials.scaling import scale_matrix
 from dreamdiffusion.trials.splits import Split, subset_training
@@ -78,6 +80,7 @@ LABELLED = {"supervised", "both"}
 LINEAR = "LDA, pooled, 47 ms"
 STEPS = {50: 150, 150: 200, 500: 400, 1920: 600}
 """Of the training, by the person's trials. All there are of 8 runs are 1,920."""
+MSM_STEPS = 1000
 OTHERS_STEPS = 600
 BATCH = 64
 RATES = {
@@ -98,7 +101,7 @@ def main() -> None:
     parser.add_argument("--trials", type=Path, default=Path("runs/n170"))
     parser.add_argument("--person", type=Path, default=Path("runs/scenes-trials"))
     parser.add_argument("--others", type=Path, default=Path("runs/scenes-people-trials"))
-    parser.add_argument("--pretrained", type=Path, default=Path("runs/pretrain-scenes"))
+    parser.add_argument("--windows", type=Path, default=Path("runs/scenes-windows"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=int, default=2, help="held-out runs of each person of N170")
     parser.add_argument("--work", type=Path, default=Path("runs/pretraining-worth"))
@@ -225,14 +228,15 @@ class Simulated:
 
     def measure(self) -> dict[str, Any]:
         """Return the table of every arm and size, mean and interval over trials and seeds."""
+        for seed, size in itertools.product(self.options.seeds, STEPS):
+            if size < max(STEPS) or not seed:  # all trials are the same ones with every seed
+                self.short_cut(size, seed)
         for encoder in STARTS_OF:
-            for seed, size in itertools.product(self.options.seeds, STEPS):
-                if size < max(STEPS) or not seed:  # all trials are the same ones with every seed
-                    self.short_cut(size, seed)
-                for start in STARTS_OF[encoder]:
+            for seed in self.options.seeds:
+                for size, start in itertools.product(STEPS, STARTS_OF[encoder]):
                     self.reader(encoder, start, size, seed, self.rate(encoder, start))
-            for start in set(STARTS_OF[encoder]) & LABELLED:
-                self.untrained(encoder, start)
+                for start in set(STARTS_OF[encoder]) & LABELLED:
+                    self.untrained(encoder, start, seed)
         return {
             "data": "SIMULATED: person 1 (target), persons 2-11 with 2 runs each (others)",
             "split": "runs 1-8 train, 9 chooses, 11 and 12 test (480 trials, chance .042)",
@@ -266,9 +270,9 @@ class Simulated:
             return self.done[key]
         begin: dict[str, Any] = {}
         if start == "msm":
-            begin["pretrained"] = self.options.pretrained
+            begin["pretrained"] = self.masked_signal_modelling(seed)
         elif start in LABELLED:
-            begin["init"] = self.others_reader(encoder, start)
+            begin["init"] = self.others_reader(encoder, start, seed)
         folder = self.options.work / "fits" / "-".join(map(str, line.values()))
         trials = self.person.select(self.rows(size, seed))
         reader = fit_reader(trials, encoder, STEPS[size], seed, rate, folder, **begin)
@@ -277,21 +281,31 @@ class Simulated:
         shutil.rmtree(folder)
         return chosen
 
-    def others_reader(self, encoder: str, start: str) -> Path:
-        """Fit a reader on the other people, once; return its folder."""
-        folder = self.options.work / f"others-{encoder}-{start}"
+    def masked_signal_modelling(self, seed: int) -> Path:
+        """Pre-train the transformer on the others' recordings, once for each seed."""
+        folder = self.options.work / f"msm-{seed}"
+        if not (folder / "scores.json").is_file():
+            settings: dict[str, Any] = read_yaml(CONFIGS / "pretrain-scenes.yaml")
+            settings |= {"data": self.options.windows, "output": folder, "seed": seed}
+            settings["encoder"] |= MAE
+            pretrain(PretrainConfig(**settings | {"steps": MSM_STEPS}))
+        return folder
+
+    def others_reader(self, encoder: str, start: str, seed: int) -> Path:
+        """Fit a reader on the other people, once for each seed; return its folder."""
+        folder = self.options.work / f"others-{encoder}-{start}-{seed}"
         if not (folder / "model" / "decoder.json").is_file():
-            begin = {"pretrained": self.options.pretrained} if start == "both" else {}
+            begin = {"pretrained": self.masked_signal_modelling(seed)} if start == "both" else {}
             rate = self.rate(encoder, "neither")
-            reader = fit_reader(self.others, encoder, OTHERS_STEPS, 0, rate, folder, **begin)
+            reader = fit_reader(self.others, encoder, OTHERS_STEPS, seed, rate, folder, **begin)
             reader.save(folder / "model")
         return folder / "model"
 
-    def untrained(self, encoder: str, start: str) -> None:
+    def untrained(self, encoder: str, start: str, seed: int) -> None:
         """Score the other people's reader on the person, of whom it knows the covariance alone."""
-        line = {"of": encoder, "start": start, "n_trials": 0, "seed": 0}
+        line = {"of": encoder, "start": start, "n_trials": 0, "seed": seed}
         if _key(line | {"runs": TEST}) not in self.done:
-            reader = Reader.load(self.others_reader(encoder, start))
+            reader = Reader.load(self.others_reader(encoder, start, seed))
             train = np.asarray(self.person.data[self.rows(1920, 0)])
             whitening = 1e-5 * scale_matrix(train, "whiten")
             data = np.einsum("ij,njt->nit", whitening, np.asarray(self.person.data))

@@ -219,6 +219,33 @@ def test_a_reader_starts_from_an_earlier_one(tmp_path: Path) -> None:
         fit(reader_config(tmp_path, init=tmp_path / "first", output=tmp_path / "4", compact=other))
 
 
+def test_a_start_knows_values_that_few_trials_do_not_show(tmp_path: Path) -> None:
+    config = reader_config(tmp_path)
+    trials = Trials.load(config.data)
+
+    def with_shapes(*shapes: str) -> Trials:
+        column = np.resize(np.array(shapes), len(trials))
+        return replace(trials, metadata=trials.metadata.assign(shape=column))
+
+    wanted: dict[str, Any] = {"attributes": ["category", "shape"]}
+    first = fit(reader_config(tmp_path, **wanted), with_shapes("flat", "long", "round"))
+    first.save(tmp_path / "first")
+    wanted |= {"init": tmp_path / "first", "steps": 1, "optim": {"lr": 1e-12, "weight_decay": 0}}
+    few = fit(reader_config(tmp_path, **wanted, output=tmp_path / "2"), with_shapes("flat", "long"))
+    assert few.attributes["shape"] == ["flat", "long", "round"]
+    torch.testing.assert_close(few.networks[0].heads[1].weight, first.networks[0].heads[1].weight)
+    assert first.linear
+    assert not few.linear  # which could not say how likely "round" is
+    # One value alone is no attribute of its own, but the start has one.
+    one = fit(reader_config(tmp_path, **wanted, output=tmp_path / "3"), with_shapes("long"))
+    assert one.attributes == first.attributes
+    with pytest.raises(ValueError, match="have shape thin, which the reader of init did not learn"):
+        fit(
+            reader_config(tmp_path, **wanted, output=tmp_path / "4"),
+            with_shapes("flat", "thin"),
+        )
+
+
 def test_a_reader_starts_from_one_that_began_with_a_pretrained_encoder(tmp_path: Path) -> None:
     encoder = EEGEncoder(n_chans=3, n_times=16, patch_size=4, embed_dim=16, depth=1, num_heads=2)
     encoder.save_pretrained(tmp_path / "pretrained" / "encoder")

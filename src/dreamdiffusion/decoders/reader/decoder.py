@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from dreamdiffusion.decoders.attributes import find_attributes, value_places
+from dreamdiffusion.decoders.attributes import as_learned, find_attributes, value_places
 from dreamdiffusion.decoders.base import Answer, Decoder, pick_channels, read_record, write_record
 from dreamdiffusion.decoders.config import ReaderConfig
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
@@ -32,6 +32,7 @@ from dreamdiffusion.decoders.reader.pooling import (
 )
 from dreamdiffusion.decoders.reader.repair import ChannelRepair
 from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
+from dreamdiffusion.files.whole import parse_json
 from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.start import part_of, start_from
@@ -108,13 +109,17 @@ class Reader(Decoder):
         trials, repair = _repair(trials, split.train, config.repair_channels)
         pairs = load_embeddings(trials, load_embedder(config.clip, device))
         processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
-        attributes = find_attributes(trials, split.train, config.attributes)
+        found = find_attributes(trials, split.train, config.attributes)
         linear: list[Encoding] = []
         if config.linear or config.electrode_relevance:
-            known = config.model_copy(update={"attributes": list(attributes)})
+            known = config.model_copy(update={"attributes": list(found)})
             linear = fit_linear(trials, split, known)
         reader = cls(processor, [], cap=cap, clip=config.clip, relevance=mean_relevance(linear))
         eeg = reader._scale(trials)
+        attributes, earlier = found, None
+        if config.init is not None:
+            earlier = part_of(part_of(config.init, "model"), "reader")  # that of a prior too
+            attributes = as_learned(found, _learned(earlier), trials, config.attributes)
         labels = {
             name: torch.from_numpy(
                 value_places(trials.metadata[name].astype(str).tolist(), values, UNKNOWN)
@@ -124,14 +129,15 @@ class Reader(Decoder):
         for number in range(config.ensemble):
             own = config.model_copy(update={"seed": config.seed + number})
             network = build_network(trials, own, attributes, pairs.embeddings.shape[1])
-            if config.init is not None:
-                folder = part_of(part_of(config.init, "model"), "reader")  # that of a prior too
-                start_from(network, folder / _folder(number))
+            if earlier is not None:
+                start_from(network, earlier / _folder(number))
             task = ReadingTask(own, network, eeg, labels, pairs, split.train, split.validation)
             task.given = {"digest of data": trials.digest}
             train_task(task, own, config.output / _folder(number), f"reader {number + 1}")
             reader.networks.append(network.eval())
-        if config.linear:
+        if config.linear and attributes != found:
+            logger.info("no linear model: the training trials lack values that the networks know")
+        elif config.linear:
             reader.add_linear(linear, trials, split)
         reader.repair = repair
         return reader
@@ -262,6 +268,12 @@ class Reader(Decoder):
 
 def _folder(number: int) -> str:
     return f"network-{number}"
+
+
+def _learned(folder: Path) -> dict[str, list[str]]:
+    """Return the attributes of a saved reader; none where `start_from` will refuse the folder."""
+    path = folder / _folder(0) / "config.json"
+    return parse_json(path.read_text("utf-8")).get("attributes", {}) if path.is_file() else {}
 
 
 def _repair(
