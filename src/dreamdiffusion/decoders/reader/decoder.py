@@ -32,7 +32,6 @@ from dreamdiffusion.decoders.reader.pooling import (
 )
 from dreamdiffusion.decoders.reader.repair import ChannelRepair
 from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
-from dreamdiffusion.files.whole import parse_json
 from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.start import part_of, start_from
@@ -272,8 +271,10 @@ def _folder(number: int) -> str:
 
 def _learned(folder: Path) -> dict[str, list[str]]:
     """Return the attributes of a saved reader; none where `start_from` will refuse the folder."""
-    path = folder / _folder(0) / "config.json"
-    return parse_json(path.read_text("utf-8")).get("attributes", {}) if path.is_file() else {}
+    network = folder / _folder(0)
+    if not (network / "config.json").is_file():
+        return {}
+    return dict(ReaderNetwork.from_pretrained(network).config["attributes"])
 
 
 def _repair(
