@@ -12,10 +12,13 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 from tiny import SIZE, finetune_config
 
 from dreamdiffusion.decoders.dreamdiffusion.finetune import finetune
 from dreamdiffusion.decoders.dreamdiffusion.pipeline import EEGToImagePipeline
+from dreamdiffusion.models.generator.folder import DRAWING
+from dreamdiffusion.models.generator.generator import SCHEDULERS, change_scheduler
 from dreamdiffusion.trials.trials import Trials
 
 # A module that is built draws its first weights from torch's global numbers.
@@ -62,36 +65,95 @@ def test_to_another_type_keeps_the_scale_of_the_eeg(
     assert images.dtype == torch.float32 and torch.isfinite(images).all()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler",
-        "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler",
-        "DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler",
-        "KDPM2DiscreteScheduler",
-    ],
-)  # fmt: skip
+# diffusers refuses to make these of a config whose algorithm is that of DPM-Solver++.
+OWN_ALGORITHM = {"DEISMultistepScheduler": "deis", "SASolverScheduler": "data_prediction"}
+DRAW = {
+    "DDIMScheduler", "DDIMParallelScheduler", "DDPMScheduler", "DDPMParallelScheduler",
+    "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler",
+    "SASolverScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
+    "LCMScheduler", "TCDScheduler",
+}  # fmt: skip
+KINDS = {
+    name: kind
+    for name in dir(diffusers)
+    if name.endswith("Scheduler")
+    and isinstance(kind := getattr(diffusers, name), type)
+    and issubclass(kind, diffusers.SchedulerMixin)
+}
+
+
+def like(scheduler: Any, name: str) -> Any:
+    """Return a scheduler of another class for the same noise schedule."""
+    own = {"algorithm_type": OWN_ALGORITHM[name]} if name in OWN_ALGORITHM else {}
+    return KINDS[name].from_config(scheduler.config, **own)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def as_stable_diffusion(scheduler: Any) -> Any:
+    """Return it with the noise schedule of Stable Diffusion 1.5, which every scheduler knows."""
+    changes = {"rescale_betas_zero_snr": False, "algorithm_type": "dpmsolver++"}
+    return type(scheduler).from_config(scheduler.config, **changes)
+
+
+@pytest.fixture(scope="module")
+def opened(folder: Path) -> EEGToImagePipeline:
+    """Opened once; a scheduler is put in a pipeline of its parts."""
+    return EEGToImagePipeline.from_pretrained(folder / "finetune" / "model")
+
+
+def of_parts(opened: EEGToImagePipeline, own: Any) -> EEGToImagePipeline:
+    pipe = EEGToImagePipeline(**(opened.components | {"scheduler": own}))
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.mark.parametrize("name", sorted(DRAW))
 def test_any_diffusion_scheduler_can_be_put_in(
-    pipe: EEGToImagePipeline, trials: Trials, name: str
+    opened: EEGToImagePipeline, trials: Trials, name: str
 ) -> None:
-    kind = getattr(diffusers, name)
-    # diffusers refuses to make this one of a config whose algorithm is stochastic.
-    own_algorithm = {"algorithm_type": "deis"} if name == "DEISMultistepScheduler" else {}
-    if "rescale_betas_zero_snr" not in inspect.signature(kind).parameters:
-        changed = kind.from_config(pipe.scheduler.config, **own_algorithm)
-        pipe.scheduler, own = changed, pipe.scheduler
+    own = opened.scheduler
+    if "rescale_betas_zero_snr" not in inspect.signature(KINDS[name]).parameters:
+        pipe = of_parts(opened, own)
+        pipe.scheduler = like(own, name)
         with pytest.raises(ValueError, match=f"{name} has another noise schedule"):
             draw(pipe, trials, num_inference_steps=4)
-        as_stable_diffusion = {"rescale_betas_zero_snr": False, "algorithm_type": "dpmsolver++"}
-        own = type(own).from_config(own.config, **as_stable_diffusion)
-        pipe = EEGToImagePipeline(**(pipe.components | {"scheduler": own}))
-        pipe.set_progress_bar_config(disable=True)
-    pipe.scheduler = kind.from_config(pipe.scheduler.config, **own_algorithm)
+        own = as_stable_diffusion(own)
+    pipe = of_parts(opened, own)
+    pipe.scheduler = like(own, name)
     picture = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
     for start in (None, picture):
         images = draw(pipe, trials, image=start, num_inference_steps=4)
         assert images.shape == (2, 3, SIZE, SIZE) and torch.isfinite(images).all()
         assert torch.equal(images, draw(pipe, trials, image=start, num_inference_steps=4))
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - DRAW))
+def test_every_other_scheduler_of_diffusers_is_refused(
+    opened: EEGToImagePipeline, trials: Trials, name: str
+) -> None:
+    own = as_stable_diffusion(opened.scheduler)
+    try:
+        other = KINDS[name].from_config(own.config)
+    except (TypeError, ValueError):
+        pytest.skip("diffusers itself makes none of a Stable Diffusion's config")
+    pipe = of_parts(opened, own)
+    pipe.scheduler = other
+    with pytest.raises(ValueError, match=f"^the scheduler {name} (does not draw|has )"):
+        draw(pipe, trials)
+
+
+@pytest.mark.parametrize("name", sorted(DRAW))
+def test_a_generator_of_any_scheduler_can_draw_with_the_named_ones(name: str) -> None:
+    own = like(as_stable_diffusion(DPMSolverMultistepScheduler(**DRAWING)), name)
+    for wanted, (kind, _) in SCHEDULERS.items():
+        assert isinstance(change_scheduler(own, wanted), kind)
+
+
+def test_the_name_says_the_algorithm_whatever_the_generator_s_is() -> None:
+    own = DPMSolverMultistepScheduler(**DRAWING)
+    assert own.config["algorithm_type"] == "sde-dpmsolver++"
+    assert change_scheduler(own, "dpm++").config["algorithm_type"] == "dpmsolver++"
 
 
 def test_a_scheduler_for_something_else_is_refused(

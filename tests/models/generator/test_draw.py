@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import (
+    DDIMInverseScheduler,
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+)
 from tiny import CAPTIONS, SIZE, write_generator
 
+from dreamdiffusion.models.generator.build import open_networks
 from dreamdiffusion.models.generator.draw import PromptedGenerator
-from dreamdiffusion.models.generator.generator import decode_latents, encode_images
+from dreamdiffusion.models.generator.folder import DRAWING
+from dreamdiffusion.models.generator.generator import decode_latents, encode_images, load_generator
 from dreamdiffusion.models.generator.image_projection import ImageProjection
 
 pytestmark = pytest.mark.global_rng
@@ -30,6 +44,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def generator(folder: Path) -> PromptedGenerator:
     return PromptedGenerator.from_pretrained(folder, precision="fp32")
+
+
+def with_scheduler(folder: Path, tmp_path: Path, kind: Any, config: dict[str, Any]) -> Path:
+    """Copy a generator, to draw with another scheduler."""
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    index = json.loads((other / "model_index.json").read_text("utf-8"))
+    index["scheduler"] = ["diffusers", kind.__name__]
+    (other / "model_index.json").write_text(json.dumps(index), "utf-8")
+    kind.from_config(config).save_pretrained(other / "scheduler")
+    return other
 
 
 def noise() -> torch.Generator:
@@ -102,6 +127,41 @@ def test_little_strength_keeps_the_start(generator: PromptedGenerator) -> None:
         return float((drawn - kept).abs().mean())
 
     assert distance(0.02) < 0.4 * distance(1.0)
+
+
+@pytest.mark.parametrize(
+    "kind", [DDIMScheduler, DDPMScheduler, PNDMScheduler, EulerDiscreteScheduler]
+)
+def test_a_folder_of_another_scheduler_draws_from_a_start(
+    folder: Path, tmp_path: Path, kind: Any
+) -> None:
+    config = {"rescale_betas_zero_snr": False, "algorithm_type": "dpmsolver++"}
+    own = PromptedGenerator.from_pretrained(folder).scheduler.config
+    generator = PromptedGenerator.from_pretrained(
+        with_scheduler(folder, tmp_path, kind, own | config)
+    )
+    assert isinstance(generator.scheduler, kind)
+    start = torch.rand(2, 3, SIZE, SIZE, generator=noise())
+    given = {"captions": CAPTIONS, "start": start, "num_inference_steps": 4}
+    drawn = generator.draw(**given, rng=noise())
+    assert torch.isfinite(drawn).all()
+    assert torch.equal(drawn, generator.draw(**given, rng=noise()))
+    assert open_networks(tmp_path / "other", SIZE).schedule is DRAWING
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(EDMEulerScheduler, "no alphas_cumprod"), (DDIMInverseScheduler, "from a picture to noise")],
+)
+def test_a_folder_of_a_scheduler_that_does_not_draw_is_refused(
+    folder: Path, tmp_path: Path, kind: Any, reason: str
+) -> None:
+    other = with_scheduler(folder, tmp_path, kind, {"prediction_type": "v_prediction"})
+    for open_it in (PromptedGenerator.from_pretrained, load_generator):
+        with pytest.raises(
+            ValueError, match=f"{kind.__name__} does not draw .*{reason}.* take DDIM"
+        ):
+            open_it(other)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dreamdiffusion.models.generator.generator import check_noise_schedule
+from dreamdiffusion.models.generator.generator import check_draws, check_noise_schedule
 
 CALLBACK_TENSORS = ["latents", "noise_pred"]
 """Tensors that a callback can ask for."""
@@ -46,13 +46,8 @@ def check_scheduler(scheduler: Any, trained: Any) -> None:
             f"the scheduler {name} has prediction_type {kind!r}, the U-Net predicts "
             f"{prediction_type!r}; make it with {name}.from_config(pipe.scheduler.config)"
         )
-    if not hasattr(scheduler, "scale_model_input"):
-        raise ValueError(
-            f"the scheduler {type(scheduler).__name__} is not one for diffusion models (it has no "
-            "scale_model_input); take DDIM, DPM++, UniPC, Euler or another of diffusers"
-        )
-    if hasattr(trained, "alphas_cumprod"):
-        check_noise_schedule(scheduler, trained.alphas_cumprod)
+    check_draws(scheduler)
+    check_noise_schedule(scheduler, trained.alphas_cumprod)
 
 
 def check_callback(callback: Any, tensor_inputs: Sequence[str]) -> None:

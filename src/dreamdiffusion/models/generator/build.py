@@ -93,7 +93,7 @@ def open_networks(folder: Path, size: int | None) -> Networks:
     for module in (clip, text_encoder, start.vae, start.unet, projection):
         if module is not None:
             module.float().requires_grad_(True)
-    few = start.scheduler.config["solver_order"] == FEW_STEPS["solver_order"]
+    few = start.scheduler.config.get("solver_order") == FEW_STEPS["solver_order"]
     schedule = FEW_STEPS if few else DRAWING
     return Networks(
         start.tokenizer, clip, text_encoder, start.vae, start.unet, projection, schedule

@@ -227,7 +227,8 @@ class PromptedGenerator:
         else:
             skipped = num_inference_steps - int(num_inference_steps * strength)
             timesteps = timesteps[skipped * scheduler.order :]
-            scheduler.set_begin_index(skipped * scheduler.order)
+            if hasattr(scheduler, "set_begin_index"):  # others find their place by the timestep
+                scheduler.set_begin_index(skipped * scheduler.order)
             clean = encode_images(self.vae, start.to(device, torch.float32)).float()
             latents = scheduler.add_noise(clean, noise, timesteps[:1])
         options = noise_source(scheduler, sources)

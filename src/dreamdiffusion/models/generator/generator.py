@@ -48,7 +48,8 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     # PNDM without its Runge-Kutta steps is PLMS (Liu et al. 2022).
     "plms": (PNDMScheduler, {"skip_prk_steps": True}),
     "ddim": (DDIMScheduler, {}),
-    "dpm++": (DPMSolverMultistepScheduler, {}),
+    # Its own algorithm: a generator may draw by a stochastic one, or by that of another scheduler.
+    "dpm++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
     "unipc": (UniPCMultistepScheduler, {}),
     "lcm": (LCMScheduler, {}),
 }
@@ -90,7 +91,8 @@ def load_generator(source: str | Path, clip: str | Path | None = None) -> Genera
     FileNotFoundError
         If there is no such folder, or the hub has no such repository or cannot be reached.
     ValueError
-        If it is no Stable Diffusion, or its U-Net already takes class labels.
+        If it is no Stable Diffusion, its U-Net already takes class labels, or its scheduler does
+        not draw.
     """
     parts = fetch(DiffusionPipeline.load_config, source, "generator")
     if not isinstance(parts, dict) or not {"vae", "unet", "scheduler"} <= parts.keys():
@@ -108,6 +110,7 @@ def load_generator(source: str | Path, clip: str | Path | None = None) -> Genera
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise ValueError(f"generator {source} names the unknown scheduler {parts['scheduler'][1]}")
     scheduler = fetch(kind.from_pretrained, source, "generator", "scheduler")
+    check_draws(scheduler)
     if clip is None:
         clip = Path(source) / "clip" if (Path(source) / "clip").is_dir() else PAPER_CLIP
     return Generator(vae, unet, scheduler, load_embedder(clip))
@@ -127,6 +130,7 @@ def open_text_pipeline(folder: Path) -> StableDiffusionPipeline:
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32
         )
+    check_draws(pipeline.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -167,6 +171,34 @@ def change_scheduler(scheduler: Any, name: str) -> Any:
     return changed
 
 
+def check_draws(scheduler: Any) -> None:
+    """Refuse a scheduler that makes no picture of what Stable Diffusion's U-Net predicts.
+
+    Raises
+    ------
+    ValueError
+        If it counts noise otherwise than in timesteps, wants more than the prediction, or goes from
+        picture to noise.
+    """
+    name = type(scheduler).__name__
+    wanted = ("scale_model_input", "alphas_cumprod", "init_noise_sigma", "add_noise", "step")
+    problems = ["it goes from a picture to noise"] if name.endswith("InverseScheduler") else []
+    problems += [f"it has no {part}" for part in wanted if not hasattr(scheduler, part)]
+    if not problems:
+        needed = [
+            parameter.name
+            for parameter in inspect.signature(scheduler.step).parameters.values()
+            if parameter.default is parameter.empty
+        ]
+        if needed != ["model_output", "timestep", "sample"]:
+            problems.append(f"its step needs {', '.join(needed)}")
+    if problems:
+        raise ValueError(
+            f"the scheduler {name} does not draw with Stable Diffusion's U-Net ({problems[0]}); "
+            "take DDIM, DPM++, UniPC, Euler or another of diffusers for it"
+        )
+
+
 def check_noise_schedule(scheduler: Any, alphas_cumprod: torch.Tensor) -> None:
     """Refuse a scheduler whose timesteps are not as noisy as those that the U-Net learned.
 
@@ -175,9 +207,9 @@ def check_noise_schedule(scheduler: Any, alphas_cumprod: torch.Tensor) -> None:
     alphas_cumprod
         Share of the picture's variance that is left at each timestep of the training.
     """
-    own = getattr(scheduler, "alphas_cumprod", alphas_cumprod)
+    own, trained = scheduler.alphas_cumprod.cpu().float(), alphas_cumprod.cpu().float()
     # Some keep 2 ** -24 where nothing is left, which they could not divide by.
-    if not torch.allclose(own.cpu(), alphas_cumprod.cpu(), atol=1e-4):
+    if own.shape != trained.shape or not torch.allclose(own, trained, atol=1e-4):
         raise ValueError(
             f"the scheduler {type(scheduler).__name__} has another noise schedule than the U-Net "
             "was trained with; take one that knows rescale_betas_zero_snr (DDIM, DPM++, Euler or "
