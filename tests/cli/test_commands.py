@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -487,6 +488,40 @@ def test_interrupt(stage, capsys, name, resumes, terminated):
     assert shown.startswith("interrupted")
     assert ("the same command goes on from the last checkpoint" in shown) is resumes
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupt_that_python_drops_comes_again(stage, capsys, number):
+    """Python only prints what a callback of a weak reference raises."""
+    hook = sys.unraisablehook
+
+    def interrupt(config):
+        thing = {1, 2}
+        reference = weakref.ref(thing, lambda gone: os.kill(os.getpid(), number))
+        del thing
+        assert reference() is None
+        time.sleep(5)
+        raise AssertionError("the signal was dropped")
+
+    stage(interrupt)
+    assert cli.main(["pretrain"]) == 130
+    assert capsys.readouterr().err.startswith("interrupted")
+    assert sys.unraisablehook is hook
+
+
+def test_other_errors_that_python_drops_are_still_shown(stage, capsys, monkeypatch):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: dropped.append(found.exc_value))
+
+    def drop(config):
+        thing = {1, 2}
+        reference = weakref.ref(thing, lambda gone: 1 / 0)
+        del thing
+        return reference()
+
+    stage(drop)
+    assert cli.main(["pretrain"]) == 0
+    assert [type(error) for error in dropped] == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize(

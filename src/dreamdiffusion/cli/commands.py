@@ -321,7 +321,11 @@ def _has_no_word(arguments: list[str]) -> bool:
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Treat SIGTERM, with which clusters and torchrun end a process, like Ctrl-C."""
+    """Treat SIGTERM, with which clusters and torchrun end a process, like Ctrl-C.
+
+    Python drops an exception that arises in a callback of a weak reference or in a finalizer. There
+    either signal would be lost: it is sent again a moment later, to arrive elsewhere.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -329,10 +333,23 @@ def _terminated_as_interrupted() -> Iterator[None]:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
+    def send_again(dropped: sys.UnraisableHookArgs) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            return hook(dropped)
+        main = threading.main_thread().ident
+        waiting.append(threading.Timer(0.1, signal.pthread_kill, [main, signal.SIGTERM]))
+        waiting[-1].start()
+
+    waiting: list[threading.Timer] = []
+    hook = sys.unraisablehook
     before = signal.signal(signal.SIGTERM, interrupt)
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
+        for timer in waiting:
+            timer.cancel()
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before)
 
 
