@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from photo_space import stand_in
 from PIL import Image
 from score_records import minimal
@@ -22,13 +23,16 @@ from dreamdiffusion.cli.own.plan import (
     reject_limit,
 )
 from dreamdiffusion.cli.own.words import _of_100, in_rows, in_words
+from dreamdiffusion.decoders.base import Answer
 from dreamdiffusion.decoders.config import ReaderConfig
 from dreamdiffusion.decoders.fit import load_decoder
 from dreamdiffusion.evidence.scores import Score, Scores
+from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.files.pictures import read_images, to_tensor
 from dreamdiffusion.files.schema import read_yaml
 from dreamdiffusion.recordings.config import StatedConfig
 from dreamdiffusion.report import write
+from dreamdiffusion.studies import known_pictures
 from dreamdiffusion.studies.known_pictures import _before_others
 from dreamdiffusion.trials.trials import Trials
 
@@ -344,3 +348,36 @@ def test_right_pictures_are_before_others_by_hand():
     np.testing.assert_allclose(pairs, [[2 / 3, 0.5], [0.0, 0.0]])
     np.testing.assert_allclose(_before_others(table, ["b", "a"], 2)[:, 0], [1.0, 1.0])
     np.testing.assert_allclose(_before_others(table, ["b", "a"], 2)[:, 1], [0.0, 0.0])
+
+
+class TwoMinds:
+    """A decoder whose answer for pictures is another than its answer for classes."""
+
+    def decode(self, trials):
+        rng = np.random.default_rng(3)
+        tables = {
+            "category": pd.DataFrame(rng.random((len(trials), 2)), columns=["a", "b"]),
+            "stim_file": pd.DataFrame(rng.random((len(trials), 2)), columns=["0.png", "1.png"]),
+        }
+        return Answer(probabilities=tables)
+
+
+@pytest.mark.parametrize("of_class", [1, 2])
+def test_of_one_picture_a_class_picture_and_class_are_one_question(monkeypatch, of_class):
+    monkeypatch.setattr(known_pictures, "load_decoder", lambda folder: TwoMinds())
+    trials = some_trials()
+    trials.metadata["stim_file"] = [f"{i % (2 * of_class)}.png" for i in range(100)]
+    split = SimpleNamespace(train=np.arange(50))
+    named = known_pictures._name(Path("model"), trials, split, trials.select(np.arange(50, 100)))
+    assert not named.by_embedding
+    rng = np.random.default_rng(0)
+    found = known_pictures._scores(named, Exchange.of(named.tested.metadata), rng)
+    scores = {score.metric: score for score in found}
+    picture, of_the_class = scores["picture_top1"], scores["category_top1"]
+    assert (picture.value == of_the_class.value) is (of_class == 1)
+    if of_class == 1:
+        for name, control in picture.controls.items():
+            assert control.value == of_the_class.controls[name].value
+        shown = known_pictures._most_probable(named, torch.zeros(2, 3, 4, 4))[:, 0]
+        best = named.answer.probabilities["category"].to_numpy().argmax(axis=1)
+        assert shown.tolist() == best.tolist()  # the picture that the report shows first

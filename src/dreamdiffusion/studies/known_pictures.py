@@ -1,9 +1,10 @@
 """Which of the known pictures, or classes, was seen: scores of a decoder that draws nothing.
 
 The answer of a decoder for a trial is a probability of each picture it was trained on (attribute
-`stim_file`), or of each class; the claim is of these alone. Of a decoder that learned no picture as
-such, the embedding of the EEG tells which of the tested trials' pictures is the nearest. Nothing is
-drawn: the report shows the most probable pictures beside the one that was seen.
+`stim_file`), or of each class; the claim is of these alone. Where each class has one picture, both
+are the same question and the probability of the class answers it. Of a decoder that learned no
+picture as such, the embedding of the EEG tells which of the tested trials' pictures is the nearest.
+Nothing is drawn: the report shows the most probable pictures beside the one that was seen.
 """
 
 from __future__ import annotations
@@ -153,6 +154,8 @@ def _name(model: Path, trials: Trials, split: Split, tested: Trials) -> Named:
     answer, phases = read(tested), read(other)
     space = decoder.clip if isinstance(decoder, Reader) else None
     files = tested.metadata[PICTURE].astype(str).tolist()
+    if picture_of := _one_of_each_class(trials):
+        answer, phases = (_with_pictures_of_classes(one, picture_of) for one in (answer, phases))
     by_embedding = (
         space is not None
         and PICTURE not in (answer.probabilities or {})
@@ -169,6 +172,25 @@ def _name(model: Path, trials: Trials, split: Split, tested: Trials) -> Named:
     }
     moved = Exchange.of(tested.metadata).derangement(rng)
     return Named(tested, answer, moved, phases, frequent, by_embedding)
+
+
+def _one_of_each_class(trials: Trials) -> dict[str, str]:
+    """Return class -> picture where each class has one picture of its own, else nothing."""
+    if trials.pairing != "stim_file" or not all(trials.metadata[PICTURE]):
+        return {}
+    names = (trials.metadata[name].astype(str) for name in (CATEGORY, PICTURE))
+    pairs = set(zip(*names, strict=True))
+    picture_of = dict(pairs)
+    return picture_of if len(pairs) == len(picture_of) == len(set(picture_of.values())) else {}
+
+
+def _with_pictures_of_classes(answer: Answer, picture_of: dict[str, str]) -> Answer:
+    """Answer for pictures as for their classes: which was seen is then one question, not two."""
+    if CATEGORY not in (answer.probabilities or {}):
+        return answer
+    assert answer.probabilities is not None
+    table = answer.probabilities[CATEGORY].rename(columns=picture_of)
+    return replace(answer, probabilities={**answer.probabilities, PICTURE: table})
 
 
 def _with_cosines(answer: Answer, known: list[tuple[str, int]], embeddings: torch.Tensor) -> Answer:
