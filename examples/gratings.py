@@ -20,12 +20,12 @@ import csv
 import shutil
 from pathlib import Path
 
+from n170 import fit_once  # the example beside this one
 from PIL import Image
 
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.datasets.public.muse_gratings import draw_gratings
 from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig, SampleConfig
-from dreamdiffusion.decoders.fit import fit_decoder
 from dreamdiffusion.evaluation.config import EvaluateConfig
 from dreamdiffusion.evaluation.evaluate import evaluate
 from dreamdiffusion.files.schema import read_yaml
@@ -81,14 +81,14 @@ def run_arm(arm: str, trials: Path, judge: Path) -> Path:
         base = PriorConfig(**read_yaml(CONFIGS / "fit-prior-gratings.yaml"))
     else:
         base = FinetuneConfig(**read_yaml(CONFIGS / "finetune-gratings.yaml"))
-    models = []
-    for run in sorted(Trials.load(trials).metadata["run"].unique()):
+    models, loaded = [], Trials.load(trials)
+    for run in sorted(loaded.metadata["run"].unique()):
         changes = {
             "data": trials,
             "output": WORK / arm / f"run-{run}",
             "split": SplitConfig(by="run", test=[run], allow_shared_stimuli=True),
         }
-        models.append(fit_decoder(base.model_copy(update=changes)))
+        models.append(fit_once(base.model_copy(update=changes), loaded))
     scored = WORK / arm / "evaluate"
     evaluate(
         EvaluateConfig(

@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 from dreamdiffusion.datasets.prepare import prepare
 from dreamdiffusion.decoders.base import Decoder
-from dreamdiffusion.decoders.config import FinetuneConfig, PriorConfig, SampleConfig
+from dreamdiffusion.decoders.config import FinetuneConfig, FitConfig, PriorConfig, SampleConfig
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.fit import MODEL, fit_decoder, load_decoder
 from dreamdiffusion.decoders.linear import Covariance, fit_lda
@@ -157,7 +157,7 @@ def run_subject(folder: Path, subject: str, arm: str, options: argparse.Namespac
     }
 
 
-def fit_once(config: PriorConfig | FinetuneConfig, trials: Trials) -> Path:
+def fit_once(config: FitConfig, trials: Trials) -> Path:
     """Fit a fold, or return the model that the same settings made of the same trials."""
     mark = config.output / "fitted.json"
     made_of = {"config": config.model_dump(mode="json"), "digest of data": trials.digest}
