@@ -241,7 +241,7 @@ def evoked() -> mne.EvokedArray:
 def draw_curve(curve: dict[str, dict], figure: Figure, grid: GridSpec) -> None:
     """Category, colour and both by noise level: LDA, the reader, the prior's images."""
     levels = sorted(curve, key=float)
-    names = {LDA_ROW: "LDA, pooled", "reader": "reader", FINAL: "prior, image"}
+    names = {LDA_ROW: "LDA, channels repaired", "reader": "reader", FINAL: "prior, image"}
     for i, metric in enumerate(("category", "color", "both")):
         axes = figure.add_subplot(grid[1, 2 * i : 2 * i + 2])
         for shift, (row, label) in zip((0.98, 1, 1.02), names.items(), strict=True):
@@ -261,7 +261,7 @@ def draw_curve(curve: dict[str, dict], figure: Figure, grid: GridSpec) -> None:
         axes.legend(fontsize=8)
 
 
-def draw(result: dict, spectra: dict[str, list[float] | None], path: Path) -> None:
+def draw(result: dict, path: Path) -> None:
     """One figure: accuracy, AUC, the noise curve, topographies, average, spectrum."""
     figure = plt.figure(figsize=(13, 12), layout="constrained")
     grid = figure.add_gridspec(3, 6)
@@ -315,7 +315,7 @@ def draw(result: dict, spectra: dict[str, list[float] | None], path: Path) -> No
         axes.set_title(f"SIMULATED {1000 * when:.0f} ms\n±{limit:.1f} µV", fontsize=9)
     axes = figure.add_subplot(grid[2, 3:5])
     freqs = np.fft.rfftfreq(512, 1 / SFREQ)
-    for name, values in spectra.items():
+    for name, values in result["spectra"].items():
         if values is not None:
             axes.loglog(freqs[1:], values[1:], label=name)
     axes.loglog(freqs[4:90], 30 / freqs[4:90], "k:", label="1/f")
@@ -339,37 +339,39 @@ def kept(path: Path, make: Callable[[], Any]) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results")
-    parser.add_argument("--parts", type=Path, default=ROOT / "runs" / "decodability")
-    args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    curve = noise_curve(args.parts / "noise-curve")
-    pairs, simulated = kept(
-        args.parts / "pairs.json", lambda: headset_pairs((DEFAULT_NOISE_LEVEL, 1.0))
-    )
-    within = kept(args.parts / "person-1.json", lambda: within_person(1, LEVELS))
+def compute(parts: Path) -> dict[str, Any]:
+    """Return all figures; parts that are kept are not made again."""
+    curve = noise_curve(parts / "noise-curve")
+    pairs, simulated = kept(parts / "pairs.json", lambda: headset_pairs((DEFAULT_NOISE_LEVEL, 1.0)))
+    within = kept(parts / "person-1.json", lambda: within_person(1, LEVELS))
     for subject in (2, 3, 4):
         within += kept(
-            args.parts / f"person-{subject}.json",
+            parts / f"person-{subject}.json",
             lambda subject=subject: within_person(subject, (DEFAULT_NOISE_LEVEL,)),
         )
     real, measured = real_faces_houses()
-    result = {
+    return {
         "default_noise_level": DEFAULT_NOISE_LEVEL,
         "within_person": within,
         "noise_curve": curve,
         "headset_pairs": pairs,
         "real": real,
         "real_available": bool(real),
+        "spectra": {"SIMULATED": simulated, "REAL (N170)": measured},
     }
-    text = json.dumps(result, indent=1, default=float)
-    (args.output / "decodability.json").write_text(text + "\n", "utf-8")
-    draw(
-        result, {"SIMULATED": simulated, "REAL (N170)": measured}, args.output / "decodability.png"
-    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--parts", type=Path, default=ROOT / "runs" / "decodability")
+    parser.add_argument("--draw", action="store_true", help="draw anew what is in the output")
+    args = parser.parse_args()
+    start, path = time.monotonic(), args.output / "decodability.json"
+    if not args.draw:
+        args.output.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(compute(args.parts), indent=1, default=float) + "\n", "utf-8")
+    draw(json.loads(path.read_text("utf-8")), path.with_suffix(".png"))
     print(f"done in {time.monotonic() - start:.0f} s")
 
 
