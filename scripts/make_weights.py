@@ -37,6 +37,7 @@ WEIGHTS = Path("weights")
 GENERATOR, JUDGE = WEIGHTS / "scenes-generator", WEIGHTS / "judge"
 PRIOR, PAPER = WEIGHTS / "prior-scenes", WEIGHTS / "eeg-scenes"
 FOLDERS = (GENERATOR, JUDGE, PRIOR, PAPER)
+LONGER = "runs/generator-scenes-longer"
 RESULTS = {".safetensors", ".npy", ".edf", ".png", ".csv", ".tsv"}
 """Endings of the files that a sum of a result is of; the others tell times and paths."""
 TRUSTED = 30.0
@@ -185,11 +186,30 @@ STAGES = (
         },
         minutes=120.0,
     ),
+    # Once more from there, at the full rate again: shapes are still smeared after one pass.
+    Stage(
+        "longer",
+        "train-generator",
+        "scenes-embeddings",
+        ("embeddings",),
+        settings={
+            "init": "runs/generator-scenes-embeddings/generator",
+            "output": LONGER,
+            "unet_train": {"steps": 8000, "seed": 53},
+        },
+        tiny={
+            "image_size": 32,
+            "image_condition": {"width": 16, "n_tokens": 2},
+            "unet_train": _short(),
+        },
+        minutes=95.0,
+    ),
     Stage(
         "decoder",
         "train-generator",
         "scenes-decoder",
-        ("embeddings",),
+        ("longer",),
+        settings={"init": f"{LONGER}/generator"},
         tiny={"image_size": 32, "decoder_train": _short()},
         minutes=14.0,
         target=GENERATOR,
