@@ -221,6 +221,7 @@ def test_what_is_stated_of_a_group_is_taken(tmp_path):
     assert read(LiveConfig, "sample: {strength: 0.2}").sample.model_dump() == {
         "strength": 0.2,
         "num_images_per_prompt": 1,
+        "num_inference_steps": 6,
         "seed": 0,
     }
 

@@ -167,7 +167,7 @@ class LiveConfig(Schema):
         description="s of signal after a window that its filters wait for; more is nearer to the "
         "filters of prepared trials",
     )
-    sample: SampleConfig = SampleConfig(num_images_per_prompt=1)
+    sample: SampleConfig = SampleConfig(num_images_per_prompt=1, num_inference_steps=6)
     check: bool = Field(
         default=False,
         description="run 20 s of a session that is thrown away, and say whether stream, markers, "

@@ -353,6 +353,7 @@ def shown_first(source: Source) -> Image.Image:
 def test_a_simulated_session_is_prepared_with_its_pictures(tmp_path: Path) -> None:
     person = SimulateConfig(montage="muse4")
     source = open_headset(person, speed=6, session=3)
+    assert source.info.device == ""  # there is none
     session = run(tmp_path, source, None, duration=3)
     assert "decoded" not in session.summary()
     trials = prepared(tmp_path / "out" / "recording", tmp_path / "trials")

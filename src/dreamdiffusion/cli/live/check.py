@@ -159,7 +159,7 @@ def _check_markers(found: Checked, config: LiveConfig, recording: Recording) -> 
         found.add("markers", "none came: windows will follow each other, locked to nothing", "note")
         return
     pictures = 0 if events is None else sum(events["stim_file"].astype(str) != "")
-    names = ", ".join(f"{name} {n} times" for name, n in said.most_common(4))
+    names = ", ".join(f"{n} x {name}" for name, n in said.most_common(4))
     words = f"{sum(said.values())} came ({names}), {pictures} of them with a picture"
     wanted = [name for name in config.markers if name in said]
     if config.markers and not wanted:
@@ -192,7 +192,7 @@ def _check_latency(found: Checked, summary: dict[str, Any]) -> None:
         return
     total, late = latency["total"], dropped.get("late", 0)
     words = (
-        f"images {total['p50']:.0f} ms after the window (95 %: {total['p95']:.0f} = age "
+        f"answers come {total['p50']:.0f} ms after the window (95 %: {total['p95']:.0f} = age "
         f"{latency['age']['p95']:.0f} + filter {latency['filter']['p95']:.0f} + compute "
         f"{latency['compute']['p95']:.0f}); {summary['decoded']} windows decoded, {late} dropped "
         "because the one before was not done"

@@ -37,7 +37,7 @@ def open_headset(config: SimulateConfig, speed: float = 1.0, session: int = 0) -
         Another number, other pictures and noise of the same person.
     """
     viewer = Viewer.create(config.first_subject, config.montage, config.seed)
-    info = StreamInfo("SIMULATED headset", viewer.ch_names, config.sfreq, "none", simulated=True)
+    info = StreamInfo("SIMULATED headset", viewer.ch_names, config.sfreq, simulated=True)
     return Player(info, _blocks(viewer, config, session), speed)
 
 

@@ -64,7 +64,7 @@ class Evidence:
         total = torch.zeros(len(answer.embeddings), len(embeddings))
         for name, table in answer.probabilities.items():
             if name in attributes:
-                total += _log_probability(table, attributes[name].astype(str).tolist())
+                total += _log_probability(table, _places(attributes[name], table))
         return cls(answer.embeddings @ embeddings.T, total, likelihood)
 
     def log_posterior(self, weights: PosteriorWeights, temperature: float = 1.0) -> torch.Tensor:
@@ -119,20 +119,23 @@ def marginals(
         found[name] = table
         if name not in attributes:
             continue
-        values = attributes[name].astype(str).to_numpy()
-        shows = values[:, None] == np.array([str(value) for value in table.columns])[None]
+        shows = _places(attributes[name], table)[:, None] == np.arange(table.shape[1])
         if shows.any(axis=0).all():
             chances = log_posterior.double().exp().numpy() @ shows.astype(float)
             found[name] = pd.DataFrame(chances, columns=table.columns)
     return found
 
 
-def _log_probability(table: pd.DataFrame, values: list[str]) -> torch.Tensor:
+def _places(values: pd.Series, table: pd.DataFrame) -> np.ndarray:
+    """Return the column of each picture's value, int ``(m,)``; -1: the table has none."""
+    return pd.Index(table.columns.astype(str)).get_indexer(pd.Index(values.astype(str)))
+
+
+def _log_probability(table: pd.DataFrame, places: np.ndarray) -> torch.Tensor:
     """Return the log-probability of each picture's value ``(n, m)``; of unknown ones the mean."""
     logs = np.log(np.maximum(table.to_numpy(float), FLOOR))
     logs = np.concatenate([logs, logs.mean(axis=1, keepdims=True)], axis=1)
-    places = {str(name): place for place, name in enumerate(table.columns)}
-    return torch.from_numpy(logs[:, [places.get(value, -1) for value in values]]).float()
+    return torch.from_numpy(logs[:, places]).float()
 
 
 def fit_weights(bank: Evidence, own: Evidence) -> PosteriorWeights:
