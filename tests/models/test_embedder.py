@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, resolve_source
 from dreamdiffusion.models.embedder import PHOTOS, load_embedder
-from dreamdiffusion.models.pixels import clip_pixels
+from dreamdiffusion.models.pixels import clip_pixels, distinct_pictures
 
 pytestmark = pytest.mark.global_rng
 
@@ -69,3 +69,25 @@ def test_a_folder_of_photographs_beside_it_is_not_taken_for_the_space(
     assert relative_source("./photos", tmp_path / "model") == "../photos"
     with pytest.raises(FileNotFoundError, match=r"CLIP \./photos is neither"):
         load_embedder("./photos")
+
+
+def test_distinct_pictures_are_counted_once() -> None:
+    a, b, c = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(4))
+    rows, truth = distinct_pictures(torch.stack([b, a, b, b, c]))
+    assert rows.tolist() == [0, 1, 4]
+    assert truth.tolist() == [0, 1, 0, 0, 2]
+
+
+def test_a_picture_that_comes_again_is_looked_at_once(tmp_path: Path) -> None:
+    embed = load_embedder(write_generator(tmp_path / "generator") / "clip")
+    images = pictures()
+    alone, seen, look = embed(images), [], embed._look
+
+    def count(part: torch.Tensor) -> torch.Tensor:
+        seen.append(len(part))
+        return look(part)
+
+    embed._look = count
+    again = [2, 0, 0, 2, 1, 2]
+    torch.testing.assert_close(embed(images[again]), alone[again], atol=1e-6, rtol=0)
+    assert seen == [3]

@@ -27,6 +27,7 @@ from dreamdiffusion.evidence.statistics.exchange import Exchange
 from dreamdiffusion.evidence.statistics.score import correct, permutation_p, score_metric
 from dreamdiffusion.models.embedder import Embed
 from dreamdiffusion.models.judge.judge import Judge, check_images
+from dreamdiffusion.models.pixels import distinct_pictures
 
 Floats = NDArray[np.float64]
 
@@ -53,10 +54,8 @@ class Gallery:
     @classmethod
     def of_pictures(cls, seen: Tensor, embed: Embed) -> Gallery:
         """Make a gallery of the pictures (n, 3, H, W) that were shown, each once."""
-        first: dict[bytes, int] = {}
-        truth = np.array([first.setdefault(image.numpy().tobytes(), len(first)) for image in seen])
-        where = [int(np.flatnonzero(truth == place)[0]) for place in range(len(first))]
-        return cls(embed(seen[where]), truth, "the pictures shown in the split, each once")
+        rows, truth = distinct_pictures(seen)
+        return cls(embed(seen[rows]), truth, "the pictures shown in the split, each once")
 
     @classmethod
     def of_prototypes(cls, pools: Mapping[str, Tensor], labels: list[str], embed: Embed) -> Gallery:

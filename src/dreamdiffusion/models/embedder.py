@@ -17,7 +17,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from dreamdiffusion.models.hub import open_weights
 from dreamdiffusion.models.lite import open_lite
-from dreamdiffusion.models.pixels import check_range, clip_pixels
+from dreamdiffusion.models.pixels import check_range, clip_pixels, distinct_pictures
 
 PHOTOS = "photos"
 """The name that opens Lite0; a folder that is called so is given as ``./photos``."""
@@ -59,11 +59,12 @@ class Embedder(nn.Module):
             If they are not in [0, 1].
         """
         device = next(self.network.parameters()).device
+        rows, which = distinct_pictures(images)  # those of a bank come again and again
         parts = [
             self._look(part.to(device, torch.float32)).float().cpu()
-            for part in images.split(batch_size)
+            for part in images[rows].split(batch_size)
         ]
-        return F.normalize(torch.cat(parts), dim=-1)
+        return F.normalize(torch.cat(parts), dim=-1)[which]
 
     def _look(self, images: Tensor) -> Tensor:
         if isinstance(self.network, CLIPVisionModelWithProjection):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -17,6 +20,28 @@ def check_range(images: torch.Tensor) -> None:
             f"pictures lie in [{low:.3g}, {high:.3g}], expected [0, 1]; for pictures in [-1, 1] "
             "pass (images + 1) / 2"
         )
+
+
+def distinct_pictures(images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Find the pictures (n, 3, H, W) that differ, so that each is looked at once.
+
+    Returns
+    -------
+    rows : array of int, (m,)
+        The first place of each picture.
+    which : array of int, (n,)
+        Place of each picture among these.
+    """
+    plain = images.detach().cpu().contiguous().view(torch.uint8).numpy()
+    first: dict[bytes, int] = {}
+    which = np.array(
+        [
+            first.setdefault(hashlib.blake2b(one.tobytes(), digest_size=16).digest(), len(first))
+            for one in plain
+        ],
+        dtype=int,
+    )
+    return np.unique(which, return_index=True)[1], which
 
 
 def signed(images: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,6 @@ from sklearn.metrics import roc_auc_score
 
 from dreamdiffusion.evaluation.metrics.pairs import (
     auc_pairs,
-    distinct_pictures,
     mse_pairs,
     n_way_drawn,
     n_way_pairs,
@@ -194,13 +193,6 @@ def test_mse_by_hand():
     # The mean of the two samples' squared differences, not the square of the mean's.
     expected = [[0.25 / 2, (1 + 0.64) / 2], [(0.25 + 1) / 2, 0.04 / 2]]
     np.testing.assert_allclose(mse_pairs(seen, made), expected, atol=1e-7)
-
-
-def test_distinct_pictures_are_counted_once():
-    a, b, c = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(4))
-    rows, truth = distinct_pictures(torch.stack([b, a, b, b, c]))
-    assert rows.tolist() == [0, 1, 4]
-    assert truth.tolist() == [0, 1, 0, 0, 2]
 
 
 def test_ssim_within_groups_only():

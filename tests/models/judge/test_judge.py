@@ -179,3 +179,14 @@ def test_a_judge_starts_from_an_earlier_one_and_says_so(tmp_path):
     still.output, still.init = tmp_path / "none", tmp_path / "data"
     with pytest.raises(FileNotFoundError, match="holds no Judge; give the output folder"):
         train_judge(still)
+
+
+def test_a_picture_that_comes_again_is_named_once(monkeypatch):
+    judge = new_judge(["a", "b"], ["red"], image_size=16, channels=[8], trained_on="nothing")
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    alone, seen, forward = judge.predict(images), [], judge.forward
+    monkeypatch.setattr(judge, "forward", lambda part: seen.append(len(part)) or forward(part))
+    again = [1, 1, 2, 0, 1]
+    for name, found in judge.predict(images[again]).items():
+        torch.testing.assert_close(found, alone[name][again], atol=1e-6, rtol=0)
+    assert seen == [3]

@@ -375,21 +375,6 @@ def trial_groups(design: Exchange, rng: np.random.Generator, largest: int = _BLO
     return group_of_block[design.blocks]
 
 
-def distinct_pictures(seen: Tensor) -> tuple[Ints, Ints]:
-    """Find the pictures (n, 3, H, W) that differ, so that a gallery holds each once.
-
-    Returns
-    -------
-    rows : array of int, (m,)
-        The first trial of each picture.
-    truth : array of int, (n,)
-        Place of each trial's picture among these.
-    """
-    first: dict[bytes, int] = {}
-    truth = np.array([first.setdefault(image.numpy().tobytes(), len(first)) for image in seen])
-    return np.unique(truth, return_index=True)[1], truth
-
-
 def _window(length: int, taps: Tensor, device: torch.device) -> Tensor:
     """Matrix (length - taps + 1, length) of the window at every place where it fits."""
     if length < len(taps):

@@ -33,7 +33,6 @@ from dreamdiffusion.evaluation.metrics.nsd import (
     two_way_pairs,
 )
 from dreamdiffusion.evaluation.metrics.pairs import (
-    distinct_pictures,
     mse_pairs,
     n_way_pairs,
     pcc_pairs,
@@ -41,6 +40,7 @@ from dreamdiffusion.evaluation.metrics.pairs import (
 )
 from dreamdiffusion.evidence.scores import DistributionScore, Score
 from dreamdiffusion.models.judge.judge import check_images
+from dreamdiffusion.models.pixels import distinct_pictures
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

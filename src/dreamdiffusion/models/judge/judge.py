@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dreamdiffusion.files.whole import write_tensors, write_text
+from dreamdiffusion.models.pixels import distinct_pictures
 from dreamdiffusion.models.strict import StrictModel
 
 
@@ -138,6 +139,8 @@ class Judge(StrictModel):
             If the shape is another one, or values lie outside [0, 1].
         """
         check_images(images)
+        rows, which = distinct_pictures(images)  # those of a bank come again and again
+        images = images[rows]
         training = self.training
         self.eval()
         size = int(self.config["image_size"])
@@ -151,7 +154,7 @@ class Judge(StrictModel):
                     parts.setdefault(name, []).append(logits.float().softmax(1).cpu())
         finally:
             self.train(training)
-        return {name: torch.cat(batches) for name, batches in parts.items()}
+        return {name: torch.cat(batches)[which] for name, batches in parts.items()}
 
 
 def check_images(images: Tensor, name: str = "images") -> None:
