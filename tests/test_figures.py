@@ -112,3 +112,15 @@ def test_the_generators_card_holds_the_results() -> None:
             assert cell == (f"{of[key]:.3f}" if key in of else ""), row
         power = row[head.index("power kept, bands of 4 cycles")]
         assert power == " ".join(f"{one:.2f}" for one in of.get("power_kept", [])), row
+
+
+def test_the_table_of_480_scenes_holds_the_results() -> None:
+    results = load("docs/results/generator-480.json")["rows"][1:]  # without the true pictures
+    _, *rows = rows_of("docs/generator.md", "| the bundled one, 480 scenes")
+    assert len(rows) == len(results)
+    for row, of in zip(rows, results, strict=True):
+        assert row[0] == of["condition"]
+        assert row[1] == "{:.3f} ({:.3f}-{:.3f})".format(of["category"], *of["category_ci95"])
+        assert row[2:4] == [f"{of['color']:.3f}", f"{of['place']:.3f}"]
+        assert row[4] == " ".join(f"{one:.2f}" for one in of["power_kept"])
+        assert row[5] == f"{of['edges_kept']:.2f}"
