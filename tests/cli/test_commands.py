@@ -25,6 +25,7 @@ from dreamdiffusion.decoders.config import (
 )
 from dreamdiffusion.decoders.registry import registry
 from dreamdiffusion.evaluation.config import EvaluateConfig
+from dreamdiffusion.files.progress import hide_library_bars
 from dreamdiffusion.files.shipped import CONFIGS, find_config, find_weights
 from dreamdiffusion.models.config import PretrainConfig, TrainGeneratorConfig
 from dreamdiffusion.studies.config import AblateConfig
@@ -652,7 +653,7 @@ def test_bars_of_libraries_are_hidden_and_those_of_downloads_stay():
     import transformers.utils.logging as library
 
     try:
-        cli._hide_library_bars()
+        hide_library_bars()
         assert not library.is_progress_bar_enabled()
         assert not hub.are_progress_bars_disabled()
     finally:

@@ -387,6 +387,8 @@ def _run(command: Command, config: Schema) -> Any:
     """Run the stage; what libraries print goes to stderr, so that stdout holds the result only."""
     import logging
 
+    from dreamdiffusion.files.progress import hide_library_bars
+
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     for noisy in ("httpx", "httpx2", "matplotlib", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -394,20 +396,8 @@ def _run(command: Command, config: Schema) -> Any:
         os.environ.setdefault(variable, level)
     with contextlib.redirect_stdout(sys.stderr):
         stage = _load(command.target)
-        _hide_library_bars()
+        hide_library_bars()
         return stage(config)
-
-
-def _hide_library_bars() -> None:
-    """Switch off the bars of libraries that load weights; those of downloads stay."""
-    hub = sys.modules.get("huggingface_hub.utils")
-    shown = hub is not None and not hub.are_progress_bars_disabled()
-    for library in ("transformers", "diffusers"):
-        module = sys.modules.get(f"{library}.utils.logging")
-        if module is not None:
-            module.disable_progress_bar()
-    if hub is not None and shown:
-        hub.enable_progress_bars()
 
 
 def _print_result(result: Any, as_json: bool) -> None:

@@ -32,6 +32,18 @@ def hidden() -> Iterator[None]:
         _hiding -= 1
 
 
+def hide_library_bars() -> None:
+    """Switch off the bars of imported libraries that load weights; those of downloads stay."""
+    hub = sys.modules.get("huggingface_hub.utils")
+    shown = hub is not None and not hub.are_progress_bars_disabled()
+    for library in ("transformers", "diffusers"):
+        module = sys.modules.get(f"{library}.utils.logging")
+        if module is not None:
+            module.disable_progress_bar()
+    if hub is not None and shown:
+        hub.enable_progress_bars()
+
+
 def progress(
     iterable: Iterable[Item] | None = None,
     desc: str = "",

@@ -104,6 +104,12 @@ def test_one_is_worked_on_the_others_know_their_place(gate, tmp_path):
     ("error", "told"),
     [
         (ValueError("{path} is cut off;\ncopy it"), "my <b>.edf is cut off; copy it"),
+        (
+            ValueError(
+                "{path} needs its rate (prepare: --signal.file_sfreq; bids: --x), as a table"
+            ),
+            "my <b>.edf needs its rate, as a table",  # the page has no options
+        ),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
         (KeyError("x"), "a reason that nobody has thought of (KeyError)"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 from dreamdiffusion.cli.config import AppConfig
 from dreamdiffusion.cli.web import require_packages, serve
+from dreamdiffusion.files.progress import hide_library_bars
 
 
 def app(config: AppConfig) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def app(config: AppConfig) -> dict[str, Any]:
     from dreamdiffusion.cli.app.server import AppPage
     from dreamdiffusion.cli.app.uploads import Uploads
 
+    hide_library_bars()
     if config.live is not None and not (config.live / LOG).is_file():
         raise FileNotFoundError(
             f"{config.live} holds no live session ({LOG}); start dreamdiffusion live first"

@@ -7,6 +7,7 @@ one that nobody fetches, and a job that nobody asks about any more, go after a w
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shutil
 import threading
@@ -212,6 +213,7 @@ class Jobs:
 def sentence(error: Exception, order: Order) -> str:
     """Return an error in one line that calls the upload by the person's name for it."""
     text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"\s*\([^()]*--\w[^()]*\)", "", text)  # options: this page has none
     if order.upload is not None:
         text = text.replace(str(order.upload), order.name).replace(order.upload.name, order.name)
         text = text.replace(str(order.upload.parent), "the upload")

@@ -175,7 +175,7 @@ class Model:
         except ValueError:  # fitted on these very trials, or on other features
             return []
         return [
-            f"The images show {judge.categories[named]}; this is right with {100 * p:.0f} % "
+            f"The images show {judge.categories[named]}; this is right with {_percent(p)} "
             "probability."
             for named, p in zip(guesses.named, rated, strict=True)
         ]
@@ -222,6 +222,13 @@ class Models:
                 self._judge = load_judge(self._judge_folder)
             self._opened[name] = Model(self._folders[name], self._judge, self._device)
         return self._opened[name]
+
+
+def _percent(p: float) -> str:
+    """Return a probability in words; none is certain."""
+    if p > 0.99:
+        return "more than 99 %"
+    return "less than 1 %" if p < 0.01 else f"{100 * p:.0f} %"
 
 
 def about_model(folder: Path) -> About:

@@ -125,7 +125,7 @@ class Answers:
 
     def last_words(self) -> list[str]:
         """Say what all of it came to."""
-        found = [f"{self._n_decoded} windows decoded; {self._dropped_words() or 'none'} dropped"]
+        found = [f"{self._n_decoded} windows decoded; dropped: {self._dropped_words() or 'none'}"]
         if self._n_named:
             what = "images show" if self._config.judge else "answers are"
             found.append(f"{self._n_right} of {self._n_named} {what} what the marker says")
