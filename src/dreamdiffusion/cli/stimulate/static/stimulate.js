@@ -302,10 +302,12 @@ async function check(settings) {
     send("checked", { measured });
     await receive();
     finished = true;
+    const busy = frames.missed > 0.01 * frames.count;
     say(
       "Measured",
       `Refresh: ${measured.refresh_hz.toFixed(2)} Hz. Frames left out: ${frames.missed} of ${frames.count}. ` +
         `Jitter of a frame: half within ${frames.jitter_p50_ms.toFixed(2)} ms, 95 % within ${frames.jitter_p95_ms.toFixed(2)} ms, at most ${frames.jitter_max_ms.toFixed(2)} ms.\n` +
+        (busy ? "More than one frame in a hundred was left out: close other programs and pages, and measure again.\n" : "") +
         "Not known: the lag between a frame and the light of the screen. A photodiode measures it.",
     );
     element("go").hidden = true;
