@@ -449,7 +449,8 @@ def draw_simulated(table: list[dict], axes: Axes, encoder: str) -> None:
     axes.set(xscale="log", xlabel="trials of the person", title=f"SIMULATED, {title}")
     axes.set_xticks(list(STEPS), [f"{n:,}" for n in STEPS])
     axes.minorticks_off()
-    axes.legend(fontsize=7, loc="lower right" if encoder == "compact" else "best")
+    axes.set_ylim(-0.02, 1.08)
+    axes.legend(fontsize=7, loc="upper left", ncols=2)
 
 
 def draw_n170(table: list[dict], axes: Axes, subject: str) -> None:
