@@ -4,7 +4,7 @@
 high-pass of 1 Hz). Live there is no such future: the window waits for a little more signal, and
 what comes after that is taken for a mirror image of what came before. The decoder sees nearly what
 it was fitted on; recursive filters of the same edges turn the phases of slow waves, and cost a
-decoder that was fitted without them 10 points (docs/live.md).
+decoder that was fitted without them 15 points (docs/live.md).
 """
 
 from __future__ import annotations
