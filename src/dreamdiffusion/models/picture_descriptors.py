@@ -105,7 +105,7 @@ def _describe(pixels: NDArray[np.uint8]) -> NDArray[np.int8]:
         frequency = np.arange(n)
         weight = np.sqrt(1 + frequency[:, None] ** 2 + frequency**2)
         coefficients = np.asarray(dctn(plane, axes=(1, 2), norm="ortho"))[:, :n, :n] * weight
-        parts.append(coefficients.reshape(len(small), -1)[:, 1:])  # without the mean
+        parts.append(coefficients.reshape(len(small), n * n)[:, 1:])  # without the mean
     return np.round(127 * _unit(np.concatenate(parts, axis=1))).astype(np.int8)
 
 

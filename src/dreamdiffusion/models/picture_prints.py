@@ -40,6 +40,7 @@ def save_prints(
     pixels: NDArray[np.uint8],
     others: Iterable[NDArray[np.uint64]] = (),
     other_descriptions: NDArray[np.int8] | None = None,
+    drawn: bool = False,
 ) -> None:
     """Write the prints of the pictures that a network was trained on, each once.
 
@@ -51,9 +52,11 @@ def save_prints(
         Prints of further pictures: those of an earlier training, or of pictures drawn in parts.
     other_descriptions
         Descriptions of an earlier training (`load_descriptions`).
+    drawn
+        Whether a program drew them. They are not described: nobody has a file of one to change.
     """
     prints = np.unique(np.concatenate([picture_prints(pixels), *others]))
-    descriptions = [describe_pictures(pixels)]
+    descriptions = [describe_pictures(pixels[:0] if drawn else pixels)]
     descriptions += [] if other_descriptions is None else [other_descriptions]
     every = np.unique(np.concatenate(descriptions), axis=0)
     write_tensors(folder / FILE, {"prints": prints, "descriptions": every})

@@ -35,7 +35,12 @@ from dreamdiffusion.models.generator.tasks import (
     whitening,
 )
 from dreamdiffusion.models.generator.train import train_generator
-from dreamdiffusion.models.picture_prints import load_prints, picture_prints, save_prints
+from dreamdiffusion.models.picture_prints import (
+    load_descriptions,
+    load_prints,
+    picture_prints,
+    save_prints,
+)
 from dreamdiffusion.models.pictures import (
     FreshScenes,
     Pictures,
@@ -297,6 +302,9 @@ def test_learns_from_embeddings_and_opens_for_text_alone(tmp_path: Path) -> None
     prints = load_prints(folder)
     assert prints is not None
     assert set(prints) == {*picture_prints(seen), *picture_prints(fresh.pixels)}
+    described = load_descriptions(folder)
+    assert described is not None
+    assert len(described) == len(seen)  # of files; the drawn ones have prints alone
     pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     assert pipe("a red apple", num_inference_steps=1, height=SIZE, width=SIZE).images
 

@@ -304,7 +304,7 @@ def _save_all_prints(
     if config.init is not None:
         before, descriptions = load_prints(config.init), load_descriptions(config.init)
         prints = prints if before is None else [before, *prints]
-    save_prints(folder, pictures.pixels, prints, descriptions)
+    save_prints(folder, pictures.pixels, prints, descriptions, drawn=config.data is None)
 
 
 def _number(lists: list[list[str]]) -> tuple[list[str], torch.Tensor]:

@@ -272,7 +272,8 @@ def train_judge(config: TrainJudgeConfig) -> Path:
     figures = task.validate()
     save_judge(judge, config.output)
     trained = pictures.images[~pictures.held_out].permute(0, 2, 3, 1).numpy()
-    save_prints(config.output, trained, earlier_prints, descriptions)
+    drawn = config.data is None
+    save_prints(config.output, trained, earlier_prints, descriptions, drawn)
     scores = {
         "split": "held-out pictures",
         "n": int(pictures.held_out.sum()),
