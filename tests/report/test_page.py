@@ -301,6 +301,20 @@ def test_every_control_of_every_score_is_in_figure_and_table(tmp_path):
     assert re.findall(r"<td>(.*?)</td>", kid.group())[1:] == ["0.0213", "0.0219", "384", "96"]
 
 
+def test_the_legend_of_the_scores_names_the_marks_that_are_there(tmp_path):
+    def legend(*controls: str) -> str:
+        score = records.score(controls=dict.fromkeys(controls, 0.05))
+        page = page_of(tmp_path, records.full(scores=[score], headline=records.headline(score)))
+        found = re.search(r"score with its 95.*?dashed: chance", page)
+        assert found
+        return re.sub(r"<[^>]+>", "", found[0])
+
+    assert "\u25cb without a brain; dashed" in legend("shuffled_eeg")
+    drawn = legend("shuffled_eeg", "label_only", "bank_picture")
+    assert "\u25a1 without reconstruction; \u25c7 the same EEG, drawn otherwise; dashed" in drawn
+    assert "drift" not in drawn
+
+
 def test_a_control_nobody_knows_is_shown_by_its_name(tmp_path):
     main = records.score(controls={"shuffled_eeg": 0.05, "odd_eeg": 0.1}, strongest="odd_eeg")
     page = page_of(tmp_path, records.full(scores=[main], headline=records.headline(main)))
@@ -336,7 +350,7 @@ def test_forest_places_differences_around_zero():
         "label_only": ControlScore(value=1.0, difference=-0.5, difference_ci95=(-0.5, -0.4)),
     }})  # fmt: skip
     drawn = spelled(forest(main))  # -0.5 to 0.5 on the units 14 to 346
-    assert 'x1="180.0" x2="180.0"' in drawn  # zero
+    assert drawn.count('x1="180.0" x2="180.0"') == 2  # zero, beside each interval
     assert 'cx="312.8"' in drawn  # 0.4
     assert 'x1="246.4" x2="346.0"' in drawn
     assert 'cx="14.0"' in drawn  # -0.5

@@ -133,30 +133,38 @@ def _parts(scores: Scores) -> dict[str, str]:
 
 
 def _control_groups(scores: Scores) -> list[dict[str, Any]]:
-    """Return the controls that are present, by what they go without."""
+    """Return the controls that are present, by what they go without, with the mark of `strip`."""
     present = {name for record in scores.scores for name in record.controls}
     groups = [
         (
             "Without a brain",
             "The claim is the difference to the strongest.",
+            "\u25cb",
             controls_of_kind("without_brain"),
         ),
         (
             "Without reconstruction",
             "What does not beat these shows a class that was named, or a picture looked up.",
+            "\u25a1",
             controls_of_kind("without_image"),
         ),
-        ("Without drift", "What is lost here came from drift.", controls_of_kind("without_time")),
+        (
+            "Without drift",
+            "What is lost here came from drift.",
+            "\u25c7",
+            controls_of_kind("without_time"),
+        ),
         (
             "The same EEG, drawn otherwise",
             "No controls: what is higher here says what this way of drawing costs.",
+            "\u25c7",
             controls_of_kind("other_drawing"),
         ),
-        ("Others", "", sorted(present - set(CONTROLS))),
+        ("Others", "", "\u25c7", sorted(present - set(CONTROLS))),
     ]
     shown = [
-        {"title": title, "use": use, "names": [name for name in names if name in present]}
-        for title, use, names in groups
+        {"title": title, "use": use, "mark": mark, "names": [n for n in names if n in present]}
+        for title, use, mark, names in groups
     ]
     return [group for group in shown if group["names"]]
 

@@ -95,7 +95,7 @@ def forest(score: Score) -> Markup:
     x = Axis(low, high, 14, WIDTH - 14)
     row, top = 40, 4
     height = top + row * len(controls) + 20
-    parts = [line(x(0), top, x(0), height - 18, "var(--soft)", 1.4)]
+    parts = []
     without_brain = controls_of_kind("without_brain")
     order = [*without_brain, *(name for name in controls if name not in without_brain)]
     names = [name for name in order if name in controls]
@@ -106,6 +106,7 @@ def forest(score: Score) -> Markup:
             text(0, y - 15, label, "strong" if name == score.strongest else "ink", "start")
         )
         parts.append(text(WIDTH, y - 15, difference(metric, control.difference), "ink", "end"))
+        parts.append(line(x(0), y - 9, x(0), y + 9, "var(--soft)", 1.4))  # not through the names
         a, b = (x(end) for end in control.difference_ci95)
         parts.append(line(a, y, b, y, "var(--accent)", 2))
         parts += [line(end, y - 4, end, y + 4, "var(--accent)", 2) for end in (a, b)]
