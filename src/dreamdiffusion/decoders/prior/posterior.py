@@ -64,7 +64,9 @@ class Evidence:
         total = torch.zeros(len(answer.embeddings), len(embeddings))
         for name, table in answer.probabilities.items():
             if name in attributes:
-                total += _log_probability(table, _places(attributes[name], table))
+                total += _log_probability(
+                    table, _places(attributes[name].astype(str).to_numpy(), table)
+                )
         return cls(answer.embeddings @ embeddings.T, total, likelihood)
 
     def log_posterior(self, weights: PosteriorWeights, temperature: float = 1.0) -> torch.Tensor:
@@ -119,16 +121,18 @@ def marginals(
         found[name] = table
         if name not in attributes:
             continue
-        shows = _places(attributes[name], table)[:, None] == np.arange(table.shape[1])
+        shows = _places(attributes[name].astype(str).to_numpy(), table)[:, None] == np.arange(
+            table.shape[1]
+        )
         if shows.any(axis=0).all():
             chances = log_posterior.double().exp().numpy() @ shows.astype(float)
             found[name] = pd.DataFrame(chances, columns=table.columns)
     return found
 
 
-def _places(values: pd.Series, table: pd.DataFrame) -> np.ndarray:
+def _places(values: np.ndarray, table: pd.DataFrame) -> np.ndarray:
     """Return the column of each picture's value, int ``(m,)``; -1: the table has none."""
-    return pd.Index(table.columns.astype(str)).get_indexer(pd.Index(values.astype(str)))
+    return pd.Index(table.columns.astype(str)).get_indexer(pd.Index(values))
 
 
 def _log_probability(table: pd.DataFrame, places: np.ndarray) -> torch.Tensor:
