@@ -136,7 +136,7 @@ def test_every_other_scheduler_of_diffusers_is_refused(
     try:
         other = KINDS[name].from_config(own.config)
     except (TypeError, ValueError):
-        pytest.skip("diffusers itself makes none of a Stable Diffusion's config")
+        return  # refused before: diffusers itself makes none of a Stable Diffusion's config
     pipe = of_parts(opened, own)
     pipe.scheduler = other
     with pytest.raises(ValueError, match=f"^the scheduler {name} (does not draw|has )"):
