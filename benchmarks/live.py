@@ -389,6 +389,9 @@ def main() -> None:
     parser.add_argument("--light", action="store_true", help="memory: without the decoder")
     parser.add_argument("--markers", nargs="*", default=[], help="memory: these alone are decoded")
     options = parser.parse_args()
+    least = 3 * EVERY  # of three looks at the memory follow how it grows, and how sure that is
+    if options.seconds is not None and options.seconds < least:
+        parser.error(f"--seconds is {options.seconds:g}, expected {least:g} at least")
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

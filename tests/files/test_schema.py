@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from dreamdiffusion.cli.commands import COMMANDS
 from dreamdiffusion.cli.config import LiveConfig
@@ -224,6 +226,34 @@ def test_what_is_stated_of_a_group_is_taken(tmp_path):
         "num_inference_steps": 6,
         "seed": 0,
     }
+
+
+def _leaves(config: Schema, path: tuple[str, ...] = ()):
+    """Yield the path, field and value of every field at every depth."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Schema):
+            yield from _leaves(value, (*path, name))
+        else:
+            yield (*path, name), field, value
+
+
+@pytest.mark.parametrize("schema", STAGES, ids=lambda schema: schema.__name__)
+def test_null_and_the_default_of_a_nested_class_come_back_from_yaml(schema, tmp_path):
+    own, written = tmp_path / "own.yaml", tmp_path / "written.yaml"
+    for path, field, value in _leaves(schema()):
+        default = field.get_default(call_default_factory=True)
+        stated = [default] if default != value else []  # the stage has another
+        stated += [None] if type(None) in get_args(field.annotation) else []
+        for wanted in stated:
+            content = TypeAdapter(object).dump_python(wanted, mode="json")
+            for name in reversed(path):
+                content = {name: content}
+            own.write_text(yaml.safe_dump(content), encoding="utf-8")
+            config = load_config(schema, own)
+            assert functools.reduce(getattr, path, config) == wanted, path
+            write_yaml(config, written)
+            assert load_config(schema, written) == config, path
 
 
 def test_in_python_a_mapping_is_laid_over_the_default_and_a_schema_is_taken_whole():

@@ -357,8 +357,12 @@ class SampleConfig(Schema):
 
     @model_serializer(mode="wrap")
     def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is the decoder's own."""
-        return {name: value for name, value in handler(self).items() if value is not None}
+        """Leave out what is the decoder's own, unless that was asked for: null is then written."""
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if value is not None or name in self.model_fields_set
+        }
 
 
 class GenerateConfig(Schema):

@@ -63,8 +63,11 @@ def test_the_command_writes_text_json_and_a_picture(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "severe\n  block_design\n    what " in shown
     assert shown.index("passed\n") < shown.index("severe\n")
+    last = shown.splitlines()[-1]
+    assert last.startswith("sum") and f"{len(CHECKS)} findings: " in last
     content = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))
     assert content["severe"][0] == "block_design"
+    assert f" {len(content['severe'])} severe ({', '.join(content['severe'])}), " in last
     assert content["split"] is None
     assert {finding["name"] for finding in content["findings"]} == CHECKS
     with Image.open(tmp_path / "out" / "audit.png") as picture:

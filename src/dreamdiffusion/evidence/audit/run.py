@@ -188,6 +188,20 @@ def audit_record(
     }
 
 
+def sum_up(findings: Sequence[Finding]) -> str:
+    """Count the findings in one line, and name those that matter.
+
+    >>> sum_up([Finding("drift", "severe", "."), Finding("units", "passed", ".")])
+    '2 findings: 1 severe (drift), 0 warning, 0 note, 1 passed'
+    """
+    parts = []
+    for severity in SEVERITIES:
+        names = [finding.name for finding in findings if finding.severity == severity]
+        named = f" ({', '.join(names)})" if names and severity in ("severe", "warning") else ""
+        parts.append(f"{len(names)} {severity}{named}")
+    return f"{len(findings)} findings: {', '.join(parts)}"
+
+
 def check_acknowledged(findings: Sequence[Finding], acknowledge: Sequence[str]) -> None:
     """Log what was found, and refuse to go on with a severe finding that is not acknowledged.
 
@@ -203,9 +217,7 @@ def check_acknowledged(findings: Sequence[Finding], acknowledge: Sequence[str]) 
         if finding.severity in ("severe", "warning"):
             logger.warning("audit, %s: %s: %s", finding.severity, finding.name, finding.what)
     severe = {finding.name: finding for finding in findings if finding.severity == "severe"}
-    counts = [sum(f.severity == severity for f in findings) for severity in SEVERITIES]
-    counted = ", ".join(f"{n} {word}" for n, word in zip(counts, SEVERITIES, strict=True))
-    logger.info("audit: %s", counted)
+    logger.info("audit: %s", sum_up(findings))
     for name in acknowledge:
         if name not in severe:
             logger.warning("audit: %s is acknowledged, and was not found to be severe", name)
@@ -258,6 +270,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         "output": str(config.output),
         # What matters most is read last, where the terminal stands.
         **{severity: groups[severity] for severity in reversed(SEVERITIES) if severity in groups},
+        "sum": sum_up(findings),
     }
 
 
