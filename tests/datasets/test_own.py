@@ -5,7 +5,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from recording_files import CODES, ONSETS, PLACES, SFREQ, microvolts, write_edf, write_muse
+from recording_files import (
+    CODES,
+    ONSETS,
+    PLACES,
+    SFREQ,
+    microvolts,
+    write_brainvision,
+    write_edf,
+    write_muse,
+)
 
 from dreamdiffusion.datasets.config import BidsConfig
 from dreamdiffusion.datasets.own.bids import bids
@@ -76,6 +85,38 @@ def test_class_folders_beside_codes(tmp_path, pictures):
     shown = pd.read_csv(next((tmp_path / "bids").rglob("*_events.tsv")), sep="\t")
     assert shown.trial_type.tolist() == ["cats", "dogs"]
     assert shown.stim_file.fillna("n/a").tolist() == ["n/a", "dogs/rex.png"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"codes": {"cats": 1, "dogs": 2}},
+        {"events": "picture,code\ncats/tom.png,1\ndogs/rex.png,2\n"},
+    ],
+)
+def test_the_codes_of_brainvision_are_numbers(tmp_path, pictures, told):
+    recording = write_brainvision(tmp_path)  # its markers are Stimulus/S  1 and Stimulus/S  2
+    if "events" in told:
+        told = {"events": table(tmp_path, told["events"])}
+    make(tmp_path, recording, pictures=pictures, **told)
+    shown = pd.read_csv(next((tmp_path / "bids").rglob("*_events.tsv")), sep="\t")
+    assert shown.trial_type.tolist() == ["cats", "dogs"]
+
+
+@pytest.mark.parametrize("text", ["cats", "tom", "dogs/rex.png"])
+def test_brainvision_s_kind_of_a_marker_is_no_part_of_its_name(tmp_path, pictures, text):
+    recording = write_brainvision(tmp_path)
+    markers = recording.with_suffix(".vmrk")
+    markers.write_text(markers.read_text("utf-8").replace("S  1", text), "utf-8")
+    assert f"Stimulus,{text}," in markers.read_text("utf-8")
+    (row,) = make(tmp_path, recording, pictures=pictures)["recordings"].values()
+    assert (row["events"], row["events_without_picture"]) == (1, 1)  # S  2 names nothing
+
+
+def test_codes_of_brainvision_are_no_names_of_pictures_by_chance(tmp_path, pictures):
+    (pictures / "dogs" / "rex.png").rename(pictures / "dogs" / "2.png")
+    with pytest.raises(ValueError, match=r"the events 2 are names of pictures .*, and 1 are none"):
+        make(tmp_path, write_brainvision(tmp_path), pictures=pictures)
 
 
 def test_classes_of_several_pictures_are_known_as_classes(tmp_path, pictures):

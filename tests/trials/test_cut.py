@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
 from dreamdiffusion.recordings.config import SignalConfig
+from dreamdiffusion.recordings.events import event_names
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
 from dreamdiffusion.recordings.recording import Recording, hash_samples
@@ -234,6 +235,42 @@ def test_codes_become_categories_and_other_events_are_no_stimuli():
         cut_trials([recording], config(events={"dog": 5}))
     with pytest.raises(ValueError, match="no trial of the category dog is left"):
         cut_trials([recording], config(events={"house": 1, "dog": 5}))
+
+
+@pytest.mark.parametrize(
+    ("texts", "codes"),
+    [
+        (["1", "2", "9"], None),
+        (["Stimulus/S  1", "Stimulus/S  2", "Response/R  1"], None),  # BrainVision
+        (["S  1", "S 2", "boundary"], None),  # BrainVision by way of EEGLAB
+        (["Stimulus/house", "Comment/face", "Comment/house?"], None),
+        (["x", "x", "x"], [1.0, 2.0, np.nan]),
+        (["x", "x", "x"], ["S  1", "S  2", "R  1"]),  # column value of BIDS
+    ],
+)
+def test_codes_and_categories_are_found_in_texts(texts, codes):
+    recording = make_recording(noise(), [(2.0 + n, text, "") for n, text in enumerate(texts)])
+    if codes is not None:
+        recording.events["code"] = codes
+    trials = cut_trials([recording], config(events={"house": 1, "face": 2}))
+    assert trials.metadata.category.tolist() == ["house", "face"]
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("Stimulus/S 12", ["Stimulus/S 12", "S 12", "12"]),
+        ("Response/R  1", ["Response/R  1"]),
+        ("Stimulus/cat/a.png", ["Stimulus/cat/a.png", "cat/a.png"]),
+        ("cat/a.png", ["cat/a.png"]),
+        ("007", ["007", "7"]),
+        (3.0, ["3"]),
+        (1048577.0, ["1048577"]),
+        (0.5, ["0.5"]),
+    ],
+)
+def test_what_an_event_may_be_called(said, names):
+    assert event_names(said) == names
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from dreamdiffusion.recordings.gaps import is_boundary, mark_boundaries
 
 logger = logging.getLogger(__name__)
 
+_CODE = re.compile(r"(?:S *)?(\d{1,9})")
+
 
 def read_events_table(path: Path) -> pd.DataFrame | None:
     """Events of the `events.tsv` beside a recording; None: there is none."""
@@ -96,6 +98,28 @@ def events_in(raw: mne.io.BaseRaw, notes: pd.DataFrame, name: Path | str) -> pd.
             len(triggers),
         )
     return notes
+
+
+def event_names(said: object) -> list[str]:
+    """Return what an event may be called, as the file says it first.
+
+    BrainVision and MNE-Python put a marker's kind before its text: `Stimulus/face` is `face` too,
+    and `Stimulus/S  1` is `S  1` and the code `1`. Answers (`Response/R  1`) have no such code.
+
+    Parameters
+    ----------
+    said
+        Text or number.
+    """
+    if isinstance(said, float) and said.is_integer():
+        said = int(said)
+    names = [str(said).strip()]
+    kind, slash, rest = names[0].partition("/")
+    if slash and kind in ("Stimulus", "Comment"):
+        names.append(rest.strip())
+    if code := _CODE.fullmatch(names[-1]):
+        names.append(str(int(code[1])))
+    return list(dict.fromkeys(names))
 
 
 def _triggers(raw: mne.io.BaseRaw, name: Path | str) -> pd.DataFrame | None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dreamdiffusion.files.pictures import open_picture, picture_path, pictures_in
 from dreamdiffusion.files.progress import progress
-from dreamdiffusion.recordings.events import read_events_table
+from dreamdiffusion.recordings.events import event_names, read_events_table
 from dreamdiffusion.recordings.find import bids_root
 from dreamdiffusion.trials.config import PrepareConfig
 
@@ -20,8 +20,8 @@ def choose_events(
 ) -> pd.DataFrame:
     """Return the events that are stimulus onsets, with `category` named as in `wanted`.
 
-    Events whose code (or, where the source has no codes, whose category) is not in `wanted` are
-    not stimuli and are left out. With `wanted` None every event is one.
+    Events whose category, or code, is not in `wanted` are not stimuli and are left out; a text such
+    as `Stimulus/S  1` has the code 1 (`event_names`). With `wanted` None every event is one.
 
     Parameters
     ----------
@@ -45,15 +45,22 @@ def choose_events(
     chosen = events.copy()
     if wanted:
         is_stimulus = np.isin(chosen["category"].to_numpy(dtype=object), list(wanted))
-        if "code" in chosen and not is_stimulus.any():
-            names = {code: name for name, code in wanted.items()}
-            chosen["category"] = [names.get(code, "") for code in chosen["code"]]
-            is_stimulus = (chosen["category"] != "").to_numpy(dtype=bool)
+        for column in ("code", "category"):
+            if column in events and not is_stimulus.any():
+                chosen["category"] = [_wanted_name(said, wanted) for said in events[column]]
+                is_stimulus = (chosen["category"] != "").to_numpy(dtype=bool)
         chosen = chosen.iloc[np.flatnonzero(is_stimulus)]
         if not len(chosen):
             found = sorted(set(events["code" if "code" in events else "category"].astype(str)))
             raise ValueError(f"{source} has no event of {wanted}; it has {', '.join(found[:20])}")
     return chosen.reset_index(drop=True)
+
+
+def _wanted_name(said: object, wanted: dict[str, int]) -> str:
+    """Return the category that an event's text or code stands for; empty: for none."""
+    of_code = {str(code): name for name, code in wanted.items()}
+    names = [name if name in wanted else of_code.get(name, "") for name in event_names(said)]
+    return next(filter(None, names), "")
 
 
 def class_folders(categories: list[str], root: Path | None) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dreamdiffusion.files.pictures import SUFFIXES, picture_path
+from dreamdiffusion.recordings.events import event_names
 from dreamdiffusion.recordings.formats.csv_table import read_table, separator_of, to_numbers
 from dreamdiffusion.recordings.formats.text import decode_text
 from dreamdiffusion.recordings.recording import Recording
@@ -121,7 +122,7 @@ def _check_cells(table: pd.DataFrame, path: Path) -> None:
 
 
 def _plain(cell: object) -> str:
-    return f"{cell:g}" if isinstance(cell, float) else str(cell).strip()
+    return event_names(cell)[0]
 
 
 def _find_picture(name: str, root: Path | None, place: str) -> str:
@@ -175,7 +176,9 @@ def match_table(recording: Recording, table: pd.DataFrame, name: Path) -> Shown:
 def _match_codes(events: pd.DataFrame, table: pd.DataFrame, source: Path, name: Path) -> Shown:
     said = _codes(events)
     row_of = {str(code): place for place, code in enumerate(table["code"])}
-    rows = np.array([row_of.get(code, -1) for code in said], int)
+    rows = np.array(
+        [next((row_of[n] for n in event_names(code) if n in row_of), -1) for code in said], int
+    )
     if not (rows >= 0).any():
         raise ValueError(
             f"{name} has the codes {', '.join(list(row_of)[:12])}, and none of them is an event of "
@@ -216,7 +219,7 @@ def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int]
     An event whose text is a picture's name (`cats/tom.jpg`, `tom.jpg`, `tom`) showed that picture;
     numbers are names only where all of them are, and no codes are given. One whose text, or whose
     code by `codes`, is a class folder (`cat` or `cats`) showed a picture of that class; which one,
-    is known where the folder holds one.
+    is known where the folder holds one. A text's names and its code are those of `event_names`.
 
     Raises
     ------
@@ -236,12 +239,12 @@ def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int]
             f"codes names the class {unknown[0]!r}, and {pictures} has the folders "
             f"{', '.join(folders) or 'none'}"
         )
-    _check_numbers(_codes(events), by_name, named, recording.source)
+    _check_numbers(
+        [event_names(said)[-1] for said in _codes(events)], by_name, named, recording.source
+    )
     labels, shown = [], []
     for said in _codes(events):
-        text = named.get(said, said).lower()
-        picture = by_name.get(text, []) if not (named and said.isdecimal()) else []
-        known = _class_of(text, classes)
+        picture, known = _folder_of(said, by_name, classes, named)
         if len(picture) == 1:
             labels.append(class_of_picture(picture[0]))
             shown.append(picture[0])
@@ -259,6 +262,22 @@ def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int]
     onsets = events["onset"].to_numpy(float)[matched]
     left = np.setdiff1d(np.arange(len(events)), matched)
     return Shown(_events(onsets, table, events.iloc[matched]), events.iloc[left])
+
+
+def _folder_of(
+    said: str,
+    by_name: Mapping[str, list[str]],
+    classes: Mapping[str, str],
+    codes: Mapping[str, str],
+) -> tuple[list[str], str | None]:
+    """Return the pictures and the class folder that an event's text or code means."""
+    for name in event_names(said):
+        text = codes.get(name, name).lower()
+        picture = by_name.get(text, []) if not (codes and name.isdecimal()) else []
+        known = _class_of(text, classes)
+        if len(picture) == 1 or known:
+            return picture, known
+    return [], None
 
 
 def _check_numbers(
