@@ -1,6 +1,7 @@
 """`run`: from recordings of one's own to a report, and again without doing anything twice."""
 
 import json
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -181,11 +182,15 @@ def test_noise_alone_is_said_to_be_no_better_than_chance(tmp_path, pictures):
 def test_of_classes_alone_photographs_of_the_class_are_shown(tmp_path, pictures):
     """The prior, over the folder of one's own pictures."""
     folder = record(tmp_path / "eeg", patterns=np.array([[1, 0, 0, -1], [-1, 0, 0, 1]]))
-    codes, own = {"cats": 1, "dogs": 2}, tmp_path / "own"
+    codes, own = {"cats": 1, "dogs": 2}, tmp_path / "my own"
     found = run(RunConfig(recordings=[folder], pictures=pictures, codes=codes, output=own))
     assert found["scores"]["category_top1"]["value"] > 0.9
     words = (own / "result.txt").read_text("utf-8")
-    assert f"generate --model {own / 'fit' / 'model'} --data {own / 'trials'} --sample" in words
+    assert f"generate --model '{own / 'fit/model'}' --data '{own / 'trials'}' --sample" in words
+    steps = [shlex.split(line) for line in (own / "steps.txt").read_text("utf-8").splitlines()]
+    assert [line[line.index("--config") + 1] for line in steps if "--config" in line] == [
+        str(own / f"{name}.yaml") for name in ("bids", "prepare", "audit", "fit-prior")
+    ]
     assert "pictures of the class that the decoder finds most probable" in words
     assert read_yaml(own / "fit-prior.yaml")["clip"] == "photos"
     prior, trials = load_decoder(own / "fit" / "model"), Trials.load(own / "trials")
@@ -333,6 +338,7 @@ def test_rate_window_and_channels_fit_the_recordings(tmp_path):
     found = {
         "sfreq": 250.0, "ch_names": ["Cz", "Pz", "Oz"], "soa": 0.63,
         "bad_channels": {"Pz": "flat (within 0.5 microvolts)", "Oz": "60 % line noise"},
+        "file": "run-1.csv",
     }  # fmt: skip
     stated = StatedConfig(board="CYTON_BOARD")
     config = plan_prepare([tmp_path], [found], tmp_path, stated)
@@ -340,6 +346,26 @@ def test_rate_window_and_channels_fit_the_recordings(tmp_path):
     assert config.signal.picks == ["Cz", "Oz"]
     slow = plan_prepare([tmp_path], [{**found, "sfreq": 60.0, "soa": 9.0}], tmp_path, stated)
     assert (slow.signal.h_freq, slow.tmax) == (24.0, 0.75)
+
+
+def test_channels_that_a_recording_lacks_are_left_out_and_named(tmp_path, caplog):
+    def found(file, *names):
+        return {"sfreq": 250.0, "soa": 1.0, "bad_channels": {}, "ch_names": list(names)} | {
+            "file": file
+        }
+
+    def picks(*recordings):
+        return plan_prepare([tmp_path], list(recordings), tmp_path, StatedConfig()).signal.picks
+
+    one = found("1.edf", "Cz", "Pz", "Oz")
+    assert picks(one, one) is None
+    assert picks(one, found("2.edf", "Oz", "Pz", "Cz")) == ["Cz", "Pz", "Oz"]  # in another order
+    assert not caplog.records
+    assert picks(one, found("2.edf", "Cz", "Oz", "Fz")) == ["Cz", "Oz"]
+    (line,) = caplog.messages
+    assert line.endswith("recordings: Pz: not in 2.edf; Fz: not in 1.edf")
+    with pytest.raises(ValueError, match=r"of 3 channels 1 work .*Pz: not in 2.edf; Oz: not"):
+        picks(one, found("2.edf", "Cz"))
 
 
 def test_right_pictures_are_before_others_by_hand():

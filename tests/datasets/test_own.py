@@ -1,5 +1,7 @@
 """`bids`: recordings of one's own and what was shown, as a data set that `prepare` reads."""
 
+import shlex
+
 import headset_files as files
 import numpy as np
 import pandas as pd
@@ -103,6 +105,11 @@ def test_the_codes_of_brainvision_are_numbers(tmp_path, pictures, told):
     assert shown.trial_type.tolist() == ["cats", "dogs"]
 
 
+def test_a_code_that_no_event_has_is_named(tmp_path, pictures, caplog):
+    make(tmp_path, write_brainvision(tmp_path), pictures=pictures, codes={"cats": 1, "dogs": 7})
+    assert [line for line in caplog.messages if line.endswith("no event has the code 7 (dogs)")]
+
+
 @pytest.mark.parametrize("text", ["cats", "tom", "dogs/rex.png"])
 def test_brainvision_s_kind_of_a_marker_is_no_part_of_its_name(tmp_path, pictures, text):
     recording = write_brainvision(tmp_path)
@@ -117,6 +124,47 @@ def test_codes_of_brainvision_are_no_names_of_pictures_by_chance(tmp_path, pictu
     (pictures / "dogs" / "rex.png").rename(pictures / "dogs" / "2.png")
     with pytest.raises(ValueError, match=r"the events 2 are names of pictures .*, and 1 are none"):
         make(tmp_path, write_brainvision(tmp_path), pictures=pictures)
+
+
+@pytest.mark.parametrize(
+    ("rows", "shown"),
+    [
+        # as mne-bids writes it: the marker's text, and a number of its own
+        ("trial_type\tvalue\nStimulus/cats\t2\nStimulus/dogs\t1", ["n/a", "dogs/rex.png"]),
+        ("trial_type\tstim_file\ncats\tcats/kit.png\ndogs\tdogs/rex.png", None),
+        ("trial_type\tstim_file\nx\tstimuli/cats/kit.png\ny\tstimuli/rex.png", None),
+    ],
+)
+def test_a_table_beside_the_recording_names_class_and_picture(tmp_path, pictures, rows, shown):
+    recording = write_edf(tmp_path)
+    head, *events = rows.split("\n")
+    lines = [f"{onset}\t0\t{row}" for onset, row in zip(ONSETS, events, strict=True)]
+    text = "\n".join([f"onset\tduration\t{head}", *lines])
+    recording.with_name(f"{recording.stem}_events.tsv").write_text(text, "utf-8")
+    make(tmp_path, recording, pictures=pictures)
+    table = pd.read_csv(
+        next((tmp_path / "bids").rglob("*_events.tsv")), sep="\t", keep_default_na=False
+    )
+    assert table.trial_type.tolist() == ["cats", "dogs"]
+    assert table.stim_file.tolist() == (shown or ["cats/kit.png", "dogs/rex.png"])
+
+
+def test_the_next_command_can_be_typed_from_a_folder_with_spaces(tmp_path, pictures):
+    own = tmp_path / "Mein Ordner (ü)"
+    own.mkdir()
+    found = make(own, write_muse(tmp_path), pictures=pictures, codes={"cat": 1, "dogs": 2})
+    words = shlex.split(found["next"])
+    assert words[words.index("--input") + 1] == str(own / "bids")
+    assert words[words.index("--stimuli") + 1] == str(own / "bids" / "stimuli")
+
+
+def test_codes_that_are_stated_come_before_the_texts(tmp_path, pictures):
+    recording = write_edf(tmp_path)
+    text = "onset\tduration\ttrial_type\tvalue\n2\t0\tdogs\t1\n5.5\t0\tdogs\t2\n"
+    recording.with_name(f"{recording.stem}_events.tsv").write_text(text, "utf-8")
+    make(tmp_path, recording, pictures=pictures, codes={"cats": 1})
+    table = pd.read_csv(next((tmp_path / "bids").rglob("*_events.tsv")), sep="\t")
+    assert table.trial_type.tolist() == ["cats", "dogs"]
 
 
 def test_classes_of_several_pictures_are_known_as_classes(tmp_path, pictures):

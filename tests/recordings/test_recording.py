@@ -149,6 +149,17 @@ def test_names_and_types_become_standard(tmp_path):
     assert raw.get_channel_types() == ["eeg", "eeg", "ecg", "misc", "misc", "eeg"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Photo", "photodiode", "Photosensor", "PD1", "Light", "StimTrak", "Erg1", "Plet", "Audio L",
+     "Microphone", "Pupil", "Gaze X"],
+)  # fmt: skip
+def test_what_a_laboratory_records_beside_the_eeg_is_none(name, tmp_path):
+    make_raw(["Fp1", "Oz", name]).save(tmp_path / "n_raw.fif", verbose="error")
+    raw = read_recording(tmp_path / "n_raw.fif").raw
+    assert raw.get_channel_types() == ["eeg", "eeg", "misc"]
+
+
 def test_muse_csv_values_are_volts_and_markers_are_events(tmp_path):
     rng = np.random.default_rng(0)
     samples = np.round(rng.normal(0, 30, (512, 4)), 3)

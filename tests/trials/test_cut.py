@@ -209,7 +209,7 @@ def test_rates_and_lengths_below_the_need():
         cut_trials([short], config(PLAIN.model_copy(update={"l_freq": 0.5})))
 
 
-def test_refusals():
+def test_refusals(caplog):
     good = make_recording(noise(), [(2.0, "a", "")])
     with pytest.raises(ValueError, match=r"b\.edf holds the same recording as a\.edf"):
         cut_trials([good, make_recording(noise(), [(2.0, "a", "")], name="b.edf")], config())
@@ -217,13 +217,26 @@ def test_refusals():
         cut_trials([make_recording(noise(), [])], config())
     with pytest.raises(ValueError, match=r"no trial is left of a\.edf; rejected: 1 outside_file$"):
         cut_trials([make_recording(noise(), [(99.0, "a", "")])], config())
+    assert caplog.messages[-1].startswith("a.edf: 1 of 1 events lie outside the recording, which l")
     with pytest.raises(ValueError, match="tmax must be later"):
         cut_trials([good], config(tmin=0.5, tmax=0.5))
     with pytest.raises(ValueError, match="no recording was given"):
         cut_trials([], config())
     other = make_recording(noise(seed=1), [(2.0, "a", "")], ch_names=["Fz", "Oz"])
-    with pytest.raises(ValueError, match=r"name those they share in signal\.picks"):
+    with pytest.raises(ValueError, match=r"lacks Cz and has Oz besides, .*: --signal\.picks Fz$"):
         cut_trials([good, other], config())
+
+
+def test_channels_in_another_order_are_picked_by_name():
+    good = make_recording(noise(), [(2.0, "a", "")])
+    other = make_recording(noise(seed=1), [(2.0, "a", "")], name="b.edf", ch_names=["Cz", "Fz"])
+    with pytest.raises(ValueError, match=r"in another order, .*: --signal\.picks Fz Cz$"):
+        cut_trials([good, other], config())
+    picks = PLAIN.model_copy(update={"picks": ["Fz", "Cz"]})
+    assert np.array_equal(
+        cut_trials([good, other], config(picks)).data[1],
+        cut_trials([other], config()).data[0, ::-1],
+    )
 
 
 def test_codes_become_categories_and_other_events_are_no_stimuli():
@@ -293,7 +306,7 @@ def test_pictures_by_file(stimuli):
     with pytest.raises(FileNotFoundError, match=r"houses/9\.png of trial 1 .*onset 3\.000 s"):
         trials.images()
     trials.metadata.loc[1, "stim_file"] = ""
-    with pytest.raises(ValueError, match=r"trial 1 .* have no stim_file"):
+    with pytest.raises(ValueError, match=r"1 of 2 .* the first is trial 1 .*--pair_by none"):
         trials.images()
     trials.stimuli_root = stimuli / "gone"
     with pytest.raises(ValueError, match="no stim_file"):

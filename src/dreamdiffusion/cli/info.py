@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -38,8 +39,9 @@ def info(config: InfoConfig) -> dict[str, Any]:
     path = config.path
     if path.is_file():
         raise ValueError(
-            f"{path} is a file, expected a folder; `dreamdiffusion inspect {path}` shows what was "
-            "understood of a recording"
+            f"{path} is a file, expected a folder; "
+            f"`dreamdiffusion inspect {shlex.quote(str(path))}` shows what was understood of a "
+            "recording"
         )
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; expected a folder")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
+from typing import Any
 
 from dreamdiffusion.datasets.registry import load_public
 from dreamdiffusion.files.output import UNCHANGED, writes_output
 from dreamdiffusion.files.progress import progress
 from dreamdiffusion.recordings.find import find_recordings
 from dreamdiffusion.recordings.read import read_recording
+from dreamdiffusion.recordings.recording import Recording
 from dreamdiffusion.trials.config import PrepareConfig
 from dreamdiffusion.trials.cut import cut_trials, source_of
 from dreamdiffusion.trials.repeats import repeated_runs
-from dreamdiffusion.trials.stimuli import check_shown
-from dreamdiffusion.trials.trials import Trials
+from dreamdiffusion.trials.stimuli import check_shown, choose_events, class_folders
+from dreamdiffusion.trials.trials import NO_PICTURE, Trials
 from dreamdiffusion.trials.windows.cut import build_windows
 
 logger = logging.getLogger(__name__)
@@ -55,7 +58,7 @@ def prepare(config: PrepareConfig) -> Path:
     check_shown(paths, config)
     bar = progress(paths, "trials", unit="recording")
     stated = config.signal.stated()
-    trials = cut_trials((read_recording(path, **stated) for path in bar), config)
+    trials = cut_trials((_read(path, config, stated) for path in bar), config)
     if config.pair_by != "none":
         trials.check_images()
     trials.source |= source_of(config)
@@ -63,6 +66,22 @@ def prepare(config: PrepareConfig) -> Path:
     logger.info("%d trials of %d channels in %s", len(trials), trials.n_chans, folder)
     _warn_of_repeats(trials, folder)
     return folder
+
+
+def _read(path: Path, config: PrepareConfig, stated: dict[str, Any]) -> Recording:
+    """Read a recording; raise before it is cut where its events name no pictures or no folders."""
+    recording = read_recording(path, **stated)
+    if config.pair_by == "none" or recording.events is None:
+        return recording
+    events = choose_events(recording.events, config.events, path)
+    if config.pair_by == "category":
+        class_folders(events["category"].tolist(), config.stimuli or recording.stimuli_root)
+    elif (events["stim_file"] == "").all():
+        raise ValueError(
+            f"{path}: none of its {len(events)} events names a picture (stim_file); every trial "
+            f"needs the one that was shown. {NO_PICTURE}"
+        )
+    return recording
 
 
 def _warn_of_repeats(trials: Trials, folder: Path) -> None:
@@ -73,5 +92,6 @@ def _warn_of_repeats(trials: Trials, folder: Path) -> None:
     logger.warning(
         "the same pictures at the same moments in %s%s; if one of a pair is the other, exported "
         "again, leave it out: `dreamdiffusion audit --data %s` compares their EEG",
-        named, f" and {len(pairs) - 3} pairs more" if len(pairs) > 3 else "", folder,
+        named, f" and {len(pairs) - 3} pairs more" if len(pairs) > 3 else "",
+        shlex.quote(str(folder)),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,8 @@ def describe_making(config: EvaluateConfig, output: Path | None) -> dict[str, An
     made: dict[str, Any] = {"config": config.model_dump(mode="json"), "versions": versions()}
     if output is None:
         return made
-    return {"command": f"dreamdiffusion evaluate --config {output / 'config.yaml'}", **made}
+    config_file = shlex.quote(str(output / "config.yaml"))
+    return {"command": f"dreamdiffusion evaluate --config {config_file}", **made}
 
 
 def noise_level(trials: Trials) -> float | list[float] | None:

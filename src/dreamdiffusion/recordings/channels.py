@@ -20,7 +20,8 @@ from dreamdiffusion.recordings.electrodes import (
 _REFERENCE = r"[-_ :](ref|re|le|avg|av|car|ar|a1|a2|m1|m2|a1\+?a2|m1\+?m2|ears|linked)$"
 _MISC = (
     r"AUX|STATUS|TRIG|MARKER|EVENT|LABEL|COUNTER|TIMESTAMP|BATTERY|ACCEL|\bACC|GYRO|RESP|GSR|\bEDA\b|PPG|"
-    r"S[AP]O2|TEMP|PHOTIC|ERGO|OPTIC|FNIRS|\bDC\d+|^INDEX$|^[A-Z]\d?-[A-Z]\d?$"
+    r"S[AP]O2|TEMP|PHOT|DIODE|LIGHT|STIMTRAK|\bPD\d?\b|AUDIO|MICROPH|\bMIC\d?\b|BUTTON|PUPIL|GAZE|"
+    r"\bERG|PLET|OPTIC|FNIRS|\bDC\d+|^INDEX$|^[A-Z]\d?-[A-Z]\d?$"
 )
 _TYPES = (
     ("ecg", r"ECG|EKG"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -138,12 +139,10 @@ class _Collected:
             )
         raw = preprocess(recording, config.signal)
         if self.ch_names and raw.ch_names != self.ch_names:
-            raise ValueError(
-                f"{recording.source} has the channels {raw.ch_names}, the recordings before it "
-                f"{self.ch_names}; name those they share in signal.picks"
-            )
+            raise ValueError(_other_channels(recording.source, raw.ch_names, self.ch_names))
         self.ch_names = list(raw.ch_names)
         kept, data = _cut(raw, events, config, n_times, self.rejected)
+        _warn_of_onsets(recording, events["onset"].to_numpy(float))
         if len(data):
             self._pieces.append(data)
             self._rows.append(_metadata(recording, events.iloc[kept]))
@@ -188,6 +187,29 @@ class _Collected:
     def cut_elsewhere(self) -> list[Cut]:
         """Return how other programs cut those of the trials that they did."""
         return [cut for cut in self._cuts if cut is not None]
+
+
+def _other_channels(source: Path, own: list[str], before: list[str]) -> str:
+    """Say in what the channels of a recording differ, and how to name those that all have."""
+    lacks, more = [n for n in before if n not in own], [n for n in own if n not in before]
+    parts = [f"lacks {', '.join(lacks)}"] if lacks else []
+    parts += [f"has {', '.join(more)} besides"] if more else []
+    said = " and ".join(parts) or "has its channels in another order"
+    shared = [name for name in before if name in own]
+    fix = f"--signal.picks {shlex.join(shared)}" if shared else "prepare them apart"
+    return f"{source} {said}, compared with the recordings before it; to use what they share: {fix}"
+
+
+def _warn_of_onsets(recording: Recording, onsets: np.ndarray) -> None:
+    """Say where most events lie outside the recording: their onsets may be no seconds."""
+    lasts = recording.raw.n_times / float(recording.raw.info["sfreq"])
+    outside = np.flatnonzero((onsets < 0) | (onsets > lasts))
+    if 2 * len(outside) > len(onsets):
+        logger.warning(
+            "%s: %d of %d events lie outside the recording, which lasts %g s (the first at %g s); "
+            "an onset is s from the first sample, no ms and no sample",
+            recording.source, len(outside), len(onsets), lasts, onsets[outside[0]],
+        )  # fmt: skip
 
 
 def _check_inside(recording: Recording, cut: Cut, config: PrepareConfig) -> None:

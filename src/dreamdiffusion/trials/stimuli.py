@@ -64,7 +64,7 @@ def _wanted_name(said: object, wanted: dict[str, int]) -> str:
 
 
 def class_folders(categories: list[str], root: Path | None) -> list[str]:
-    """Name the class folder of every category: its own name, or that with an s."""
+    """Name the class folder of every category: one of its names (`event_names`), or with an s."""
     if root is None or not Path(root).is_dir():
         raise FileNotFoundError(
             f'picture folder {root} does not exist; pair_by "category" needs stimuli, a folder '
@@ -73,13 +73,15 @@ def class_folders(categories: list[str], root: Path | None) -> list[str]:
     folders = {p.name.lower(): p.name for p in Path(root).iterdir() if p.is_dir()}
     found: dict[str, str] = {}
     for category in dict.fromkeys(categories):
-        low = str(category).lower()
-        name = folders.get(low) or folders.get(low + "s")
-        if name is None:
+        names = [name.lower() for name in event_names(category)]
+        fits = [folders[n] for name in names for n in (name, f"{name}s") if n in folders]
+        if not fits:
             raise FileNotFoundError(
                 f"{root} has no folder {category} or {category}s; it has "
-                f"{', '.join(sorted(folders.values())) or 'none'}"
+                f"{', '.join(sorted(folders.values())) or 'none'}; choose the events that showed a "
+                "picture, and name them after the folders, with --events NAME CODE"
             )
+        name = fits[0]
         found[category] = name
     return [found[category] for category in categories]
 

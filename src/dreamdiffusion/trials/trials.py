@@ -19,6 +19,12 @@ from dreamdiffusion.files.whole import LOOK_LOG, new_folder, open_array, read_in
 COLUMNS = ["subject", "session", "run", "onset", "category", "stim_file"]
 WORDS = [name for name in COLUMNS if name != "onset"] + ["pool"]
 
+NO_PICTURE = (
+    "Where the recordings name none: `dreamdiffusion bids` brings pictures and events together, "
+    "--events NAME CODE chooses the events that showed one, --pair_by category needs classes "
+    "alone, --pair_by none no pictures"
+)
+
 
 @dataclass
 class Trials:
@@ -163,8 +169,9 @@ class Trials:
         unpaired = np.flatnonzero(self.metadata["stim_file"] == "")
         if len(unpaired):
             raise ValueError(
-                f"trial {unpaired[0]} ({self._place(unpaired[0])}) and {len(unpaired) - 1} others "
-                "have no stim_file; every trial needs the picture that was shown"
+                f"{len(unpaired)} of {len(self)} trials have no stim_file, the first is trial "
+                f"{unpaired[0]} ({self._place(unpaired[0])}); every trial needs the picture that "
+                f"was shown. {NO_PICTURE}"
             )
         root = self._root()
         names = self.metadata["stim_file"].tolist()
@@ -285,7 +292,8 @@ class Trials:
     def _root(self) -> Path:
         if self.stimuli_root is None:
             raise FileNotFoundError(
-                "these trials know no folder of pictures; prepare them with --stimuli FOLDER"
+                f"these trials know no folder of pictures; prepare them with --stimuli FOLDER. "
+                f"{NO_PICTURE}"
             )
         if not self.stimuli_root.is_dir():
             raise FileNotFoundError(f"picture folder {self.stimuli_root} does not exist")

@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -119,7 +120,7 @@ class Steps:
             What does it.
         """
         kept = self.folder / f"{name.replace(' ', '-')}.yaml"
-        self.commands.append(f"dreamdiffusion {name} --config {kept}")
+        self.commands.append(f"dreamdiffusion {name} --config {shlex.quote(str(kept))}")
         wanted = config.model_dump(mode="json")
         if result.is_file() and kept.is_file() and read_yaml(kept) == wanted:
             logger.info("%s: done already", name)
@@ -166,7 +167,7 @@ def _inspect(config: RunConfig, inputs: list[Path], steps: Steps) -> list[dict[s
         recording = read_recording(path, **stated)
         power = spectrum(recording.raw)
         found = describe_recording(recording, power)
-        events = recording.events
+        events, found["file"] = recording.events, path.name
         gaps = np.diff(events["onset"].dropna()) if events is not None else np.array([])
         found["soa"] = float(np.median(gaps)) if len(gaps) else 1.0
         found["names_pictures"] = events is not None and bool((events["stim_file"] != "").any())
@@ -174,7 +175,7 @@ def _inspect(config: RunConfig, inputs: list[Path], steps: Steps) -> list[dict[s
         picture = folder / f"{path.stem}.png"
         if not picture.is_file():
             write_picture(picture, draw_inspection(recording, power, found), dpi=110)
-        steps.commands.append(f"dreamdiffusion inspect {path}")
+        steps.commands.append(f"dreamdiffusion inspect {shlex.quote(str(path))}")
         shown.append(found)
     return shown
 
@@ -221,8 +222,9 @@ def _with_limit(asked: PrepareConfig, limit: float) -> PrepareConfig:
 
 def _audit(data: Path, split: SplitConfig, steps: Steps) -> dict[str, Any]:
     asked = AuditConfig(data=data, output=steps.folder / "audit", split=split)
-    steps.commands.append(f"dreamdiffusion audit --config {steps.folder / 'audit.yaml'}")
-    write_yaml(asked, steps.folder / "audit.yaml")
+    kept = steps.folder / "audit.yaml"
+    steps.commands.append(f"dreamdiffusion audit --config {shlex.quote(str(kept))}")
+    write_yaml(asked, kept)
     return audit(asked)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from pathlib import Path
@@ -26,6 +27,8 @@ from dreamdiffusion.recordings.config import SignalConfig, StatedConfig
 from dreamdiffusion.recordings.formats.sidecar import read_json
 from dreamdiffusion.trials.config import PrepareConfig, SplitConfig
 from dreamdiffusion.trials.trials import Trials
+
+logger = logging.getLogger(__name__)
 
 LONGEST_S, SHORTEST_S = 0.75, 0.4
 """Of a trial; it ends where the next picture comes."""
@@ -87,21 +90,44 @@ def plan_prepare(
         What the owner states of the files.
     """
     sfreq = min(256.0, *(found["sfreq"] for found in shown))
-    names = list(shown[0]["ch_names"])
-    bad = {
-        name
-        for found in shown
-        for name, why in found["bad_channels"].items()
-        if "flat" in why or "missing" in why
-    }
-    left = [name for name in names if name not in bad]
+    left = _channels(shown)
     soa = min(found["soa"] for found in shown)
     window = max(SHORTEST_S, min(LONGEST_S, math.floor(soa * 20) / 20))
     signal = SignalConfig(
         **stated.stated(), l_freq=1.0, h_freq=min(30.0, 0.4 * sfreq), sfreq=sfreq,
-        picks=left if bad and left else None,
+        picks=None if all(found["ch_names"] == left for found in shown) else left,
     )  # fmt: skip
     return PrepareConfig(input=inputs, output=output, signal=signal, tmax=window)
+
+
+def _channels(shown: list[dict[str, Any]]) -> list[str]:
+    """Return the channels that work in all recordings; a warning says which are left out, and why.
+
+    Raises
+    ------
+    ValueError
+        Where those are less than half of the channels that a recording has.
+    """
+    why: dict[str, str] = {}
+    for found in shown:
+        for name, reason in found["bad_channels"].items():
+            if "flat" in reason or "missing" in reason:
+                why.setdefault(name, f"{name}: {reason} in {found['file']}")
+    names = list(dict.fromkeys(name for found in shown for name in found["ch_names"]))
+    for name in names:
+        lacking = next((found for found in shown if name not in found["ch_names"]), None)
+        if lacking is not None:
+            why.setdefault(name, f"{name}: not in {lacking['file']}")
+    left = [name for name in names if name not in why]
+    if not left or 2 * len(left) < max(len(found["ch_names"]) for found in shown):
+        raise ValueError(
+            f"of {len(names)} channels {len(left)} work in all recordings "
+            f"({'; '.join(list(why.values())[:8])}); leave out the recording that lacks them, or "
+            "name the channels alike (--file_channels)"
+        )
+    if why:
+        logger.warning("channels that are left out of all recordings: %s", "; ".join(why.values()))
+    return left
 
 
 def reject_limit(trials: Trials) -> float | None:

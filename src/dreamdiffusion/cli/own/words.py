@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 from scipy.stats import binomtest
@@ -79,9 +81,13 @@ def _instead(scores: Scores, fit: FitConfig) -> list[str]:
         + "."
     ]
     if isinstance(fit, PriorConfig):
-        lines.append(BANK.format(model=fit.output / MODEL, data=fit.data))
+        lines.append(BANK.format(model=_quoted(fit.output / MODEL), data=_quoted(fit.data)))
     lines.append(LITE if fit.clip == PHOTOS else INSTALL)
-    return [*lines, DRAW.format(data=fit.data)]
+    return [*lines, DRAW.format(data=_quoted(fit.data))]
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _of_100(score: Score) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -99,14 +100,15 @@ def bids(config: BidsConfig) -> dict[str, Any]:
         text = pd.concat(left).to_csv(sep="\t", index=False, na_rep="n/a")
         write_text(root / "code" / "events_without_picture.tsv", text)
     write_text(root / "README", _readme(rows, by_class))
-    how = f" --pair_by category --stimuli {root / 'stimuli'}" if by_class else ""
+    stimuli = shlex.quote(str(root / "stimuli"))
+    how = f" --pair_by category --stimuli {stimuli}" if by_class else ""
     how = how if n_pictures else " --pair_by none"
     return {
         "output": str(root),
         "recordings": rows,
         "pictures": n_pictures,
         "only_classes": by_class,  # which picture of a class was shown is not known
-        "next": f"dreamdiffusion prepare --input {root}{how}",
+        "next": f"dreamdiffusion prepare --input {shlex.quote(str(root))}{how}",
     }
 
 

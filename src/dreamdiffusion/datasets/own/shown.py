@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from dreamdiffusion.recordings.events import event_names
 from dreamdiffusion.recordings.formats.csv_table import read_table, separator_of, to_numbers
 from dreamdiffusion.recordings.formats.text import decode_text
 from dreamdiffusion.recordings.recording import Recording
+
+logger = logging.getLogger(__name__)
 
 NEAR_S = 0.1
 """An event of the recording within so many seconds of a row's onset is that row's."""
@@ -216,10 +219,10 @@ def class_of_picture(name: str) -> str:
 def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int] | None) -> Shown:
     """Say by the names of class folders and pictures what the events of a recording showed.
 
-    An event whose text is a picture's name (`cats/tom.jpg`, `tom.jpg`, `tom`) showed that picture;
-    numbers are names only where all of them are, and no codes are given. One whose text, or whose
-    code by `codes`, is a class folder (`cat` or `cats`) showed a picture of that class; which one,
-    is known where the folder holds one. A text's names and its code are those of `event_names`.
+    An event whose `stim_file` or text is a picture's name (`cats/tom.jpg`, `tom.jpg`, `tom`) showed
+    that picture; numbers are names only where all of them are, and no codes are given. One whose
+    text, or whose code by `codes`, is a class folder (`cat` or `cats`) showed a picture of that
+    class; which one, is known where the folder holds one. A text's names are `event_names`.
 
     Raises
     ------
@@ -239,12 +242,14 @@ def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int]
             f"codes names the class {unknown[0]!r}, and {pictures} has the folders "
             f"{', '.join(folders) or 'none'}"
         )
-    _check_numbers(
-        [event_names(said)[-1] for said in _codes(events)], by_name, named, recording.source
-    )
+    said = _names_of(events, codes_first=bool(named))
+    numbers = [names[-1] for names in said if not any(_folder_of(names[:-1], by_name, classes, {}))]
+    _check_numbers(numbers, by_name, named, recording.source)
+    for code in named.keys() - {name for names in said for name in names}:
+        logger.warning("%s: no event has the code %s (%s)", recording.source, code, named[code])
     labels, shown = [], []
-    for said in _codes(events):
-        picture, known = _folder_of(said, by_name, classes, named)
+    for names in said:
+        picture, known = _folder_of(names, by_name, classes, named)
         if len(picture) == 1:
             labels.append(class_of_picture(picture[0]))
             shown.append(picture[0])
@@ -264,14 +269,27 @@ def match_folders(recording: Recording, pictures: Path, codes: Mapping[str, int]
     return Shown(_events(onsets, table, events.iloc[matched]), events.iloc[left])
 
 
+def _names_of(events: pd.DataFrame, codes_first: bool) -> list[list[str]]:
+    """Return what each event may be called: its picture, then text and number."""
+    found = []
+    for _, row in events.iterrows():
+        names = [
+            name for key in ("category", "code") if key in row for name in event_names(row[key])
+        ]
+        names = sorted(dict.fromkeys(names), key=lambda name: name.isdecimal() != codes_first)
+        picture = str(row.get("stim_file", ""))
+        found.append(([picture, Path(picture).name] if picture else []) + names)
+    return found
+
+
 def _folder_of(
-    said: str,
+    names: list[str],
     by_name: Mapping[str, list[str]],
     classes: Mapping[str, str],
     codes: Mapping[str, str],
 ) -> tuple[list[str], str | None]:
-    """Return the pictures and the class folder that an event's text or code means."""
-    for name in event_names(said):
+    """Return the pictures and the class folder that the first of an event's names means."""
+    for name in names:
         text = codes.get(name, name).lower()
         picture = by_name.get(text, []) if not (codes and name.isdecimal()) else []
         known = _class_of(text, classes)
