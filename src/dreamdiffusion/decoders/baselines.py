@@ -45,9 +45,12 @@ BASELINES = {
 }
 
 
-def fit_baselines(trials: Trials, split: Split, model: Path) -> None:
+def fit_baselines(
+    trials: Trials, split: Split, model: Path, repair_channels: float | None = None
+) -> None:
     """Fit every baseline on the training trials and write it to ``model/baselines/NAME``.
 
+    Loose channels are replaced as those of the model are, so that it has no lead by that alone.
     They need two categories, and two training trials of each; otherwise none is written.
     """
     labels = trials.metadata[CATEGORY].to_numpy()[split.train]
@@ -56,7 +59,8 @@ def fit_baselines(trials: Trials, split: Split, model: Path) -> None:
         logger.warning("no baseline: it needs two training trials of each of two categories")
         return
     for name, baseline in BASELINES.items():
-        config = registry.schema(baseline.decoder)(**baseline.settings)
+        settings = {**baseline.settings, "repair_channels": repair_channels}
+        config = registry.schema(baseline.decoder)(**settings)
         fitted = registry[baseline.decoder].fit(trials, split, config)
         fitted.save(model / BASELINES_FOLDER / name)
 

@@ -41,7 +41,18 @@ class FitConfig(Schema):
     seed: int = 0
 
 
-class LdaConfig(FitConfig):
+class RepairConfig(FitConfig):
+    """Loose electrodes, which spoil what is learned of all trials."""
+
+    repair_channels: PositiveFloat | None = Field(
+        default=None,
+        description="a channel of a trial that departs from what the other channels say this many "
+        "times as far as usual (4 is a good start) is replaced by it, in training too; "
+        "empty: never",
+    )
+
+
+class LdaConfig(RepairConfig):
     """Shrinkage LDA on window means, the linear baseline."""
 
     output: Path = Path("runs/lda")
@@ -55,7 +66,7 @@ class LdaConfig(FitConfig):
 ATTRIBUTES = ["category", "color", "place", "background"]
 
 
-class EncodingConfig(FitConfig):
+class EncodingConfig(RepairConfig):
     """A linear encoding model of what the picture shows, and its posterior."""
 
     output: Path = Path("runs/encoding")
@@ -151,7 +162,7 @@ class ReaderOptimConfig(OptimConfig):
     clip_grad: PositiveFloat = 1.0
 
 
-class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
+class ReaderConfig(AugmentConfig, TrainConfig, RepairConfig):
     """A small network that reads attributes of the picture, and its CLIP embedding, off the EEG."""
 
     clip: Source = Field(
@@ -190,12 +201,6 @@ class ReaderConfig(AugmentConfig, TrainConfig, FitConfig):
         default=True,
         description="a linear encoding model beside the networks; its part in the probabilities is "
         "fitted on validation trials",
-    )
-    repair_channels: PositiveFloat | None = Field(
-        default=None,
-        description="a channel of a trial that departs from what the other channels say this many "
-        "times as far as usual (4 is a good start) is replaced by it, in training too; "
-        "empty: never",
     )
     linear_widths_s: list[PositiveFloat] = Field(
         default=[0.03],

@@ -24,6 +24,7 @@ from dreamdiffusion.decoders.base import Answer, Decoder, pick_channels, read_re
 from dreamdiffusion.decoders.config import EncodingConfig
 from dreamdiffusion.decoders.linear import window_means
 from dreamdiffusion.decoders.relevance import block_toeplitz, expected_sizes, shrink_effects
+from dreamdiffusion.decoders.repair import ChannelRepair, repair_trials, say_repaired
 from dreamdiffusion.files.whole import write_tensors
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -55,6 +56,8 @@ class Encoding(Decoder):
     relevance
         How large effects are at each channel, in sd of a trial's window; None: not learned, and
         nothing is made smaller.
+    repair
+        Of loose channels; None: they stay as they are.
     """
 
     name = "encoding"
@@ -69,6 +72,7 @@ class Encoding(Decoder):
     sfreq: float
     width_s: float
     relevance: list[float] | None = None
+    repair: ChannelRepair | None = None
 
     @classmethod
     def fit(cls, trials: Trials, split: Split, config: EncodingConfig) -> Encoding:
@@ -79,6 +83,7 @@ class Encoding(Decoder):
         ValueError
             If no attribute has two values among the training trials, or an EEG value is not finite.
         """
+        trials, repair = repair_trials(trials, split.train, config.repair_channels)
         data = np.asarray(trials.data[split.train])
         if not np.isfinite(data).all():
             raise ValueError("the EEG holds NaN or infinite values; reject those trials first")
@@ -108,11 +113,15 @@ class Encoding(Decoder):
         bias = np.log(share) - np.diagonal(shared) / 2
         weights = weights / spread
         where = (list(trials.ch_names), float(trials.sfreq), config.width_s)
-        return cls(attributes, weights, bias - weights @ center, shared, *where, relevance)
+        bias = bias - weights @ center
+        return cls(attributes, weights, bias, shared, *where, relevance, repair)
 
     def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give the posterior of each attribute's values, whatever the others are."""
         data = pick_channels(trials, self.ch_names, self.sfreq)
+        if self.repair is not None:
+            data, given = self.repair(data), data
+            say_repaired(given, data)
         features = window_means(data, self.sfreq, self.width_s)
         if features.shape[1] != self.weights.shape[1]:
             raise ValueError(
@@ -157,6 +166,8 @@ class Encoding(Decoder):
             {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in arrays.items()},
             metadata={"encoding": json.dumps(settings)},
         )
+        if self.repair is not None:
+            self.repair.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Encoding:
@@ -172,7 +183,8 @@ class Encoding(Decoder):
         except (SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is not an encoding model: {error}") from error
         relevance = record.get("relevance")  # saved before it could be learned: none
-        return cls(**arrays, **settings, ch_names=record["ch_names"], relevance=relevance)
+        names, repair = record["ch_names"], ChannelRepair.load(folder)
+        return cls(**arrays, **settings, ch_names=names, relevance=relevance, repair=repair)
 
 
 def _one_hot(trials: Trials, rows: np.ndarray, name: str, values: list[str]) -> Floats:

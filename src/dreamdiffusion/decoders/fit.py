@@ -197,7 +197,7 @@ def fit_stage(
         fitted.save(unfinished)
         split.save(unfinished / "split.json")
         write_audit(unfinished / "audit.json", audited)
-        fit_baselines(trials, split, unfinished)
+        fit_baselines(trials, split, unfinished, getattr(config, "repair_channels", None))
         save_shown(unfinished, trials, split.train)
         write_json(unfinished / "about.json", about)
     return folder

@@ -53,8 +53,9 @@ def score_baselines(
         add(
             metric,
             label_pairs(decoded.named[name], labels),
-            f"{_describe(name)}, fitted on the same training trials as the model; one guess per "
-            "trial, no image",
+            f"{_describe(name)}, fitted on the same training trials as the model"
+            f"{', loose channels replaced alike' if name in decoded.repaired else ''}; one guess "
+            "per trial, no image",
         )
     if gallery is not None and len(gallery.embeddings) > 1:
         found = score_retrieval(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class Decoded:
     repairing_before
         Within it `read_eeg` replaces no loose channel; it gives what replaces those of EEG in volts
         beforehand (`ImageDecoder.repairing_before`).
+    repaired
+        Baselines that replace loose channels, as the model does.
     validation
         The same of the validation trials, where the confidence has to be fitted on them.
     """
@@ -59,6 +61,7 @@ class Decoded:
     named: dict[str, list[str]]
     read_eeg: Callable[[np.ndarray], Answer]
     repairing_before: Callable[[], AbstractContextManager[Callable[[np.ndarray], np.ndarray]]]
+    repaired: set[str] = field(default_factory=set)
     validation: Decoded | None = None
 
     @property
@@ -166,8 +169,9 @@ def decode_fold(
 
     answers = {name: baseline.decode(tested) for name, baseline in fold.baselines.items()}
     named = {name: labels for name, of in answers.items() if (labels := of.labels)}
+    repaired = {name for name in named if getattr(fold.baselines[name], "repair", None)}
     return Decoded(
-        tested, painter.moved, answer, images, left_out, named, read_eeg, repairing_before
+        tested, painter.moved, answer, images, left_out, named, read_eeg, repairing_before, repaired
     )
 
 
@@ -217,4 +221,5 @@ def _join(opened: Opened, parts: Sequence[Decoded]) -> Decoded:
         },
         read_eeg=read_eeg,
         repairing_before=repairing_before,
+        repaired=set.intersection(*(part.repaired for part in parts)),
     )

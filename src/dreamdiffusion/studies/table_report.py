@@ -52,7 +52,7 @@ def to_markdown(table: Table) -> str:
 def draw_table(table: Table, path: Path) -> None:
     """Draw every row as a point with its interval, its seeds, its control and the paper's figure.
 
-    Rows without a score keep their place and stay empty.
+    Rows without a score keep their place and say so.
     """
     n = len(table.rows)
     figure = Figure(figsize=(7.5, 1.6 + 0.36 * n), layout="constrained")
@@ -64,6 +64,8 @@ def draw_table(table: Table, path: Path) -> None:
             axes.plot(row.value, place, "o", color="tab:blue", ms=7)
             if row.shuffled_eeg is not None:
                 axes.plot(row.shuffled_eeg, place, "x", color="black", ms=6)
+        else:
+            axes.text(0.01, place, "no score", color="0.5", va="center", fontsize=9)
         if row.paper is not None:
             axes.plot(row.paper / 100, place, "D", color="tab:orange", ms=6, mfc="none")
     chance = [row.chance for row in table.rows if row.chance is not None]
@@ -90,7 +92,8 @@ def draw_table(table: Table, path: Path) -> None:
     what = "SIMULATED EEG" if table.simulated else "EEG"
     n_trials = max((row.n for row in table.rows), default=0)
     n_seeds = max((len(row.seeds) for row in table.rows), default=0)
-    axes.set_title(f"{what}, {n_trials} held-out trials, {n_seeds} seeds", loc="left")
+    seeds = f"{n_seeds} seed{'s' * (n_seeds != 1)}"
+    axes.set_title(f"{what}, {n_trials} held-out trials, {seeds}", loc="left")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     write_picture(path, figure, dpi=120)
 

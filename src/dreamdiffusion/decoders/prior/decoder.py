@@ -30,7 +30,8 @@ from dreamdiffusion.decoders.prior.posterior import (
     most_likely,
 )
 from dreamdiffusion.decoders.prompted import CHOICE, NOISE, PromptedDecoder, generators
-from dreamdiffusion.decoders.reader.decoder import Reader, say_repaired
+from dreamdiffusion.decoders.reader.decoder import Reader
+from dreamdiffusion.decoders.repair import say_repaired
 from dreamdiffusion.files.shipped import find_weights
 from dreamdiffusion.models.embedder import PHOTOS, Embedder, load_embedder
 from dreamdiffusion.models.generator.generator import check_text_generator
@@ -166,7 +167,7 @@ class Prior(PromptedDecoder):
         """
         own, likely = self.reader.as_read(trials), None
         if say:
-            say_repaired(trials, own)
+            say_repaired(np.asarray(trials.data), np.asarray(own.data))
         answer = self.reader.answer(own)
         if self.likelihood is not None:
             likely = log_likelihood(self.likelihood.respond(own), self.likelihood.bank)

@@ -30,8 +30,8 @@ from dreamdiffusion.decoders.reader.pooling import (
     no_surer,
     pool,
 )
-from dreamdiffusion.decoders.reader.repair import ChannelRepair
 from dreamdiffusion.decoders.reader.task import UNKNOWN, ReadingTask
+from dreamdiffusion.decoders.repair import ChannelRepair, repair_trials, say_repaired
 from dreamdiffusion.models.embedder import load_embedder
 from dreamdiffusion.models.encoders.processor import EEGProcessor
 from dreamdiffusion.models.start import part_of, start_from
@@ -43,7 +43,6 @@ from dreamdiffusion.trials.trials import Trials
 
 logger = logging.getLogger(__name__)
 
-REPAIR = "repair.safetensors"
 CAP = "cap.safetensors"
 LINEAR = "linear"
 """Folder of the linear model below the reader's."""
@@ -105,7 +104,7 @@ class Reader(Decoder):
         cap = None
         if config.montage == "any":  # first, since a channel without a place ends the fit
             cap = CapEstimate.fit(np.asarray(trials.data[split.train]), trials.ch_names)
-        trials, repair = _repair(trials, split.train, config.repair_channels)
+        trials, repair = repair_trials(trials, split.train, config.repair_channels)
         pairs = load_embeddings(trials, load_embedder(config.clip, device))
         processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
         found = find_attributes(trials, split.train, config.attributes)
@@ -161,7 +160,7 @@ class Reader(Decoder):
     def scale_again(self, trials: Trials, train: np.ndarray) -> EEGProcessor:
         """Fit the scale as `fit` does, on the places ``train`` of trials of its channels."""
         own = self.processor
-        trials, _ = _repair(trials, train, self.repair and self.repair.threshold)
+        trials, _ = repair_trials(trials, train, self.repair and self.repair.threshold)
         return EEGProcessor.fit(trials, train, own.config["scale"], own.n_chans)
 
     def _scale(self, trials: Trials) -> torch.Tensor:
@@ -178,7 +177,7 @@ class Reader(Decoder):
     def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give the probabilities of every attribute, and the embedding of the EEG."""
         own = self.as_read(trials)
-        say_repaired(trials, own)
+        say_repaired(np.asarray(trials.data), np.asarray(own.data))
         return self.answer(own)
 
     @torch.no_grad()
@@ -227,7 +226,7 @@ class Reader(Decoder):
         for number, linear in enumerate(self.linear):
             linear.save(folder / LINEAR / str(number))
         if self.repair is not None:
-            self.repair.save(folder / REPAIR)
+            self.repair.save(folder)
         if self.cap is not None:
             self.cap.save(folder / CAP)
 
@@ -242,8 +241,7 @@ class Reader(Decoder):
         networks = [
             ReaderNetwork.from_pretrained(folder / _folder(n)) for n in range(record["ensemble"])
         ]
-        path = folder / REPAIR
-        repair = ChannelRepair.load(path) if path.is_file() else None
+        repair = ChannelRepair.load(folder)
         cap = CapEstimate.load(folder / CAP) if (folder / CAP).is_file() else None
         networks = [network.eval() for network in networks]
         clip = resolve_source(record["clip"], folder) if "clip" in record else None
@@ -275,28 +273,3 @@ def _learned(folder: Path) -> dict[str, list[str]]:
     if not (network / "config.json").is_file():
         return {}
     return dict(ReaderNetwork.from_pretrained(network).config["attributes"])
-
-
-def _repair(
-    trials: Trials, train: np.ndarray, threshold: float | None
-) -> tuple[Trials, ChannelRepair | None]:
-    """Return trials whose loose channels are replaced, and what does it; no threshold: as they are.
-
-    A loose electrode of a few runs would spoil what is learned of all trials.
-    """
-    if threshold is None:
-        return trials, None
-    data = np.asarray(trials.data)
-    repair = ChannelRepair.fit(data[train], threshold)
-    repaired = replace(trials, data=repair(data))
-    say_repaired(trials, repaired)
-    return repaired, repair
-
-
-def say_repaired(trials: Trials, read: Trials) -> None:
-    """Log in how many trials channels were replaced; those of another cap are other channels."""
-    before, after = np.asarray(trials.data), np.asarray(read.data)
-    if before is after or before.shape != after.shape:
-        return
-    if changed := int(np.any(before != after, axis=(1, 2)).sum()):
-        logger.info("channels of %d of %d trials were replaced", changed, len(before))

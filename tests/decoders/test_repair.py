@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 from tiny import reader_config
 
+from dreamdiffusion.decoders.base import Decoder
+from dreamdiffusion.decoders.baselines import fit_baselines, load_baselines
 from dreamdiffusion.decoders.config import EncodingConfig
 from dreamdiffusion.decoders.encoding import Encoding
 from dreamdiffusion.decoders.fit import make_split
+from dreamdiffusion.decoders.lda import LDA
 from dreamdiffusion.decoders.reader.decoder import Reader
-from dreamdiffusion.decoders.reader.repair import ChannelRepair
+from dreamdiffusion.decoders.registry import registry
+from dreamdiffusion.decoders.repair import ChannelRepair
+from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
 
 
@@ -35,8 +40,9 @@ def test_a_loose_electrode_is_replaced_by_what_the_others_say(tmp_path: Path) ->
     assert np.std(got[3, 2] - clean[3, 2]) < 0.2e-5 < np.std(spoilt[3, 2] - clean[3, 2])
     np.testing.assert_array_equal(np.delete(got, 3, axis=0), np.delete(clean, 3, axis=0))
     np.testing.assert_array_equal(np.delete(got[3], 2, axis=0), np.delete(clean[3], 2, axis=0))
-    repair.save(tmp_path / "repair.safetensors")
-    again = ChannelRepair.load(tmp_path / "repair.safetensors")
+    repair.save(tmp_path)
+    again = ChannelRepair.load(tmp_path)
+    assert again is not None
     np.testing.assert_allclose(again(spoilt), got)
 
 
@@ -81,3 +87,57 @@ def test_a_reader_learns_from_repaired_trials(tmp_path: Path) -> None:
     linear = EncodingConfig(attributes=list(reader.attributes), width_s=config.linear_widths_s[0])
     expected = Encoding.fit(replace(trials, data=clean), split, linear)
     np.testing.assert_allclose(reader.linear[0].weights, expected.weights)
+
+
+def spoilt_trials(tmp_path: Path) -> tuple[Trials, Split]:
+    """Trials of two categories, one source of each; a loose electrode in every sixth trial."""
+    config = reader_config(tmp_path)
+    trials = Trials.load(config.data)
+    data = correlated(len(trials))
+    second = trials.metadata["category"].eq(trials.metadata["category"].iloc[0]).to_numpy()
+    data[second] += correlated(1, seed=2)[0] / 2
+    data[::6, 0] += 1e-4 * np.random.default_rng(3).standard_normal((len(data[::6]), 50))
+    ch_names = [f"E{number}" for number in range(6)]
+    return replace(trials, data=data, ch_names=ch_names), make_split(trials, config)
+
+
+@pytest.mark.global_rng
+@pytest.mark.parametrize("name", ["lda", "encoding"])
+def test_linear_decoders_learn_from_and_read_repaired_trials(name: str, tmp_path: Path) -> None:
+    trials, split = spoilt_trials(tmp_path)
+    repair = ChannelRepair.fit(trials.data[split.train], 4.0)
+    schema, decoder = registry.schema(name), registry[name]
+    fitted = decoder.fit(trials, split, schema(repair_channels=4.0))
+    repaired = replace(trials, data=repair(trials.data))
+    of_clean = decoder.fit(repaired, split, schema())
+    of_spoilt = decoder.fit(trials, split, schema())
+    fitted.save(tmp_path / "saved")
+    for one in (fitted, decoder.load(tmp_path / "saved")):
+        got, expected = named(one, trials), named(of_clean, repaired)
+        np.testing.assert_allclose(got, expected, atol=1e-4)
+        assert np.abs(got - named(of_clean, trials)).max() > 0.01  # it repairs what it reads
+        assert np.abs(got - named(of_spoilt, repaired)).max() > 0.01  # and what it learns from
+
+
+def named(decoder: Decoder, trials: Trials) -> np.ndarray:
+    """Return the probabilities of the categories."""
+    tables = decoder.decode(trials).probabilities
+    assert tables is not None
+    return tables["category"].to_numpy()
+
+
+@pytest.mark.global_rng
+def test_baselines_repair_as_their_model_does(tmp_path: Path) -> None:
+    trials, split = spoilt_trials(tmp_path)
+    for threshold in (None, 4.0):
+        fit_baselines(trials, split, tmp_path / "model", threshold)
+        for baseline in load_baselines(tmp_path / "model").values():
+            assert isinstance(baseline, LDA)
+            assert (baseline.repair and baseline.repair.threshold) == threshold
+
+
+def test_trials_that_are_not_finite_are_no_ground_for_a_repair() -> None:
+    data = correlated(3)
+    data[1, 2, 3] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite values"):
+        ChannelRepair.fit(data, 4.0)

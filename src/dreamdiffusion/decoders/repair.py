@@ -7,7 +7,8 @@ conditioning); how far it usually departs from that is known from the training t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from dreamdiffusion.files.whole import write_tensors
+from dreamdiffusion.trials.trials import Trials
+
+logger = logging.getLogger(__name__)
+
+REPAIR = "repair.safetensors"
+"""File of it in the folder of a decoder."""
 
 Floats = NDArray[np.floating]
 
@@ -40,7 +47,15 @@ class ChannelRepair:
 
     @classmethod
     def fit(cls, data: Floats, threshold: float) -> ChannelRepair:
-        """Learn from training trials ``(n, n_chans, n_times)``."""
+        """Learn from training trials ``(n, n_chans, n_times)``.
+
+        Raises
+        ------
+        ValueError
+            If a value is not finite.
+        """
+        if not np.isfinite(data).all():
+            raise ValueError("the EEG holds NaN or infinite values; reject those trials first")
         points = np.asarray(data, float).transpose(1, 0, 2).reshape(data.shape[1], -1)
         covariance = points @ points.T / points.shape[1]
         usual = np.median(_departure(np.asarray(data, float), covariance), axis=0)
@@ -78,18 +93,52 @@ class ChannelRepair:
             good = np.delete(good, ratio.argmax())
         return good
 
-    def save(self, path: Path) -> None:
-        """Write it as safetensors."""
+    def save(self, folder: Path) -> None:
+        """Write it into the folder of its decoder, as safetensors."""
         arrays = {"covariance": self.covariance, "usual": self.usual}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
-        write_tensors(path, tensors | {"threshold": torch.tensor(self.threshold)})
+        threshold = {"threshold": torch.tensor(self.threshold)}
+        write_tensors(folder / REPAIR, tensors | threshold)
 
     @classmethod
-    def load(cls, path: Path) -> ChannelRepair:
-        """Read what `save` wrote."""
-        tensors = load_file(path)
+    def load(cls, folder: Path) -> ChannelRepair | None:
+        """Read what `save` wrote; None where the decoder has none."""
+        if not (folder / REPAIR).is_file():
+            return None
+        tensors = load_file(folder / REPAIR)
         arrays = (tensors["covariance"].numpy(), tensors["usual"].numpy())
         return cls(*arrays, float(tensors["threshold"]))
+
+
+def repair_trials(
+    trials: Trials, train: np.ndarray, threshold: float | None
+) -> tuple[Trials, ChannelRepair | None]:
+    """Return trials whose loose channels are replaced, and what does it.
+
+    A loose electrode of a few runs would spoil what is learned of all trials.
+
+    Parameters
+    ----------
+    train
+        Places of the trials that it learns from.
+    threshold
+        See `ChannelRepair`; None: the trials stay as they are.
+    """
+    if threshold is None:
+        return trials, None
+    data = np.asarray(trials.data)
+    repair = ChannelRepair.fit(data[train], threshold)
+    repaired = repair(data)
+    say_repaired(data, repaired)
+    return replace(trials, data=repaired), repair
+
+
+def say_repaired(before: Floats, after: Floats) -> None:
+    """Log in how many trials channels were replaced; those of another cap are other channels."""
+    if before is after or before.shape != after.shape:
+        return
+    if changed := int(np.any(before != after, axis=(1, 2)).sum()):
+        logger.info("channels of %d of %d trials were replaced", changed, len(before))
 
 
 def _departure(data: Floats, covariance: Floats) -> Floats:
