@@ -19,14 +19,19 @@ from dreamdiffusion.decoders.dreamdiffusion.adapter import relative_source, reso
 from dreamdiffusion.decoders.dreamdiffusion.pairs import load_embeddings
 from dreamdiffusion.decoders.encoding import Encoding
 from dreamdiffusion.decoders.reader.build import build_network
-from dreamdiffusion.decoders.reader.linear import fit_linear, mean_relevance, scale_for_linear
+from dreamdiffusion.decoders.reader.linear import (
+    cross_validate,
+    fit_linear,
+    mean_relevance,
+    read_linear,
+)
 from dreamdiffusion.decoders.reader.montage import CapEstimate
 from dreamdiffusion.decoders.reader.network import ReaderNetwork
 from dreamdiffusion.decoders.reader.pooling import (
     Pooling,
     Tables,
+    fit_exponents,
     fit_pooling,
-    mean_table,
     no_surer,
     pool,
 )
@@ -109,8 +114,8 @@ class Reader(Decoder):
         processor = EEGProcessor.fit(trials, split.train, config.scale, trials.n_chans)
         found = find_attributes(trials, split.train, config.attributes)
         linear: list[Encoding] = []
+        known = config.model_copy(update={"attributes": list(found)})
         if config.linear or config.electrode_relevance:
-            known = config.model_copy(update={"attributes": list(found)})
             linear = fit_linear(trials, split, known)
         reader = cls(processor, [], cap=cap, clip=config.clip, relevance=mean_relevance(linear))
         eeg = reader._scale(trials)
@@ -136,14 +141,17 @@ class Reader(Decoder):
         if config.linear and attributes != found:
             logger.info("no linear model: the training trials lack values that the networks know")
         elif config.linear:
-            reader.add_linear(linear, trials, split)
+            reader.add_linear(linear, trials, split, known)
         reader.repair = repair
         return reader
 
-    def add_linear(self, linear: list[Encoding], trials: Trials, split: Split) -> None:
+    def add_linear(
+        self, linear: list[Encoding], trials: Trials, split: Split, config: ReaderConfig
+    ) -> None:
         """Put linear models beside the networks; fit their weight on the validation trials.
 
-        Where these are of people who did not train, the reader is for new people: `no_surer`.
+        How sure they may be is told by the training trials, of which there are more. Where the
+        validation trials are of people who did not train, the reader is for new people: `no_surer`.
         """
         if not len(split.validation):
             logger.info("no linear model: its weight is fitted on validation trials")
@@ -152,7 +160,9 @@ class Reader(Decoder):
         networks = self.decode(held_out).probabilities
         assert networks is not None
         self.linear = linear
-        self.pooling = fit_pooling(networks, self._read_linear(held_out), held_out.metadata)
+        exponents = fit_exponents(*cross_validate(trials, split.train, config))
+        said = self._read_linear(held_out)
+        self.pooling = fit_pooling(networks, said, held_out.metadata, exponents)
         people = trials.metadata["subject"]
         if not set(people.iloc[split.train]) & set(people.iloc[split.validation]):
             self.pooling = no_surer(self.pooling)
@@ -171,8 +181,7 @@ class Reader(Decoder):
         return eeg * torch.tensor(self.relevance)[:, None]
 
     def _read_linear(self, trials: Trials) -> Tables:
-        scaled = scale_for_linear(trials, self.processor.config["scale"])
-        return mean_table([one.decode(scaled).probabilities or {} for one in self.linear])
+        return read_linear(self.linear, trials, self.processor.config["scale"])
 
     def decode(self, trials: Trials) -> Answer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give the probabilities of every attribute, and the embedding of the EEG."""
