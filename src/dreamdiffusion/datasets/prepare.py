@@ -76,7 +76,7 @@ def _read(path: Path, config: PrepareConfig, stated: dict[str, Any]) -> Recordin
     events = choose_events(recording.events, config.events, path)
     if config.pair_by == "category":
         class_folders(events["category"].tolist(), config.stimuli or recording.stimuli_root)
-    elif (events["stim_file"] == "").all():
+    elif not any(events["stim_file"]):
         raise ValueError(
             f"{path}: none of its {len(events)} events names a picture (stim_file); every trial "
             f"needs the one that was shown. {NO_PICTURE}"
