@@ -18,7 +18,7 @@ from dreamdiffusion.decoders.base import (
     read_record,
 )
 from dreamdiffusion.decoders.baselines import fit_baselines
-from dreamdiffusion.decoders.config import FitConfig
+from dreamdiffusion.decoders.config import FitConfig, RepairConfig
 from dreamdiffusion.decoders.images import ImageDecoder
 from dreamdiffusion.decoders.registry import registry
 from dreamdiffusion.evidence.audit.run import (
@@ -197,7 +197,8 @@ def fit_stage(
         fitted.save(unfinished)
         split.save(unfinished / "split.json")
         write_audit(unfinished / "audit.json", audited)
-        fit_baselines(trials, split, unfinished, getattr(config, "repair_channels", None))
+        repair = config.repair_channels if isinstance(config, RepairConfig) else None
+        fit_baselines(trials, split, unfinished, repair)
         save_shown(unfinished, trials, split.train)
         write_json(unfinished / "about.json", about)
     return folder
