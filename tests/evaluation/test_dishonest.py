@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from experiments import blocked, experiment, publish, reasons, write_judge
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import SIZE, finetune_config
 
@@ -148,6 +149,27 @@ def test_a_test_picture_in_training_under_another_name(tmp_path: Path) -> None:
     shutil.copy(stimuli / names[tested][0], stimuli / names[~tested][0])
     fine_tune(tmp_path, trials, ("shared_stimuli",))
     assert reasons(score(tmp_path)) == {"shared_stimuli"}
+
+
+def test_test_pictures_in_training_mirrored_and_compressed_anew(tmp_path: Path) -> None:
+    """No file is the same, so the audit has nothing to say."""
+    trials = experiment(2)
+    publish(trials, tmp_path / "trials")
+    names = trials.metadata["stim_file"].to_numpy()
+    tested = (trials.metadata["run"] == "0").to_numpy()
+    stimuli = tmp_path / "trials-stimuli"
+    rng = np.random.default_rng(3)
+    for number, (shown, known) in enumerate(zip(names[tested][:6], names[~tested], strict=False)):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3)).astype(np.uint8))
+        picture = coarse.resize((64, 64), Image.Resampling.BICUBIC)
+        picture.save(stimuli / shown)
+        changed = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if number % 2 else picture
+        changed.save(stimuli / known, format="JPEG", quality=85)
+    fine_tune(tmp_path, trials)
+    scores = score(tmp_path)
+    assert reasons(scores) == {"decoder_saw_the_pictures"}
+    n = len(set(names[tested]))
+    assert f"6 of the {n} pictures that were shown" in scores.headline.reasons[0].what
 
 
 @pytest.mark.parametrize("metric", ["category_top1", "clip_retrieval_top1"])
@@ -286,8 +308,39 @@ def test_a_split_that_was_changed_after_training(copy: Path) -> None:
     moved = split.train[:20]
     Split(split.train[20:], [], np.concatenate([split.test, moved]), split.rule).save(path)
     found = reasons(score(copy))
-    assert "split_changed" in found
-    assert found <= {"split_changed", "scale_not_of_training"}
+    assert {"split_changed", "trained_on_these_trials"} <= found
+    assert found <= {
+        "split_changed", "trained_on_these_trials", "decoder_saw_the_pictures",
+        "scale_not_of_training",
+    }  # fmt: skip
+
+
+def test_a_start_that_was_fitted_on_the_tested_trials(copy: Path) -> None:
+    """Weights of another split, whose training side holds what is tested now."""
+    trials = Trials.load(copy / "trials")
+    other = {"by": "run", "test": ["1"], "validation_fraction": 0.0}
+    first = fine_tune(copy, trials, output=copy / "first", split=other)
+    honest = fine_tune(copy, trials, output=copy / "again", init=copy / "finetune")
+    assert reasons(score(copy, model=honest)) == set()
+    (copy / "trials" / "looks.jsonl").unlink()
+    model = fine_tune(copy, trials, output=copy / "second", init=first)
+    scores = score(copy, model=model)
+    assert "trained_on_these_trials" in reasons(scores)
+    what = {reason.name: reason.what for reason in scores.headline.reasons}
+    n = len(Split.load(model / "split.json").test)
+    assert f"{n} of the {n} trials that are scored" in what["trained_on_these_trials"]
+
+
+def test_a_recording_of_training_that_is_called_new(copy: Path, tmp_path: Path) -> None:
+    """Another person's name on a recording that the model was trained on."""
+    trials = Trials.load(copy / "trials")
+    for run, expected in (("2", {"trained_on_these_trials"}), ("0", set())):
+        part = trials.select(np.flatnonzero(trials.metadata["run"] == run))
+        metadata = part.metadata.assign(subject="other", stim_file="0.png")
+        folder = tmp_path / run
+        replace(part, metadata=metadata).save(folder / "trials")
+        scores = score(folder, model=copy / "finetune" / "model", split="new")
+        assert expected == reasons(scores) & {"trained_on_these_trials"}
 
 
 def test_trials_that_were_never_audited(copy: Path) -> None:
@@ -299,5 +352,6 @@ def test_every_reason_that_is_not_the_audits_has_a_remedy_in_the_report() -> Non
     assert {
         "selection_on_test", "not_held_out", "judge_saw_the_pictures", "generator_saw_the_pictures",
         "scale_not_of_training", "split_changed", "not_audited", "control_above_chance",
-        "rests_on_time",
+        "rests_on_time", "trained_on_these_trials", "bank_saw_the_pictures",
+        "decoder_saw_the_pictures",
     } <= set(REMEDIES)  # fmt: skip

@@ -27,11 +27,13 @@ from dreamdiffusion.evidence.audit.run import (
     check_acknowledged,
     write_audit,
 )
+from dreamdiffusion.evidence.trained_on import save_trained_on
 from dreamdiffusion.files.keywords import with_keywords
 from dreamdiffusion.files.output import RESUMES, writes_output
 from dreamdiffusion.files.schema import write_yaml
 from dreamdiffusion.files.whole import LOOK_LOG, whole_folder, write_json
 from dreamdiffusion.models.picture_prints import save_shown
+from dreamdiffusion.models.start import part_of
 from dreamdiffusion.training.device import is_main_process
 from dreamdiffusion.trials.config import SplitConfig
 from dreamdiffusion.trials.splits import Split, split_trials, subset_training
@@ -200,8 +202,16 @@ def fit_stage(
         repair = config.repair_channels if isinstance(config, RepairConfig) else None
         fit_baselines(trials, split, unfinished, repair)
         save_shown(unfinished, trials, split.train)
+        fitted_on = np.concatenate([split.train, split.validation])
+        save_trained_on(unfinished, trials, fitted_on, _start(config))
         write_json(unfinished / "about.json", about)
     return folder
+
+
+def _start(config: FitConfig) -> Path | None:
+    """Return the folder of the model whose weights a fit starts from, if there is one."""
+    start = getattr(config, "init", None)
+    return None if start is None else part_of(Path(start), MODEL)
 
 
 def _read_settings(schema: type[FitConfig], settings: dict[str, Any]) -> FitConfig:

@@ -18,19 +18,22 @@ from dreamdiffusion.evidence.headline import (
     control_reason,
     pictures_reason,
     scale_reason,
+    shown_reason,
     side_reason,
     split_reason,
     state_headline,
     time_reason,
 )
-from dreamdiffusion.evidence.look_log import selection_suspected
+from dreamdiffusion.evidence.look_log import LOCKED, selection_suspected
 from dreamdiffusion.evidence.scores import Headline, Look, Reason
+from dreamdiffusion.evidence.trained_on import trained_on_reason
 from dreamdiffusion.files.schema import PictureFit
-from dreamdiffusion.models.picture_descriptors import alike_pictures
+from dreamdiffusion.models.picture_descriptors import alike_pictures, describe_pictures
 from dreamdiffusion.models.picture_prints import (
     load_descriptions,
     load_prints,
     picture_prints,
+    shown_before,
 )
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -80,12 +83,15 @@ def gather_reasons(opened: Opened, scored: Scored) -> list[Reason]:
     ]
     for fold in opened.folds:
         found += audit_reasons(fold.audit)
+    if opened.config.split in LOCKED:
+        for fold in opened.folds:
+            found.append(trained_on_reason(fold.model, opened.trials, fold.held.rows))
     for fold in opened.folds:
         if fold.split is not None:
             found.append(_changed_split(fold.model, fold.split))
             found.append(_foreign_scale(fold, opened.trials, fold.split))
     if not opened.shares_pictures:  # else the claim is of known pictures, to every network
-        found += _seen_pictures(opened)
+        found += [*_seen_pictures(opened), *_seen_in_training(opened)]
     found += _seen_in_bank(opened)
     first = scored.images.scores[0]
     shuffled = first.controls["shuffled_eeg"].value
@@ -152,14 +158,30 @@ def _seen_pictures(opened: Opened) -> list[Reason | None]:
     return found
 
 
+def _seen_in_training(opened: Opened) -> list[Reason | None]:
+    """Say where pictures of the training trials were shown again, also changed a little.
+
+    Of a new recording `hold_out` says it: what it shares with training is claimed as known.
+    """
+    if opened.shown.files is None or opened.config.split != "test":
+        return []
+    found = []
+    for fold in opened.folds:
+        # The audit compares files; a fit that went on although some are the same says so already.
+        if "shared_stimuli" not in (fold.audit or {}).get("severe", []):
+            found.append(shown_reason(shown_before(fold.model, fold.held.tested)))
+    return found
+
+
 def _seen_in_bank(opened: Opened) -> list[Reason | None]:
-    """Say where images could start from the pictures that were shown."""
+    """Say where images could start from the pictures that were shown, also changed a little."""
     if opened.shown.files is None:
         return []
     found = []
     for files in {tuple(fold.decoder.picture_files()) for fold in opened.folds} - {()}:
         size, fit = opened.image_size, opened.shown.files.fit
-        shown = picture_prints(opened.shown.files.distinct(size))
-        bank = picture_prints(PictureFiles(list(files), fit).distinct(size))
-        found.append(pictures_reason("bank", shown, bank))
+        shown = opened.shown.files.distinct(size)
+        bank = PictureFiles(list(files), fit).distinct(size)
+        alike = alike_pictures(shown, describe_pictures(bank))
+        found.append(pictures_reason("bank", picture_prints(shown), picture_prints(bank), alike))
     return found

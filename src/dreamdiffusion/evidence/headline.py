@@ -164,9 +164,28 @@ def pictures_reason(
     if who == "bank":
         what = (
             f"the bank that images start from holds {both} of the {len(np.unique(shown))} pictures "
-            "that were shown, so they are looked up, not reconstructed"
+            f"that were shown{how}, so they are looked up, not reconstructed"
         )
     return Reason(name=f"{who}_saw_the_pictures", what=what)
+
+
+def shown_reason(before: NDArray[np.bool_] | None) -> Reason | None:
+    """Name it where trials of training showed pictures that the scored trials show again.
+
+    Parameters
+    ----------
+    before
+        Which of the pictures, ``(m,)``, were shown in training, as they are or changed a little;
+        None where it is not known.
+    """
+    if before is None or not before.any():
+        return None
+    what = (
+        f"{before.sum()} of the {len(before)} pictures that were shown are, as they are or cropped "
+        "a little, mirrored or compressed anew, nearly the same as pictures shown in training: "
+        "recognising those would be enough"
+    )
+    return Reason(name="decoder_saw_the_pictures", what=what)
 
 
 def scale_reason(stored: NDArray[np.floating], refitted: NDArray[np.floating]) -> Reason | None:

@@ -281,16 +281,19 @@ def trials_hash(metadata: pd.DataFrame) -> str:
     A trial is known by subject, session, run, onset (to the millisecond), picture and repetition,
     so the same trials prepared with another filter have the same hash.
     """
-    return hashlib.sha256("\n".join(sorted(_identities(metadata))).encode("utf-8")).hexdigest()
+    return hashlib.sha256("\n".join(sorted(trial_identities(metadata))).encode("utf-8")).hexdigest()
 
 
 def trials_sketch(metadata: pd.DataFrame) -> list[str]:
     """Return the 64 smallest hashes of single trials (known as in `trials_hash`)."""
-    hashes = {hashlib.sha256(row.encode("utf-8")).hexdigest()[:12] for row in _identities(metadata)}
+    hashes = {
+        hashlib.sha256(row.encode("utf-8")).hexdigest()[:12] for row in trial_identities(metadata)
+    }
     return sorted(hashes)[:SKETCH_SIZE]
 
 
-def _identities(metadata: pd.DataFrame) -> list[str]:
+def trial_identities(metadata: pd.DataFrame) -> list[str]:
+    """Return what each trial is called, n texts; the same however a recording is prepared."""
     columns = [column for column in _IDENTITY if column in metadata]
     return [
         json.dumps([f"{v:.3f}" if isinstance(v, float) else str(v) for v in row])

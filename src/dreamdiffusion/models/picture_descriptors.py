@@ -27,6 +27,7 @@ Box = tuple[float, float, float, float]
 N_CANDIDATES = 8
 LEAST_CANDIDATE = 0.6
 _SIDE, _N_LUMINANCE, _N_CHROMA = 32, 12, 6
+N_NUMBERS = _N_LUMINANCE**2 - 1 + 2 * (_N_CHROMA**2 - 1)
 
 
 def describe_pictures(pixels: NDArray[np.uint8]) -> NDArray[np.int8]:

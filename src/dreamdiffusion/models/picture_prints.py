@@ -21,7 +21,11 @@ from safetensors.numpy import load_file
 from dreamdiffusion.files.pictures import is_square, picture_path, read_images
 from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.files.whole import write_tensors
-from dreamdiffusion.models.picture_descriptors import alike_pictures, describe_pictures
+from dreamdiffusion.models.picture_descriptors import (
+    N_NUMBERS,
+    alike_pictures,
+    describe_pictures,
+)
 from dreamdiffusion.trials.trials import Trials
 
 FILE = "pictures_trained_on.safetensors"
@@ -124,8 +128,16 @@ def _load(folder: Path) -> dict[str, NDArray] | None:
         return None
     try:
         tensors = load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, TypeError) as error:  # NumPy does not know all types of numbers
         raise ValueError(f"{path} does not hold prints of pictures: {error}") from error
     if "prints" not in tensors:
         raise ValueError(f"{path} does not hold prints of pictures, but {', '.join(tensors)}")
+    expected = {"prints": (np.uint64, ()), "descriptions": (np.int8, (N_NUMBERS,))}
+    for key, found in tensors.items():
+        dtype, shape = expected.get(key, (found.dtype, found.shape[1:]))
+        if found.dtype != dtype or found.ndim != len(shape) + 1 or found.shape[1:] != shape:
+            raise ValueError(
+                f"{path} does not hold prints of pictures: {key} is {found.dtype} of shape "
+                f"{found.shape}, expected {np.dtype(dtype)} of shape {('n', *shape)}"
+            )
     return tensors

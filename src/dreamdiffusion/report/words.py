@@ -31,6 +31,10 @@ METRICS = {
 REMEDIES = {
     "not_audited": "Run dreamdiffusion audit on the training trials, and fine-tune again with it.",
     "not_held_out": "Evaluate the test side, or another recording with --split new.",
+    "trained_on_these_trials": "Start from weights (init) that were fitted on other trials, or "
+    "score a recording that none of the models was fitted on.",
+    "decoder_saw_the_pictures": "Split by stim_file, and leave out one of two pictures that are "
+    "alike; or set split.allow_shared_stimuli, and claim which of the known pictures was seen.",
     "control_above_chance": "Look in the audit for an order of trials that predicts the class; "
     "shuffle the trials of the experiment, or hold out whole runs.",
     "rests_on_time": "High-pass the EEG, and record the classes in random order.",

@@ -15,6 +15,7 @@ from experiments import (
 )
 
 from dreamdiffusion.evidence.audit.trial_order import max_p
+from dreamdiffusion.trials.splits import Split
 
 
 def test_block_design():
@@ -41,13 +42,6 @@ def test_block_design_across_a_split():
     assert found.evidence["n_shared_runs"] == 6
 
 
-def test_alternating_order_is_a_warning():
-    trials = experiment(2, n_runs=1, n_trials=60, rejected=0)
-    found = named(relabel(trials, np.arange(60) % 2))
-    assert found["alternating_order"].severity == "warning"
-    assert "alternating_order" not in named(trials)
-
-
 def test_class_by_run():
     trials = experiment(2)
     trials = relabel(trials, trials.metadata["run"].astype(int).to_numpy() % 2)
@@ -55,6 +49,44 @@ def test_class_by_run():
     assert severe(found) == {"class_by_run"}
     assert found["class_by_run"].evidence["n_single_class_runs"] == 6
     assert named(trials, split_by_run(trials))["class_by_run"].severity == "warning"
+
+
+def test_a_class_for_each_person_is_severe_where_people_are_on_both_sides():
+    """Labels cannot be permuted within a person then, so no p says it; the design does."""
+    trials = experiment(5, n_runs=8)
+    runs = trials.metadata["run"]
+    trials = relabel(trials, runs.astype(int).to_numpy() % 2)
+    trials.metadata["subject"] = runs
+    found = named(trials, split_at_random(trials))
+    assert severe(found) == {"class_by_run"}
+    assert "class and person cannot be told apart" in found["class_by_run"].what
+    assert named(trials, split_by_run(trials))["class_by_run"].severity == "warning"
+
+
+@pytest.mark.parametrize("column", ["subject", "session"])
+def test_a_held_out_run_of_a_person_or_day_of_one_class_is_severe(column: str) -> None:
+    """No recording is on both sides, but what tells people or days apart is."""
+    trials = experiment(5, n_runs=8)
+    half = trials.metadata["run"].astype(int).to_numpy() % 2
+    trials = relabel(trials, half)
+    trials.metadata[column] = half.astype(str)
+    found = named(trials, split_by_run(trials))
+    assert severe(found) == {"class_by_run"}
+    kind = {"subject": "person", "session": "session"}[column]
+    assert f"Every {kind} holds one class only" in found["class_by_run"].what
+    held_out = Split(np.flatnonzero(half), [], np.flatnonzero(half == 0), f"by {column}")
+    assert named(trials, held_out)["class_by_run"].severity == "warning"
+
+
+def test_a_class_that_grows_rarer_in_the_course_of_a_run_is_severe():
+    """From 3 in 10 to 7 in 10: time alone names 3 of 5 trials; half of that is a warning."""
+    for slope, expected in ((0.2, "severe"), (0.0, "passed")):
+        trials = experiment(1, n_trials=150, drift=0.0, rejected=0.0)
+        rng = np.random.default_rng(5)
+        share = 0.5 + slope * np.tile(np.linspace(-1, 1, 150), 6)
+        found = named(relabel(trials, (rng.random(900) < share).astype(int)))["block_design"]
+        assert found.severity == expected, found
+    assert found.evidence["same_class_within_16"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_event_timing():

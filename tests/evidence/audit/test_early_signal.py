@@ -74,6 +74,28 @@ def test_a_strong_response_that_filters_carry_back_is_none(seed):
     assert found.severity in ("passed", "note"), found
 
 
+@pytest.mark.parametrize("high", [None, 40.0])
+def test_a_level_that_is_held_through_the_trial_is_severe(high):
+    """A code that a channel holds: no curvature, and the trials have no time before onset."""
+    trials = waves(3)
+    data = trials.data.copy()
+    data[labels(trials) == 1, 1, 100:] += 2e-5
+    made = replace(trials, data=data)
+    found = named(cut_at_onset(filtered(made, 1.0, high) if high else made))
+    assert severe(found) == {"early_signal"}
+    assert "The signal of C1 predicts the class" in found["early_signal"].what
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_long_strong_response_that_filters_carry_back_is_no_held_level(seed):
+    """Held from 60 ms to the end: the high-pass carries its negative before onset."""
+    trials = waves(seed, n_times=300)
+    data = trials.data.copy()
+    data[labels(trials) == 1] += (5e-5 * (trials.times > 0.06)).astype(np.float32)
+    found = named(cut_at_onset(filtered(replace(trials, data=data), 1.0, 40.0)))["early_signal"]
+    assert found.severity in ("passed", "note"), found
+
+
 def test_what_it_needs_is_said():
     trials = waves(2)
     late = replace(cut_at_onset(trials), tmin=0.1)

@@ -28,7 +28,7 @@ from dreamdiffusion.trials.trials import Trials
 CHECKS = {
     "block_design", "time_across_split", "fixed_order", "class_by_run", "event_timing", "drift",
     "prestimulus_signal", "early_signal", "duplicate_trials", "shared_stimuli", "units", "rates",
-    "class_balance", "few_trials",
+    "class_balance", "few_trials", "alternating_order",
 }  # fmt: skip
 
 
@@ -38,7 +38,9 @@ def test_a_well_made_experiment_passes_every_check_with_its_figures():
     assert set(found) == CHECKS
     assert "3 samples lie before 40 ms" in found.pop("early_signal").what  # at 64 Hz
     assert {finding.severity for finding in found.values()} == {"passed"}
-    for name in ("block_design", "fixed_order", "class_by_run", "event_timing", "drift"):
+    for name in (
+        "block_design", "alternating_order", "fixed_order", "class_by_run", "event_timing", "drift",
+    ):  # fmt: skip
         assert 0.006 <= found[name].evidence["p"] <= 1
         assert found[name].remedy == ""
     assert found["block_design"].evidence["n_trials"] == len(trials)

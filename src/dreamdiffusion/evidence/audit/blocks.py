@@ -18,6 +18,16 @@ FEW = 10
 NO_ONSETS = "the onsets of the trials are not known"
 LEAST_EXCESS = 0.1
 """How far from chance (0) to certainty (1) time has to predict the class to be severe."""
+LEAST_AGREEMENT = 0.04
+"""The same of pairs that share their class. It is about the square: where time names 3 of 5 trials
+of two classes, an excess of 0.2, the excess of the pairs is 0.04."""
+
+BY_RUN = (
+    "What differs between recordings (person, day, impedance, gain) predicts the class: with "
+    "recordings on both sides of a split this is scored; with whole recordings held out, a model "
+    "still learns the recordings instead of the classes."
+)
+BY_RUN_REMEDY = "Record every class in every run; hold out whole recordings that hold all classes."
 
 
 def not_checked(name: str, why: str) -> Finding:
@@ -25,12 +35,12 @@ def not_checked(name: str, why: str) -> Finding:
     return Finding(name, "note", f"Not checked: {why}.")
 
 
-def block_design(design: TrialOrder, shuffles: Ints) -> list[Finding]:
-    """Do neighbours in time share their class more often than by chance (or never)?
+def block_design(design: TrialOrder, shuffles: Ints) -> Finding:
+    """Do neighbours in time share their class more often than by chance?
 
     ``shuffles`` are places, int ``(1 + n_permutations, n_trials)``."""
     if not design.varied:
-        return [not_checked("block_design", "no recording holds two classes")]
+        return not_checked("block_design", "no recording holds two classes")
     labels = design.labels[shuffles].astype(np.int32)
     hits, n_pairs, shares = np.zeros(len(labels)), 0, []
     for lag in range(1, max(WIDTHS) + 1):
@@ -48,35 +58,16 @@ def block_design(design: TrialOrder, shuffles: Ints) -> list[Finding]:
         evidence[f"same_class_within_{width}"] = seen
         evidence[f"chance_within_{width}"] = by
     evidence |= {"excess": most, "p": p}
-    result = [
-        _graded(
-            "block_design", p, most, LEAST_EXCESS, evidence,
-            found="Trials that are near in time show the same class: the class can be "
-            "predicted from the time within a recording alone.",
-            passed="Neighbours in time do not share their class more often than by chance.",
-            consequence="Whatever changes slowly (electrodes, sweat, fatigue) predicts the class. "
-            "A split that puts neighbours on two sides scores drift, not a response.",
-            remedy="Record with the classes in random order. With these recordings, hold out whole "
-            "blocks or runs whose order differs, and report the accuracy from time alone.",
-        )
-    ]  # fmt: skip
-    rarer = max_p(-table[:, :1])
-    if rarer < ALPHA and table[0, 0] < 0.1 * chance[0]:
-        figures = {"same_class_next": table[0, 0], "chance": chance[0], "p": rarer}
-        result.append(
-            Finding(
-                "alternating_order",
-                "warning",
-                "A class hardly ever follows itself, so the trial before says something of this "
-                "one.",
-                rounded(figures),
-                "What is left of the response to the trial before shows which class this is not; "
-                "with two classes it gives the class.",
-                "Record with repeats allowed, or cut trials that end before the next begins and "
-                "begin after the last response.",
-            )
-        )
-    return result
+    return _graded(
+        "block_design", p, most, LEAST_AGREEMENT, evidence,
+        found="Trials that are near in time show the same class: the class can be "
+        "predicted from the time within a recording alone.",
+        passed="Neighbours in time do not share their class more often than by chance.",
+        consequence="Whatever changes slowly (electrodes, sweat, fatigue) predicts the class. "
+        "A split that puts neighbours on two sides scores drift, not a response.",
+        remedy="Record with the classes in random order. With these recordings, hold out whole "
+        "blocks or runs whose order differs, and report the accuracy from time alone.",
+    )  # fmt: skip
 
 
 def time_across_split(design: TrialOrder, shuffles: Ints, split: Split | None) -> Finding:
@@ -150,11 +141,13 @@ def class_by_run(design: TrialOrder, split: Split | None, seed: int) -> Finding:
         name, p, figures["excess"], 0.2, figures,
         found="The recording alone predicts the class." + (one if single else ""),
         passed="Every recording holds the classes in much the same shares.",
-        consequence="What differs between recordings (day, impedance, gain) predicts the class: "
-        "with recordings on both sides of a split this is scored; with whole recordings held out, "
-        "a model still learns the recordings instead of the classes.",
-        remedy="Record every class in every run; hold out whole recordings that hold all classes.",
+        consequence=BY_RUN,
+        remedy=BY_RUN_REMEDY,
     )  # fmt: skip
+    one_each = _one_class_each(design, split)
+    if one_each is not None:
+        what = f"Every {one_each} holds one class only: class and {one_each} cannot be told apart."
+        return Finding(name, "severe", what, rounded(figures), BY_RUN, BY_RUN_REMEDY)
     if found.severity == "severe" and apart:
         return Finding(name, "warning", found.what, found.evidence, found.consequence, found.remedy)
     if found.severity == "passed" and single:
@@ -163,6 +156,21 @@ def class_by_run(design: TrialOrder, split: Split | None, seed: int) -> Finding:
             name, "warning", what, found.evidence, "", "Leave them out, or record again."
         )
     return found
+
+
+def _one_class_each(design: TrialOrder, split: Split | None) -> str | None:
+    """Name the largest kind of group that is on both sides of a split and holds one class each."""
+    train = np.ones(len(design), bool) if split is None else design.side(split.train)
+    tested = train if split is None else design.side(split.tested)
+    sessions = np.array([name.rpartition("/")[0] for name in design.run_names])[design.runs]
+    kinds = {"person": design.subjects, "session": sessions, "recording": design.runs}
+    for kind, groups in kinds.items():
+        several = np.unique(groups)
+        if len(several) < 2 or not len(np.intersect1d(groups[train], groups[tested])):
+            continue
+        if all(len(np.unique(design.labels[groups == group])) == 1 for group in several):
+            return kind
+    return None
 
 
 def event_timing(design: TrialOrder, shuffles: Ints, metadata: pd.DataFrame) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -113,18 +114,24 @@ def same_samples(trials: Trials, rows: Ints) -> list[tuple[int, int]]:
     """Return pairs of the trials at ``rows``, int ``(n,)``, with the same rounded samples."""
     first: dict[bytes, int] = {}
     pairs = []
+    for row, digest in sample_digests(trials, np.sort(rows)):
+        if digest in first:
+            pairs.append((first[digest], row))
+        else:
+            first[digest] = row
+    return pairs
+
+
+def sample_digests(trials: Trials, rows: Ints) -> Iterator[tuple[int, bytes]]:
+    """Yield each of the ``rows``, int ``(n,)``, with 16 bytes that its rounded samples give."""
     # Eight channels, spread over the cap, distinguish trials as well as all of them.
     some = np.unique(np.linspace(0, trials.n_chans - 1, min(8, trials.n_chans)).astype(int))
-    for part in np.array_split(np.sort(rows), len(rows) // 256 + 1):
+    for part in np.array_split(rows, len(rows) // 256 + 1):
         block = np.nan_to_num(np.asarray(trials.data[part][:, some], np.float64))
         block = np.round(block / STEP_V) + 0.0  # no negative zero
         for row, samples in zip(part.tolist(), block, strict=True):
-            digest = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=16).digest()
-            if digest in first:
-                pairs.append((first[digest], row))
-            else:
-                first[digest] = row
-    return pairs
+            content = np.ascontiguousarray(samples).data
+            yield row, hashlib.blake2b(content, digest_size=16).digest()
 
 
 def nearly_same(

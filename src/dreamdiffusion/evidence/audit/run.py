@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dreamdiffusion.evidence.audit.alternation import alternating_order
 from dreamdiffusion.evidence.audit.blocks import (
     block_design,
     class_balance,
@@ -117,7 +118,8 @@ def _of_order(
     """Run the checks that need no signal."""
     shuffles = design.shuffles(design.runs, seed)
     return [
-        *block_design(design, shuffles),
+        block_design(design, shuffles),
+        alternating_order(design, shuffles),
         time_across_split(design, shuffles, split),
         fixed_order(design, _stimuli(metadata, design), seed),
         class_by_run(design, split, seed),

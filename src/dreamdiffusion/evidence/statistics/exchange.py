@@ -107,7 +107,7 @@ class Exchange:
             within = np.isin(runs, runs[mixed[named]])
             blocks = np.where(within, n + blocks, named)
             runs = np.where(within, order.n_runs + named, runs)
-        elif block_design(order, order.shuffles(order.runs, 0))[0].severity == "severe":
+        elif block_design(order, order.shuffles(order.runs, 0)).severity == "severe":
             changes = (np.diff(order.labels) != 0) | (np.diff(order.runs) != 0)
             blocks[order.rows] = np.concatenate([[0], np.cumsum(changes)])
         moving = np.bincount(np.unique(blocks, return_inverse=True)[1]).max() > 1
