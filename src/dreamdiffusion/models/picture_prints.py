@@ -29,14 +29,30 @@ from dreamdiffusion.models.picture_descriptors import (
 from dreamdiffusion.trials.trials import Trials
 
 FILE = "pictures_trained_on.safetensors"
+PRINT_BYTES = 6
+"""Of a print: few enough that a million take little room, and enough that one of 240 other pictures
+is among a million by chance in one of a million evaluations."""
 SHOWN_SIZE = 64
 """Pixels at which pictures of trials are compared."""
 
 
 def picture_prints(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return a print of each picture ``(n, height, width, 3)``: 8 bytes of its SHA-256."""
-    digests = [hashlib.sha256(one.tobytes()).digest()[:8] for one in pixels]
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+    """Return a print of each picture ``(n, height, width, 3)``: 6 bytes of its SHA-256."""
+    digests = [hashlib.sha256(one.tobytes()).digest()[:PRINT_BYTES] for one in pixels]
+    return _from_bytes(np.frombuffer(b"".join(digests), np.uint8).reshape(-1, PRINT_BYTES))
+
+
+def _from_bytes(lowest_first: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return prints ``(n,)`` of their bytes ``(n, 6)``, the lowest first."""
+    whole = np.zeros((len(lowest_first), 8), np.uint8)
+    whole[:, :PRINT_BYTES] = lowest_first
+    return whole.view("<u8")[:, 0].astype(np.uint64)
+
+
+def _to_bytes(prints: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Return the bytes ``(n, 6)`` of prints ``(n,)``, the lowest first."""
+    every = prints.astype("<u8").view(np.uint8).reshape(-1, 8)
+    return np.ascontiguousarray(every[:, :PRINT_BYTES])
 
 
 def save_prints(
@@ -63,7 +79,8 @@ def save_prints(
     descriptions = [describe_pictures(pixels[:0] if drawn else pixels)]
     descriptions += [] if other_descriptions is None else [other_descriptions]
     every = np.unique(np.concatenate(descriptions), axis=0)
-    write_tensors(folder / FILE, {"prints": prints, "descriptions": every})
+    tensors = {"prints": _to_bytes(prints), "descriptions": every}
+    write_tensors(folder / FILE, tensors)
 
 
 def save_shown(folder: Path, trials: Trials, rows: NDArray[np.integer]) -> None:
@@ -107,7 +124,7 @@ def load_prints(folder: Path) -> NDArray[np.uint64] | None:
         If the file is something else.
     """
     tensors = _load(folder)
-    return None if tensors is None else tensors["prints"]
+    return None if tensors is None else _from_bytes(tensors["prints"])
 
 
 def load_descriptions(folder: Path) -> NDArray[np.int8] | None:
@@ -132,7 +149,9 @@ def _load(folder: Path) -> dict[str, NDArray] | None:
         raise ValueError(f"{path} does not hold prints of pictures: {error}") from error
     if "prints" not in tensors:
         raise ValueError(f"{path} does not hold prints of pictures, but {', '.join(tensors)}")
-    expected = {"prints": (np.uint64, ()), "descriptions": (np.int8, (N_NUMBERS,))}
+    if tensors["prints"].dtype == np.uint64 and tensors["prints"].ndim == 1:  # of 8 bytes, as they were written at first
+        tensors["prints"] = _to_bytes(tensors["prints"])
+    expected = {"prints": (np.uint8, (PRINT_BYTES,)), "descriptions": (np.int8, (N_NUMBERS,))}
     for key, found in tensors.items():
         dtype, shape = expected.get(key, (found.dtype, found.shape[1:]))
         if found.dtype != dtype or found.ndim != len(shape) + 1 or found.shape[1:] != shape:
