@@ -149,8 +149,9 @@ def _load(folder: Path) -> dict[str, NDArray] | None:
         raise ValueError(f"{path} does not hold prints of pictures: {error}") from error
     if "prints" not in tensors:
         raise ValueError(f"{path} does not hold prints of pictures, but {', '.join(tensors)}")
-    if tensors["prints"].dtype == np.uint64 and tensors["prints"].ndim == 1:  # of 8 bytes, as they were written at first
-        tensors["prints"] = _to_bytes(tensors["prints"])
+    prints = tensors["prints"]
+    if prints.dtype == np.uint64 and prints.ndim == 1:  # of 8 bytes, as they were written at first
+        tensors["prints"] = _to_bytes(prints)
     expected = {"prints": (np.uint8, (PRINT_BYTES,)), "descriptions": (np.int8, (N_NUMBERS,))}
     for key, found in tensors.items():
         dtype, shape = expected.get(key, (found.dtype, found.shape[1:]))
