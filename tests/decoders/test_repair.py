@@ -13,7 +13,7 @@ from dreamdiffusion.decoders.base import Decoder
 from dreamdiffusion.decoders.baselines import fit_baselines, load_baselines
 from dreamdiffusion.decoders.config import EncodingConfig
 from dreamdiffusion.decoders.encoding import Encoding
-from dreamdiffusion.decoders.fit import make_split
+from dreamdiffusion.decoders.fit import fit, make_split
 from dreamdiffusion.decoders.lda import LDA
 from dreamdiffusion.decoders.reader.decoder import Reader
 from dreamdiffusion.decoders.registry import registry
@@ -134,6 +134,18 @@ def test_baselines_repair_as_their_model_does(tmp_path: Path) -> None:
         for baseline in load_baselines(tmp_path / "model").values():
             assert isinstance(baseline, LDA)
             assert (baseline.repair and baseline.repair.threshold) == threshold
+
+
+@pytest.mark.global_rng
+def test_a_fit_says_once_in_how_many_trials_channels_were_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trials, split = spoilt_trials(tmp_path)
+    with caplog.at_level("INFO"):
+        fit(trials, split, "lda", output=tmp_path / "lda", repair_channels=4.0)
+    said = [text for text in caplog.messages if "were replaced" in text]
+    n = len(trials)
+    assert said == [f"channels of {len(range(0, n, 6))} of {n} trials were replaced"]
 
 
 def test_trials_that_are_not_finite_are_no_ground_for_a_repair() -> None:

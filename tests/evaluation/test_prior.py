@@ -175,14 +175,18 @@ def test_a_split_that_was_changed_after_training(folder: Path, tmp_path: Path) -
 
 
 def test_loose_channels_are_repaired_where_the_scale_is_fitted(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The scale is that of repaired training trials; one of all trials is still found."""
+    caplog.set_level("INFO")
     config = prior_config(
         folder, split=SPLIT, output=tmp_path / "own", steps=2, repair_channels=1.2, scale="whiten"
     )
     model = fit_decoder(config)
+    assert caplog.text.count("were replaced") == 1
+    caplog.clear()
     assert "scale_not_of_training" not in reasons(score(folder, tmp_path / "scores", model=model))
+    assert caplog.text.count("were replaced") == 1
     trials = Trials.load(folder / "trials")
     everything = np.arange(len(trials))
     reader = Reader.load(model / "reader")

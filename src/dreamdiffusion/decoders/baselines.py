@@ -15,6 +15,7 @@ import numpy as np
 from dreamdiffusion.decoders.base import CATEGORY, Decoder, read_record
 from dreamdiffusion.decoders.lda import read_former
 from dreamdiffusion.decoders.registry import registry
+from dreamdiffusion.decoders.repair import said_already
 from dreamdiffusion.evidence.look_log import BASELINES_FOLDER
 from dreamdiffusion.trials.splits import Split
 from dreamdiffusion.trials.trials import Trials
@@ -61,7 +62,8 @@ def fit_baselines(
     for name, baseline in BASELINES.items():
         settings = {**baseline.settings, "repair_channels": repair_channels}
         config = registry.schema(baseline.decoder)(**settings)
-        fitted = registry[baseline.decoder].fit(trials, split, config)
+        with said_already():
+            fitted = registry[baseline.decoder].fit(trials, split, config)
         fitted.save(model / BASELINES_FOLDER / name)
 
 

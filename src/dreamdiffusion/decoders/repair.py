@@ -7,7 +7,10 @@ conditioning); how far it usually departs from that is known from the training t
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +28,8 @@ REPAIR = "repair.safetensors"
 """File of it in the folder of a decoder."""
 
 Floats = NDArray[np.floating]
+
+_said = ContextVar("said", default=False)
 
 
 @dataclass
@@ -135,10 +140,20 @@ def repair_trials(
 
 def say_repaired(before: Floats, after: Floats) -> None:
     """Log in how many trials channels were replaced; those of another cap are other channels."""
-    if before is after or before.shape != after.shape:
+    if _said.get() or before is after or before.shape != after.shape:
         return
     if changed := int(np.any(before != after, axis=(1, 2)).sum()):
         logger.info("channels of %d of %d trials were replaced", changed, len(before))
+
+
+@contextlib.contextmanager
+def said_already() -> Iterator[None]:
+    """Keep `say_repaired` silent where it was said of these trials before: what else reads them."""
+    token = _said.set(True)
+    try:
+        yield
+    finally:
+        _said.reset(token)
 
 
 def _departure(data: Floats, covariance: Floats) -> Floats:

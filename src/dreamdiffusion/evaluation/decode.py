@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dreamdiffusion.decoders.base import Answer
+from dreamdiffusion.decoders.repair import said_already
 from dreamdiffusion.decoders.sampling import collect, decode_batches, join_answers
 from dreamdiffusion.evaluation.confidence.per_trial import NotScoredError, trials_to_fit_on
 from dreamdiffusion.evaluation.config import EvaluateConfig
@@ -155,7 +156,9 @@ def decode_fold(
     )
     parts = decode_batches(decoder, tested, sample, painter.numbers, config.batch_size, description)
     answer = collect(list(parts))
-    images, left_out = painter.draw(list(controls))
+    with said_already():
+        images, left_out = painter.draw(list(controls))
+        answers = {name: baseline.decode(tested) for name, baseline in fold.baselines.items()}
 
     def read_eeg(eeg: np.ndarray) -> Answer:
         # Averages of trials may be fewer than these; a decoder does not look at metadata.
@@ -167,7 +170,6 @@ def decode_fold(
         with decoder.repairing_before() as repair:
             yield lambda eeg: np.asarray(repair(replace(tested, data=eeg)).data)
 
-    answers = {name: baseline.decode(tested) for name, baseline in fold.baselines.items()}
     named = {name: labels for name, of in answers.items() if (labels := of.labels)}
     repaired = {name for name in named if getattr(fold.baselines[name], "repair", None)}
     return Decoded(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from dreamdiffusion.decoders.repair import said_already
 from dreamdiffusion.evaluation.opening import Fold, Opened
 from dreamdiffusion.evaluation.pictures import PictureFiles
 from dreamdiffusion.evaluation.score import Scored
@@ -134,7 +135,8 @@ def _foreign_scale(fold: Fold, trials: Trials, split: Split) -> Reason | None:
     stored = fold.decoder.processor
     if list(stored.config["ch_names"]) != list(trials.ch_names):
         return None  # its channels are a part of these, in another order
-    again = fold.decoder.scale_again(trials, split.train)
+    with said_already():
+        again = fold.decoder.scale_again(trials, split.train)
     return scale_reason(stored.matrix.cpu().numpy(), again.matrix.numpy())
 
 

@@ -117,7 +117,7 @@ class Prior(PromptedDecoder):
             bank = Bank.of_folder(config.bank, size, embed, fit, pixels)
         _warn_of_unknown(bank, trials)
         reader = Reader.fit(trials, split, config)
-        mean = mean_answer(reader.decode(trials.select(split.train)))
+        mean = mean_answer(reader.answer(reader.as_read(trials.select(split.train))))
         prior = cls(reader, bank, PosteriorWeights(0, 0), config.generator, config.clip, mean)
         held_out = trials.select(split.validation)
         if trials.pairing == "category":
