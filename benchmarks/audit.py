@@ -36,7 +36,7 @@ SHAPES = {
 TESTED = (
     "block_design", "alternating_order", "time_across_split", "fixed_order", "class_by_run",
     "event_timing", "drift", "prestimulus_signal", "early_signal",
-    "duplicate_trials",
+    "class_in_channel", "duplicate_trials",
 )  # fmt: skip
 
 

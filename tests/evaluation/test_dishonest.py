@@ -234,6 +234,17 @@ def test_a_trigger_that_a_channel_hears(tmp_path: Path) -> None:
     assert reasons(score(tmp_path)) == {"early_signal"}
 
 
+def test_a_light_sensor_behind_the_trigger(tmp_path: Path) -> None:
+    """A channel that rises with one of the classes, long after onset."""
+    trials = experiment(2, drift=0.0)
+    data = np.array(trials.data)
+    data[trials.metadata["label"].to_numpy() == 1, 1, 20:] += 2e-4
+    with pytest.raises(ValueError, match="the audit found class_in_channel"):
+        fine_tune(tmp_path, replace(trials, data=data))
+    fine_tune(tmp_path, replace(trials, data=data), ("class_in_channel",))
+    assert reasons(score(tmp_path)) == {"class_in_channel"}
+
+
 def test_a_model_chosen_on_a_copy_of_the_trials(copy: Path, tmp_path: Path) -> None:
     """Another folder, another model, and the first look's logs deleted: the user's own is left."""
     assert reasons(score(copy)) == set()

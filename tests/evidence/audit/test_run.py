@@ -28,7 +28,7 @@ from dreamdiffusion.trials.trials import Trials
 CHECKS = {
     "block_design", "time_across_split", "fixed_order", "class_by_run", "event_timing", "drift",
     "prestimulus_signal", "early_signal", "duplicate_trials", "shared_stimuli", "units", "rates",
-    "class_balance", "few_trials", "alternating_order",
+    "class_balance", "few_trials", "alternating_order", "class_in_channel",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from dreamdiffusion.evidence.audit.blocks import (
     event_timing,
     time_across_split,
 )
+from dreamdiffusion.evidence.audit.class_channel import class_in_channel
 from dreamdiffusion.evidence.audit.duplicates import duplicate_trials, shared_stimuli
 from dreamdiffusion.evidence.audit.early_signal import early_signal
 from dreamdiffusion.evidence.audit.figure import save_figure
@@ -88,6 +89,7 @@ def audit_trials(trials: Trials, split: Split | None = None, seed: int = 0) -> l
     found += [
         *drift(trials, design, time_predicts, seed),
         early_signal(trials, design, seed),
+        class_in_channel(trials, design),
         duplicate_trials(trials, design, split),
         shared_stimuli(trials, split),
         units(trials, design),
