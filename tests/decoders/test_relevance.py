@@ -92,3 +92,17 @@ def test_an_electrode_that_says_nothing_is_not_trusted() -> None:
     np.testing.assert_allclose(right, 0.25 * np.sin(np.arange(10) / 2), atol=0.1)
     assert np.abs(wrong).max() < np.abs(effects[0, 10:]).max() / 2
     np.testing.assert_allclose(got[0], -got[1])
+
+
+@pytest.mark.parametrize("seed", [1, 10, 11])
+def test_effects_far_larger_than_expected_are_found(seed: int) -> None:
+    """As 50 trials of 22 classes give; the search once left for sizes of 10 to the 13."""
+    times, n_chans = 0.024 * np.arange(10), 4
+    near = np.exp(-0.5 * ((times[:, None] - times) / 0.02) ** 2)
+    noise = np.kron(0.5 + 0.5 * np.eye(n_chans), near) + 0.1 * np.eye(40)
+    noise /= noise[0, 0]
+    factor = np.linalg.cholesky(noise)
+    contrasts = np.sqrt(2) * np.random.default_rng(seed).normal(size=(21, 40)) @ factor.T
+    found = learn_relevance(contrasts, 0.5 * noise, times, np.array([0.17, 0.05, 0.05, 0.17]))
+    # What is measured has a variance of 2, of which the noise is 0.5.
+    np.testing.assert_allclose(found.sizes, np.sqrt(1.5), rtol=0.35)

@@ -32,6 +32,9 @@ SIZE, FALL_M, COMMON_SPREAD, SIZE_SPREAD = 0.2, 0.1, 1.5, 0.5
 LENGTH_S, LENGTH_SPREAD = 0.03, 0.5
 """Before any trial: effects keep their sign over 30 ms, within a factor of exp(0.5)."""
 JITTER = 1e-9
+FARTHEST = 4.0
+"""What is learned stays within a factor of exp(4) of what was expected. Without a limit a step of
+the search can be so long that a covariance is no longer one, to the precision of a computer."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ def learn_relevance(contrasts: Floats, noise: Floats, times: Floats, expected: F
         pull = precision @ away
         return float(value + 0.5 * away @ pull), pull - np.append(slopes, bend)
 
-    best = minimize(loss, middle, jac=True, method="L-BFGS-B").x
+    limits = [(log - FARTHEST, log + FARTHEST) for log in middle]
+    best = minimize(loss, middle, jac=True, method="L-BFGS-B", bounds=limits).x
     return Relevance(np.exp(best[:-1]), float(np.exp(best[-1])))
 
 
