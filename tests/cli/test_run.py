@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,7 @@ from dreamdiffusion.cli.own.plan import (
 )
 from dreamdiffusion.cli.own.words import _of_100, in_rows, in_words
 from dreamdiffusion.decoders.base import Answer
-from dreamdiffusion.decoders.config import ReaderConfig
+from dreamdiffusion.decoders.config import ATTRIBUTES, ReaderConfig
 from dreamdiffusion.decoders.fit import load_decoder
 from dreamdiffusion.evidence.scores import Score, Scores
 from dreamdiffusion.evidence.statistics.exchange import Exchange
@@ -54,6 +55,7 @@ def pictures(tmp_path):
 def few_steps(monkeypatch):
     monkeypatch.setattr(plan, "LEAST_STEPS", 40)
     monkeypatch.setattr(plan, "MOST_STEPS", 40)
+    monkeypatch.setitem(plan.FEW_OF_CLASSES, "ensemble", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -326,6 +328,24 @@ def test_only_pictures_that_generator_and_judge_know_are_drawn():
     fit = plan.plan_fit(photos, plan_split(photos), Path("d"), Path("o"))
     assert (type(fit).__name__, fit.attributes) == ("ReaderConfig", ["category", "stim_file"])
     assert (fit.scale, fit.electrode_relevance) == ("trial", True)  # two channels
+
+
+def test_few_electrodes_are_weighed_and_few_trials_are_not_learned_by_heart(monkeypatch):
+    monkeypatch.undo()  # the sizes that users get
+    trials = some_trials(runs=10)
+    trials.metadata["stim_file"] = ""
+    fit = plan.plan_fit(trials, plan_split(trials), Path("d"), Path("o"))
+    assert (type(fit).__name__, fit.electrode_relevance) == ("EncodingConfig", True)
+    trials.metadata["category"] = [f"class {i % 9}" for i in range(100)]  # too many to gain
+    assert not plan.plan_fit(trials, plan_split(trials), Path("d"), Path("o")).electrode_relevance
+    many = replace(some_trials(runs=10), data=np.zeros((100, 9, 8)), ch_names=list("abcdefghi"))
+    many.metadata["stim_file"] = ""
+    assert not plan.plan_fit(many, plan_split(many), Path("d"), Path("o")).electrode_relevance
+    classes = some_trials(runs=10)
+    classes.metadata["pool"] = classes.metadata["category"]
+    fit = plan.plan_fit(classes, plan_split(classes), Path("d"), Path("o"))
+    assert (fit.ensemble, fit.steps, fit.batch_size, fit.optim.warmup_steps) == (4, 120, 64, 40)
+    assert (fit.electrode_relevance, fit.attributes) == (True, ATTRIBUTES)
 
 
 def test_the_limit_of_amplitude_leaves_out_a_fifth_at_most():

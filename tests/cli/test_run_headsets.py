@@ -77,6 +77,7 @@ WAYS = {
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "LEAST_STEPS", 10)
     monkeypatch.setattr(plan, "MOST_STEPS", 10)
+    monkeypatch.setitem(plan.FEW_OF_CLASSES, "ensemble", 1)
     monkeypatch.setattr(plan, "lite_installed", lambda: True)
     stand_in(monkeypatch)
 

@@ -35,7 +35,7 @@ LONGEST_S, SHORTEST_S = 0.75, 0.4
 REJECT_UV = (100.0, 150.0, 250.0, 400.0, 800.0)
 REJECTED = 0.2
 """The lowest limit that leaves out at most this share of the trials is taken."""
-FEW_CHANNELS = 8
+FEW_CHANNELS, FEW_CLASSES = 8, 8
 MOST_PICTURES = 200
 LEAST_OF_PICTURE = 4
 """Training trials of a picture, in the median, so that it can be learned as such."""
@@ -61,15 +61,17 @@ FEW: dict[str, Any] = {
     "optim": ReaderOptimConfig(lr=1e-3, weight_decay=0.1, warmup_steps=60),
 }
 """Of the reader, on up to `FEW_CHANNELS`."""
-_FEW_STEPS = 60
+_FEW_STEPS = 120
 FEW_OF_CLASSES: dict[str, Any] = {
+    "ensemble": 4,
     "steps": _FEW_STEPS,
     "checkpoint_every": _FEW_STEPS,
     "validate_every": _FEW_STEPS,
     "batch_size": 64,
-    "optim": ReaderOptimConfig(lr=1e-3, weight_decay=0.1, warmup_steps=20),
+    "optim": ReaderOptimConfig(lr=1e-3, weight_decay=0.1, warmup_steps=40),
 }
-"""Where only the class of each picture is known: after more, it knows its trials by heart."""
+"""Where only the class of each picture is known: after more, it knows its trials by heart
+(docs/n170.md)."""
 
 
 def plan_prepare(
@@ -182,9 +184,11 @@ def plan_fit(trials: Trials, split: SplitConfig, data: Path, output: Path) -> Fi
     is known; the linear encoding model where there are no pictures; else the reader.
     """
     common: dict[str, Any] = {"data": data, "output": output, "split": split}
-    if not has_pictures(trials):
-        return EncodingConfig(**common, attributes=["category"])
     metadata = trials.metadata
+    if not has_pictures(trials):
+        # With more classes what is learned of electrodes costs more than it gives.
+        learned = trials.n_chans <= FEW_CHANNELS and len(set(metadata["category"])) <= FEW_CLASSES
+        return EncodingConfig(**common, attributes=["category"], electrode_relevance=learned)
     train = metadata.iloc[np.flatnonzero(~np.isin(metadata[split.by].astype(str), split.test))]
     steps = int(np.clip(len(train) // 2, LEAST_STEPS, MOST_STEPS))
     common |= {"steps": steps, "checkpoint_every": steps, "validate_every": steps}
