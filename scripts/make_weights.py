@@ -37,7 +37,7 @@ WEIGHTS = Path("weights")
 GENERATOR, JUDGE = WEIGHTS / "scenes-generator", WEIGHTS / "judge"
 PRIOR, PAPER = WEIGHTS / "prior-scenes", WEIGHTS / "eeg-scenes"
 FOLDERS = (GENERATOR, JUDGE, PRIOR, PAPER)
-LONGER = "runs/generator-scenes-longer"
+LONGER, DETAILS = "runs/generator-scenes-longer", "runs/generator-scenes-details"
 RESULTS = {".safetensors", ".npy", ".edf", ".png", ".csv", ".tsv"}
 """Endings of the files that a sum of a result is of; the others tell times and paths."""
 TRUSTED = 30.0
@@ -204,12 +204,31 @@ STAGES = (
         },
         minutes=95.0,
     ),
+    # And once more, where nearly clean latents count four times as much: faces and teeth of keys.
+    Stage(
+        "details",
+        "train-generator",
+        "scenes-embeddings",
+        ("longer",),
+        settings={
+            "init": f"{LONGER}/generator",
+            "output": DETAILS,
+            "unet_train": {"steps": 6000, "seed": 59},
+            "min_snr_gamma": 20.0,
+        },
+        tiny={
+            "image_size": 32,
+            "image_condition": {"width": 16, "n_tokens": 2},
+            "unet_train": _short(),
+        },
+        minutes=70.0,
+    ),
     Stage(
         "decoder",
         "train-generator",
         "scenes-decoder",
-        ("longer",),
-        settings={"init": f"{LONGER}/generator"},
+        ("details",),
+        settings={"init": f"{DETAILS}/generator"},
         tiny={"image_size": 32, "decoder_train": _short()},
         minutes=11.0,
         target=GENERATOR,

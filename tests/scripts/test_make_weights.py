@@ -148,8 +148,8 @@ def test_the_time_that_is_left_follows_how_long_it_took(made, tmp_path: Path, ca
     slower = (2 * done + chain.TRUSTED) / (done + chain.TRUSTED)
     left = slower * (sum(minutes.values()) - done)
     said = capsys.readouterr().err
-    assert "stage 1 of 14, person: is made" in said
-    assert f"stage 3 of 14, trials: prepare begins; about {chain._minutes(left)} left" in said
+    assert "stage 1 of 15, person: is made" in said
+    assert f"stage 3 of 15, trials: prepare begins; about {chain._minutes(left)} left" in said
 
 
 def test_weights_are_published_whole(made, tmp_path: Path) -> None:
