@@ -236,7 +236,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+        with _reader_may_leave():
+            print(_overview())
         return 0
     if arguments[0] in ("--version", "-V"):
         print(f"{PROGRAM} {__version__}")
@@ -248,10 +249,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_traceback = "--traceback" in rest or bool(os.environ.get(options.TRACEBACK_VARIABLE))
     command, config = COMMANDS[name], None
     try:
-        with _saying_where_the_decoder_stands(arguments):
+        # What is printed here is the help.
+        with _saying_where_the_decoder_stands(arguments), _reader_may_leave():
             config, shared = options.parse(
                 command.load_schema(), rest, prog=f"{PROGRAM} {name}", note=_note(name)
             )
+        if config is None:
+            return 0
         with _terminated_as_interrupted():
             result = _run(command, config)
     except KeyboardInterrupt:
@@ -262,12 +266,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if show_traceback:
             traceback.print_exc()
         return _fail(options.name_option(_one_line(error), config))
-    try:
+    with _reader_may_leave():
         _print_result(result, shared["json"])
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, head perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if getattr(result, "failed", False) else 0
+
+
+@contextlib.contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Print no error where what reads stdout, head perhaps, has seen enough."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _split_name(arguments: list[str]) -> tuple[str, list[str]]:
