@@ -124,3 +124,20 @@ def test_the_table_of_480_scenes_holds_the_results() -> None:
         assert row[2:4] == [f"{of['color']:.3f}", f"{of['place']:.3f}"]
         assert row[4] == " ".join(f"{one:.2f}" for one in of["power_kept"])
         assert row[5] == f"{of['edges_kept']:.2f}"
+
+
+def test_the_table_of_every_decoder_holds_the_results() -> None:
+    table = load("docs/results/ablation-decoders.json")
+    known = {of["row"].casefold(): of for of in table["rows"]}
+    against = {of["better"].casefold(): of for of in table["against_first"]}
+    _, *rows = rows_of("docs/ablation.md", "| row | right category | 95 % interval | shuffled")
+    assert len(rows) == len(known)
+    for row in rows:
+        name = row[0].split(",")[0].casefold()
+        of = known[name]
+        assert row[1].strip("*") == f"{100 * of['value']:.1f} %"
+        assert row[2] == "{:.1f}-{:.1f}".format(*(100 * one for one in of["ci95"]))
+        assert row[3] == f"{100 * of['shuffled_eeg']:.1f} %"
+        if name in against:
+            figures = [against[name]["value"], *against[name]["ci95"]]
+            assert row[5] == "{:.1f} ({:.1f} to {:.1f})".format(*(100 * one for one in figures))
