@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
+from dreamdiffusion.files.arrays import read_arrays
 from dreamdiffusion.files.whole import write_tensors
 from dreamdiffusion.trials.trials import Trials
 
@@ -107,12 +107,19 @@ class ChannelRepair:
 
     @classmethod
     def load(cls, folder: Path) -> ChannelRepair | None:
-        """Read what `save` wrote; None where the decoder has none."""
-        if not (folder / REPAIR).is_file():
+        """Read what `save` wrote; None where the decoder has none.
+
+        Raises
+        ------
+        ValueError
+            If the file is something else.
+        """
+        path = folder / REPAIR
+        if not path.is_file():
             return None
-        tensors = load_file(folder / REPAIR)
-        arrays = (tensors["covariance"].numpy(), tensors["usual"].numpy())
-        return cls(*arrays, float(tensors["threshold"]))
+        keys = ("covariance", "usual", "threshold")
+        arrays = read_arrays(path, "a repair of channels", keys)
+        return cls(arrays["covariance"], arrays["usual"], float(arrays["threshold"]))
 
 
 def repair_trials(

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from dreamdiffusion.evidence.audit.duplicates import sample_digests
 from dreamdiffusion.evidence.look_log import trial_identities
 from dreamdiffusion.evidence.scores import Reason
+from dreamdiffusion.files.arrays import read_arrays
 from dreamdiffusion.files.whole import write_tensors
 from dreamdiffusion.trials.trials import Trials
 
@@ -66,19 +65,15 @@ def load_trained_on(folder: Path) -> tuple[Hashes, Hashes] | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, TypeError) as error:  # NumPy does not know all types of numbers
-        raise ValueError(f"{path} does not hold hashes of trials: {error}") from error
+    arrays = read_arrays(path, "hashes of trials", ("samples", "names"))
     for key in ("samples", "names"):
-        found = tensors.get(key)
-        if found is None or found.dtype != np.uint64 or found.ndim != 1:
-            what = "none" if found is None else f"{found.dtype} of shape {found.shape}"
+        found = arrays[key]
+        if found.dtype != np.uint64 or found.ndim != 1:
             raise ValueError(
                 f"{path} does not hold hashes of trials: {key} has to be uint64 of one axis, "
-                f"found {what}; fit the model again"
+                f"found {found.dtype} of shape {found.shape}; fit the model again"
             )
-    return tensors["samples"], tensors["names"]
+    return arrays["samples"], arrays["names"]
 
 
 def trained_on_reason(folder: Path, trials: Trials, rows: NDArray[np.integer]) -> Reason | None:

@@ -15,9 +15,8 @@ from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
+from dreamdiffusion.files.arrays import read_arrays
 from dreamdiffusion.files.pictures import is_square, picture_path, read_images
 from dreamdiffusion.files.schema import PictureFit
 from dreamdiffusion.files.whole import write_tensors
@@ -143,12 +142,7 @@ def _load(folder: Path) -> dict[str, NDArray] | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, TypeError) as error:  # NumPy does not know all types of numbers
-        raise ValueError(f"{path} does not hold prints of pictures: {error}") from error
-    if "prints" not in tensors:
-        raise ValueError(f"{path} does not hold prints of pictures, but {', '.join(tensors)}")
+    tensors = read_arrays(path, "prints of pictures", ("prints",))
     prints = tensors["prints"]
     if prints.dtype == np.uint64 and prints.ndim == 1:  # of 8 bytes, as they were written at first
         tensors["prints"] = _to_bytes(prints)
